@@ -1,0 +1,113 @@
+/**
+ * The ONE list of what can go wrong in a way that a person must know of. Each code is stable (scripts compare it), has a
+ * sentence of its own where it is raised, and a HINT that says what to do. docs/reference/errors.md is generated from it.
+ */
+export const ERRORS = {
+  // --- usage and configuration
+  usage: { hint: 'Run the command with --help to see what it takes.' },
+  'config-invalid': { hint: 'Correct the line that is named; `understudy config explain` lists every key.' },
+  'flags-differ': {
+    hint: 'Run it without flags to go on with the remembered ones, or name another directory with --data.',
+  },
+  'already-running': { hint: 'See it with `understudy status`; stop it with `understudy down`.' },
+  'not-found': { hint: 'Start a cluster with `understudy up`, or name its directory with --data.' },
+  'unknown-node': { hint: '`understudy status` lists the nodes.' },
+  // --- the machine
+  'no-binaries': {
+    hint: 'Install PostgreSQL (Debian: apt install postgresql-15), or run npm install without --omit=optional.',
+  },
+  'unsupported-version': { hint: 'Use PostgreSQL 15, 16, 17 or 18: --pg MAJOR or --pg BINDIR.' },
+  'no-openssl': { hint: 'Install the openssl command (Debian: apt install openssl).' },
+  'port-taken': { hint: 'End the program that uses the port, or choose other ports with --port-base.' },
+  'no-permission': {
+    hint: 'Give the directory to the user that runs PostgreSQL, or name another one with --data.',
+  },
+  'no-space': {
+    hint: 'Free space on that file system, then run the command again: it goes on where it can.',
+  },
+  'path-too-long': { hint: 'Choose a shorter directory: a socket path ends at 107 bytes.' },
+  'no-unprivileged-user': {
+    hint: 'Create a user for PostgreSQL (useradd --system postgres), or run as an ordinary user.',
+  },
+  'clock-wrong': { hint: 'Correct the clock (timedatectl set-ntp true) and start again.' },
+  // --- data directories
+  'foreign-data': { hint: 'Move the directory away, or name another one: nothing in it was touched.' },
+  'wrong-major': {
+    hint: 'Start with the binaries of that major version (--pg), or move the directory away.',
+  },
+  'foreign-postmaster': {
+    hint: 'Stop that server first (pg_ctl stop -D DIR); understudy does not stop what it did not start.',
+  },
+  'system-identifier': {
+    hint: 'This node holds another cluster. Move its directory away and let it join anew.',
+  },
+  tablespaces: {
+    hint: 'Move the tables to pg_default and drop the tablespaces; clones of tablespaces are not supported yet.',
+  },
+  'data-damaged': {
+    hint: 'Do not start it by hand. Read the log that is named, and restore or re-clone the node.',
+  },
+  // --- the store
+  'store-unreachable': {
+    hint: 'Check that the store runs and that its address, token and certificates are right.',
+  },
+  'store-auth': { hint: 'The store refused the credentials: check the token or password file.' },
+  'store-gateway': {
+    hint: 'Start etcd (3.4 or later) with its JSON gateway (--enable-grpc-gateway, on by default).',
+  },
+  'store-corrupt': {
+    hint: 'The store file is damaged in the middle. Keep it, restore a copy, or ask for help; nothing was deleted.',
+  },
+  'store-empty': {
+    hint: 'The store knows nothing of this cluster although data exists: is it the right store?',
+  },
+  // --- replication
+  'auth-failed': {
+    hint: 'The password or the certificate was refused; the server log of that node says why.',
+  },
+  'tls-failed': {
+    hint: 'Check the certificate: its dates, its names, and that it comes from this cluster’s CA.',
+  },
+  'certificate-expired': { hint: 'Issue new certificates: `understudy up` renews them for a local cluster.' },
+  'connect-failed': { hint: 'Check that the server runs and that nothing blocks the port.' },
+  'clone-failed': { hint: 'The next attempt starts anew; nothing that could start was left behind.' },
+  'backup-corrupt': {
+    hint: 'The copy did not match its manifest and was thrown away. Check the primary’s disk (page checksums).',
+  },
+  'protocol-violation': { hint: 'The peer sent what the protocol does not allow: is it PostgreSQL?' },
+  'initdb-failed': { hint: 'The output of initdb is in the log that is named.' },
+  'postgres-failed': { hint: 'PostgreSQL did not start: its log is named above.' },
+  'parameter-refused': { hint: 'Remove the parameter; understudy sets it itself, for the reason given.' },
+  // --- commands
+  timeout: { hint: 'Look at `understudy status` and `understudy why`; the cluster goes on by itself.' },
+  'no-primary': { hint: '`understudy why` says what the nodes wait for.' },
+  unreachable: { hint: 'No agent answers. Start the cluster with `understudy up`, or look at the logs.' },
+  unhealthy: { hint: '`understudy status` lists the problems, each with its hint.' },
+  internal: { hint: 'This is a bug: please report it with the log.' },
+} as const satisfies Record<string, { readonly hint: string }>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** An expected failure on its way to the outermost shell. Inside, expected failure is a value with a `kind`. */
+export class UnderstudyError extends Error {
+  readonly code: ErrorCode
+  readonly hint: string
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { readonly hint?: string; readonly cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'UnderstudyError'
+    this.code = code
+    this.hint = options.hint ?? ERRORS[code].hint
+  }
+}
+
+/** Turns whatever was thrown into an UnderstudyError; an unknown error is a bug and says so. */
+export function toUnderstudyError(thrown: unknown): UnderstudyError {
+  if (thrown instanceof UnderstudyError) return thrown
+  const message = thrown instanceof Error ? thrown.message || thrown.name : String(thrown)
+  return new UnderstudyError('internal', message, { cause: thrown })
+}
