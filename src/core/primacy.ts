@@ -1,0 +1,122 @@
+/**
+ * `primacy`, the one document that says who is primary, in which epoch, and under which rule commits are acknowledged.
+ * Changed only by compare-and-swap on its revision; specified in docs/failover.md ("State"). Pure.
+ */
+
+/** A commit acknowledged under it is on its primary and on at least `acks` of `standbys`. */
+export interface Rule {
+  readonly epoch: number
+  readonly primary: string
+  readonly acks: number
+  readonly standbys: readonly string[]
+}
+
+export type Phase = 'steady' | 'electing' | 'promoting'
+
+export interface Primacy {
+  readonly epoch: number
+  readonly phase: Phase
+  readonly primary: string
+  readonly timelineId: number
+  readonly highestTimelineId: number
+  /** Every rule since the last `steady`, oldest first; one entry when steady (I2). */
+  readonly rules: readonly Rule[]
+  readonly nextRule: Rule | null
+  /** First transaction id of the new primary, as text: smaller ones may be asked for with pg_xact_status. */
+  readonly nextXid: string | null
+  readonly startedBy: string
+  readonly reason: string
+}
+
+/** What every member must agree on from bootstrap to the end of the cluster. */
+export interface Identity {
+  readonly systemIdentifier: string
+  readonly major: number
+  readonly createdBy: string
+}
+
+/** The rule in force: the newest. */
+export function currentRule(primacy: Primacy): Rule {
+  const rule = primacy.rules.at(-1)
+  if (rule === undefined) throw new Error('primacy without rules')
+  return rule
+}
+
+export function sameRule(a: Rule, b: Rule): boolean {
+  return a.primary === b.primary && a.acks === b.acks && sameMembers(a.standbys, b.standbys)
+}
+
+export function sameMembers(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && [...a].sort().join('\n') === [...b].sort().join('\n')
+}
+
+/**
+ * The value of synchronous_standby_names for a rule (manual 20.6.1). Names are quoted: an unquoted one could be a keyword, and
+ * matching folds case. Sorted, so that equal rules give equal text and no needless reload.
+ */
+export function synchronousStandbyNames(rule: Pick<Rule, 'acks' | 'standbys'>): string {
+  if (rule.acks === 0 || rule.standbys.length === 0) return ''
+  const names = [...rule.standbys].sort().map((name) => `"${name}"`)
+  return `ANY ${rule.acks} (${names.join(', ')})`
+}
+
+/**
+ * How many of `standbys` must acknowledge: a majority of the cluster counting its primary, so that any two quorums meet and half
+ * of the standbys may be lost. Below two standbys there is no quorum: one lost standby would stop every write.
+ */
+export function acksFor(standbys: number): number {
+  return standbys < 2 ? 0 : Math.floor((standbys + 1) / 2)
+}
+
+export function parsePrimacy(text: string): Primacy | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return isPrimacy(value) ? value : null
+  } catch {
+    return null
+  }
+}
+
+export function parseIdentity(text: string): Identity | null {
+  try {
+    const value = JSON.parse(text) as Partial<Identity> | null
+    if (typeof value?.systemIdentifier !== 'string' || typeof value.major !== 'number') return null
+    return {
+      systemIdentifier: value.systemIdentifier,
+      major: value.major,
+      createdBy: String(value.createdBy),
+    }
+  } catch {
+    return null
+  }
+}
+
+function isPrimacy(value: unknown): value is Primacy {
+  const p = value as Partial<Primacy> | null
+  return (
+    typeof p === 'object' &&
+    p !== null &&
+    Number.isInteger(p.epoch) &&
+    (p.phase === 'steady' || p.phase === 'electing' || p.phase === 'promoting') &&
+    typeof p.primary === 'string' &&
+    Number.isInteger(p.timelineId) &&
+    Number.isInteger(p.highestTimelineId) &&
+    Array.isArray(p.rules) &&
+    p.rules.length > 0 &&
+    p.rules.every(isRule) &&
+    (p.nextRule === null || isRule(p.nextRule))
+  )
+}
+
+function isRule(value: unknown): value is Rule {
+  const r = value as Partial<Rule> | null
+  return (
+    typeof r === 'object' &&
+    r !== null &&
+    Number.isInteger(r.epoch) &&
+    typeof r.primary === 'string' &&
+    Number.isInteger(r.acks) &&
+    Array.isArray(r.standbys) &&
+    r.standbys.every((name) => typeof name === 'string')
+  )
+}
