@@ -25,6 +25,10 @@ export function maxLsn(a: Lsn, b: Lsn): Lsn {
   return a > b ? a : b
 }
 
+export function minLsn(a: Lsn, b: Lsn): Lsn {
+  return a < b ? a : b
+}
+
 /** Bytes from `from` to `to`, never negative; a number is exact up to 2^53 bytes, which no lag reaches. */
 export function lagBytes(from: Lsn, to: Lsn): number {
   return to > from ? Number(to - from) : 0

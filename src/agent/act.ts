@@ -1,0 +1,257 @@
+/**
+ * The only place that executes actions. In order, and the order is a promise: when one fails, those behind it are not done, and the
+ * next cycle decides anew from what is then the case. Long ones are started here and end as tasks.
+ */
+import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster-view.ts'
+import type { Action } from '../core/decision.ts'
+import { formatLsn } from '../core/lsn.ts'
+import type { Primacy, Rule } from '../core/primacy.ts'
+import type { CloneProgress } from '../ports/cloner.ts'
+import type { Outcome, ReplicationConfiguration } from '../ports/postgres.ts'
+import type { StoreResult } from '../ports/store.ts'
+import type { AgentDependencies } from './dependencies.ts'
+import type { EventLog } from './events.ts'
+import type { Membership } from './membership.ts'
+import type { StateDirectory } from './state-directory.ts'
+import type { Tasks } from './tasks.ts'
+
+/** Crash recovery of a large database takes its time: the postmaster is watched, not hurried. */
+const START_DEADLINE_MS = 3_600_000
+const STOP_DEADLINE_MS = 30_000
+const PROOF_DEADLINE_MS = 5_000
+
+export interface ActorState {
+  applied: WantedConfiguration | null
+  proven: { readonly rule: Rule; readonly atMs: number } | null
+  cloneProgress: CloneProgress | null
+}
+
+export class Actor {
+  readonly state: ActorState = { applied: null, proven: null, cloneProgress: null }
+  readonly #dependencies: AgentDependencies
+  readonly #directory: StateDirectory
+  readonly #membership: Membership
+  readonly #tasks: Tasks
+  readonly #events: EventLog
+
+  constructor(
+    dependencies: AgentDependencies,
+    parts: {
+      readonly directory: StateDirectory
+      readonly membership: Membership
+      readonly tasks: Tasks
+      readonly events: EventLog
+    },
+  ) {
+    this.#dependencies = dependencies
+    this.#directory = parts.directory
+    this.#membership = parts.membership
+    this.#tasks = parts.tasks
+    this.#events = parts.events
+  }
+
+  /** Executes until one fails; says whether all were done. */
+  async act(actions: readonly Action[], view: ClusterView, rule: string): Promise<boolean> {
+    for (const action of actions) {
+      const outcome = await this.#execute(action, view)
+      if (outcome.kind === 'ok') continue
+      this.#events.add({
+        kind: `${action.kind}-failed`,
+        message: outcome.reason,
+        rule,
+        details: { code: outcome.code },
+      })
+      return false
+    }
+    return true
+  }
+
+  async #execute(action: Action, view: ClusterView): Promise<Outcome<unknown>> {
+    const { postgres } = this.#dependencies
+    switch (action.kind) {
+      case 'claimBootstrap':
+      case 'publishCluster':
+      case 'writePrimacy':
+        return this.#writeStore(action)
+      case 'promise':
+        await this.#directory.promise(action.epoch)
+        return DONE
+      case 'configure':
+        return this.#configure(action.wanted, view)
+      case 'createSlot':
+        return postgres.createSlot(action.name)
+      case 'dropSlot':
+        return postgres.dropSlot(action.name)
+      case 'advanceSlot':
+        return postgres.advanceSlot(action.name, action.to)
+      case 'endWalsenders':
+        return postgres.endWalsenders(action.pids)
+      case 'moveAside':
+        return this.#moveAside(action.reason)
+      case 'initialize':
+      case 'start':
+      case 'stop':
+      case 'clone':
+      case 'prove':
+        this.#startTask(action, view)
+        return DONE
+    }
+  }
+
+  #startTask(action: Extract<Action, { kind: TaskKind }>, view: ClusterView): void {
+    const { postgres } = this.#dependencies
+    switch (action.kind) {
+      case 'initialize':
+        this.#events.add({
+          kind: 'initialize',
+          message: 'makes the first data directory (initdb, roles, database)',
+        })
+        this.#tasks.start('initialize', (signal) => this.#initialize(signal))
+        return
+      case 'start':
+        this.#tasks.start('start', () => postgres.start(START_DEADLINE_MS))
+        return
+      case 'stop':
+        this.#tasks.start('stop', () => postgres.stop(action.mode, STOP_DEADLINE_MS))
+        return
+      case 'clone':
+        this.#events.add({ kind: 'clone', message: `clones ${action.from}`, epoch: action.epoch })
+        this.#tasks.start('clone', (signal) => this.#clone(action, view, signal))
+        return
+      case 'prove':
+        this.#tasks.start('prove', () => this.#prove(action.rule))
+    }
+  }
+
+  async #initialize(signal: AbortSignal): Promise<Outcome> {
+    const made = await this.#dependencies.postgres.initialize(signal)
+    if (made.kind !== 'ok') return made
+    await this.#directory.rememberInitialized(made.value.systemIdentifier)
+    return DONE
+  }
+
+  async #clone(
+    action: Extract<Action, { kind: 'clone' }>,
+    view: ClusterView,
+    signal: AbortSignal,
+  ): Promise<Outcome<unknown>> {
+    const identity = view.store.kind === 'read' ? view.store.facts.identity : null
+    if (identity === null)
+      return { kind: 'failed', code: 'clone-failed', reason: 'the cluster has no identity yet' }
+    try {
+      const cloned = await this.#dependencies.cloner.clone(
+        {
+          from: action.from,
+          host: action.host,
+          port: action.port,
+          systemIdentifier: identity.systemIdentifier,
+        },
+        (progress) => {
+          this.state.cloneProgress = progress
+        },
+        signal,
+      )
+      if (cloned.kind !== 'ok') return cloned
+      const { bytes, durationMs, movedAside } = cloned.value
+      this.#events.add({
+        kind: 'cloned',
+        message: `cloned ${action.from}`,
+        details: { bytes, durationMs, movedAside },
+      })
+      return cloned
+    } finally {
+      this.state.cloneProgress = null
+    }
+  }
+
+  async #prove(rule: Rule): Promise<Outcome<unknown>> {
+    const proof = await this.#dependencies.postgres.proveCommit(PROOF_DEADLINE_MS)
+    if (proof.kind !== 'ok') return proof
+    this.state.proven = { rule, atMs: this.#dependencies.clock.nowMs() }
+    this.#events.add({
+      kind: 'rule-proven',
+      message: `a commit was acknowledged under the rule: ${rule.acks} of ${rule.standbys.join(', ') || 'nobody'}`,
+      details: { commitLsn: formatLsn(proof.value.commitLsn) },
+    })
+    return proof
+  }
+
+  async #configure(wanted: WantedConfiguration, view: ClusterView): Promise<Outcome<unknown>> {
+    const { postgres, passfiles } = this.#dependencies
+    const running = view.local.postmaster.kind === 'running'
+    const written = await postgres.configure(await this.#render(wanted))
+    if (written.kind !== 'ok') return written
+    for (const refused of written.value.refused) {
+      this.#events.add({
+        kind: 'parameter-refused',
+        message: `${refused.name} (${refused.origin}) is left out: ${refused.reason}`,
+      })
+    }
+    // A predecessor may have written the same files and died before the reload: without our own record of it, reload anyhow.
+    if (running && (written.value.changed || this.state.applied === null)) {
+      const reloaded = await postgres.reload()
+      if (reloaded.kind !== 'ok') return reloaded
+    }
+    this.state.applied = wanted
+    await passfiles.keepOnly(wanted.epoch)
+    return DONE
+  }
+
+  async #render(wanted: WantedConfiguration): Promise<ReplicationConfiguration> {
+    const { role, upstream, synchronousStandbyNames, epoch } = wanted
+    if (upstream === null) return { role, upstream: null, synchronousStandbyNames }
+    const passfile = await this.#dependencies.passfiles.write(epoch, upstream)
+    return { role, upstream: { ...upstream, passfile }, synchronousStandbyNames }
+  }
+
+  async #moveAside(reason: string): Promise<Outcome> {
+    const moved = await this.#dependencies.postgres.moveAside(reason)
+    if (moved.kind !== 'ok') return moved
+    this.#events.add({ kind: 'moved-aside', message: `the data directory was moved to ${moved.value.path}` })
+    return DONE
+  }
+
+  async #writeStore(
+    action: Extract<Action, { kind: 'claimBootstrap' | 'publishCluster' | 'writePrimacy' }>,
+  ): Promise<Outcome> {
+    const { store } = this.#dependencies
+    if (action.kind === 'writePrimacy') {
+      return this.#afterSwap(await store.writePrimacy(action.primacy, action.expected), () =>
+        this.#tellPrimacy(action.primacy, action.why),
+      )
+    }
+    if (action.kind === 'publishCluster') {
+      const won = await store.publishCluster(action.primacy, action.identity, action.claim)
+      return this.#afterSwap(won, () => this.#tellPrimacy(action.primacy, 'the cluster has begun'))
+    }
+    const leaseId = this.#membership.leaseId
+    if (leaseId === null)
+      return { kind: 'failed', code: 'store-unreachable', reason: 'this node has no lease yet' }
+    const claimed = await store.claimBootstrap(action.claim, action.expected, leaseId)
+    return this.#afterSwap(claimed, () => {
+      this.#events.add({ kind: 'bootstrap-claimed', message: 'this node begins the cluster' })
+    })
+  }
+
+  /** Somebody else was faster, or nobody knows: neither is a failure, the next cycle reads what is so. */
+  #afterSwap(result: StoreResult<boolean>, tell: () => void): Outcome {
+    if (result.kind === 'ok' && result.value) {
+      tell()
+      return DONE
+    }
+    if (result.kind === 'ok')
+      return { kind: 'failed', code: 'store-unreachable', reason: 'another node changed the document first' }
+    return { kind: 'failed', code: 'store-unreachable', reason: result.reason }
+  }
+
+  #tellPrimacy(primacy: Primacy, why: string): void {
+    this.#events.add({
+      kind: 'primacy',
+      message: why,
+      epoch: primacy.epoch,
+      details: { phase: primacy.phase, primary: primacy.primary, timelineId: primacy.timelineId },
+    })
+  }
+}
+
+const DONE: Outcome = { kind: 'ok', value: null }

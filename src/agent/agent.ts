@@ -1,0 +1,224 @@
+/**
+ * The loop of one node: observe -> decide -> act, each in a file of its own. Watches, connection losses and the ends of tasks only
+ * wake it early; what is done comes from the whole view, every time.
+ */
+import path from 'node:path'
+import type { NodeDetail, TaskProgress, Why } from '../api/contract.ts'
+import type { ClusterView } from '../core/cluster-view.ts'
+import { decide } from '../core/decide.ts'
+import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
+import { findProblems } from '../core/problems.ts'
+import { Actor } from './act.ts'
+import type { AgentDependencies, AgentOptions } from './dependencies.ts'
+import { EventLog } from './events.ts'
+import { Membership } from './membership.ts'
+import { Observer } from './observe.ts'
+import { StateDirectory } from './state-directory.ts'
+import { nodeDetail, nodeReport, ProblemClock, type Snapshot, taskProgress } from './status.ts'
+import { type TaskEnd, Tasks } from './tasks.ts'
+
+/** At rest: soon enough that a lost watch event does not matter, seldom enough to cost nothing. */
+const REST_MS = 1_000
+/** While something is under way or waited for. */
+const BUSY_MS = 200
+
+const STOP_DEADLINE_MS = 60_000
+
+export class Agent {
+  readonly #options: AgentOptions
+  readonly #dependencies: AgentDependencies
+  readonly #directory: StateDirectory
+  readonly #tasks: Tasks
+  readonly #events: EventLog
+  readonly #membership: Membership
+  readonly #observer: Observer
+  readonly #actor: Actor
+  readonly #problems = new ProblemClock()
+  readonly #watch = new AbortController()
+  #memory: Memory = EMPTY_MEMORY
+  #why: Why
+  #snapshot: Snapshot | null = null
+  #taskStartedAt = ''
+  #wake: (() => void) | null = null
+  #wokenEarly = false
+  #stopping = false
+
+  private constructor(options: AgentOptions, dependencies: AgentDependencies, directory: StateDirectory) {
+    const { clock, log, store, postgres } = dependencies
+    this.#options = options
+    this.#dependencies = dependencies
+    this.#directory = directory
+    this.#events = new EventLog({
+      file: path.join(options.nodeDirectory, 'log', 'events.jsonl'),
+      node: options.node,
+      clock,
+      log,
+    })
+    this.#tasks = new Tasks(clock, (end) => this.#taskEnded(end))
+    this.#membership = new Membership(store, clock, options.spec.rtoMs)
+    this.#observer = new Observer(options, store, postgres, clock)
+    this.#actor = new Actor(dependencies, {
+      directory,
+      membership: this.#membership,
+      tasks: this.#tasks,
+      events: this.#events,
+    })
+    this.#why = {
+      node: options.node,
+      rule: 'starting',
+      reason: 'the agent has just started',
+      since: clock.timestamp(),
+    }
+  }
+
+  static async open(options: AgentOptions, dependencies: AgentDependencies): Promise<Agent> {
+    const directory = await StateDirectory.open(path.join(options.nodeDirectory, 'state'))
+    return new Agent(options, dependencies, directory)
+  }
+
+  /** Runs until `stop`. First ends what a predecessor left running beside PostgreSQL itself, which is adopted (I7). */
+  async run(): Promise<void> {
+    const { postgres, store } = this.#dependencies
+    const removed = await postgres.removeLeftovers()
+    for (const each of removed)
+      this.#events.add({ kind: 'leftover-removed', message: `removed what was left half done: ${each}` })
+    postgres.onChange((what) => this.#wakeUp(what))
+    store.watch((what) => this.#storeChanged(what), this.#watch.signal)
+    while (!this.#stopping) {
+      const pauseMs = await this.#cycle()
+      await this.#pause(pauseMs)
+    }
+  }
+
+  /** Stops PostgreSQL in order, then leaves the cluster's membership. Can be called twice. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return
+    this.#stopping = true
+    this.#wakeUp('stop')
+    this.#events.add({
+      kind: 'agent-stopping',
+      message: 'the agent was told to stop: PostgreSQL is stopped first',
+    })
+    const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
+    if (stopped.kind !== 'ok')
+      this.#dependencies.log.error('PostgreSQL could not be stopped', { reason: stopped.reason })
+    await this.#tasks.abortAll()
+    await this.#membership.leave()
+    this.#watch.abort()
+    await this.#dependencies.postgres.close()
+    this.#dependencies.store.close()
+  }
+
+  get detail(): NodeDetail | null {
+    return this.#snapshot === null ? null : nodeDetail(this.#options, this.#liveSnapshot(this.#snapshot))
+  }
+
+  get view(): ClusterView | null {
+    return this.#snapshot?.view ?? null
+  }
+
+  get why(): Why {
+    return this.#why
+  }
+
+  get events(): EventLog {
+    return this.#events
+  }
+
+  async #cycle(): Promise<number> {
+    await this.#membership.keepLease()
+    const view = await this.#observer.observe({
+      session: this.#options.session,
+      promisedEpoch: this.#directory.promisedEpoch,
+      initialized: this.#directory.initialized,
+      applied: this.#actor.state.applied,
+      proven: this.#actor.state.proven,
+      tasks: this.#tasks.running,
+      failures: this.#tasks.failures,
+    })
+    if (this.#stopping) return 0
+    const decision = decide(view, this.#memory)
+    this.#memory = decision.memory
+    this.#note(decision)
+    this.#keepSnapshot(view)
+    await this.#membership.report(nodeReport(this.#options, view))
+    if (this.#stopping) return 0
+    const done = await this.#actor.act(decision.actions, view, decision.rule)
+    return this.#pauseAfter(decision, done)
+  }
+
+  #pauseAfter(decision: Decision, done: boolean): number {
+    if (decision.actions.length > 0) return done ? 10 : BUSY_MS
+    return decision.rule === 'keep-running' && this.#tasks.running.size === 0 ? REST_MS : BUSY_MS
+  }
+
+  #note(decision: Decision): void {
+    const changed = decision.rule !== this.#why.rule || decision.reason !== this.#why.reason
+    if (!changed) return
+    const { clock, log } = this.#dependencies
+    if (decision.rule !== this.#why.rule) log.info(decision.reason, { rule: decision.rule })
+    this.#why = {
+      node: this.#options.node,
+      rule: decision.rule,
+      reason: decision.reason,
+      since: clock.timestamp(),
+    }
+  }
+
+  #keepSnapshot(view: ClusterView): void {
+    const problems = this.#problems.stamp(findProblems(view), this.#dependencies.clock.timestamp())
+    this.#snapshot = { view, why: this.#why, problems, task: this.#progress(view) }
+  }
+
+  /** Progress moves between cycles; everything else is the last cycle's. */
+  #liveSnapshot(snapshot: Snapshot): Snapshot {
+    const view = { ...snapshot.view, local: { ...snapshot.view.local, tasks: this.#tasks.running } }
+    return { ...snapshot, view, why: this.#why, task: this.#progress(view) }
+  }
+
+  #progress(view: ClusterView): TaskProgress | null {
+    const progress = taskProgress(view, this.#actor.state.cloneProgress, this.#taskStartedAt)
+    if (progress === null) this.#taskStartedAt = ''
+    else if (this.#taskStartedAt === '') this.#taskStartedAt = this.#dependencies.clock.timestamp()
+    return progress
+  }
+
+  #taskEnded(end: TaskEnd): void {
+    const details = { durationMs: Math.round(end.durationMs) }
+    if (end.outcome.kind === 'ok')
+      this.#events.add({ kind: `${end.kind}-done`, message: `${end.kind}: done`, details })
+    else {
+      this.#events.add({
+        kind: `${end.kind}-failed`,
+        message: end.outcome.reason,
+        details: { ...details, code: end.outcome.code },
+      })
+    }
+    this.#wakeUp(end.kind)
+  }
+
+  #storeChanged(what: string): void {
+    if (what === 'gap' || what.startsWith('nodes/')) this.#observer.nodesChanged()
+    // Reports of others matter to this node only while it waits for them; primacy matters always.
+    if (what === 'gap' || !what.startsWith('nodes/') || this.#why.rule !== 'keep-running') this.#wakeUp(what)
+  }
+
+  #wakeUp(_what: string): void {
+    this.#wokenEarly = true
+    this.#wake?.()
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (!this.#wokenEarly && !this.#stopping && ms > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms)
+        this.#wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+      this.#wake = null
+    }
+    this.#wokenEarly = false
+  }
+}

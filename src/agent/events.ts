@@ -1,0 +1,90 @@
+/**
+ * The node's own record of what happened and why (P6): a ring in memory for the API, a file for later. Writing it must never fail
+ * an action, and a full disk must not stop a failover: errors are swallowed after one log line.
+ */
+import { appendFileSync, readFileSync, renameSync, statSync } from 'node:fs'
+import type { ClusterEvent } from '../api/contract.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { Log } from '../ports/log.ts'
+
+const KEPT_IN_MEMORY = 1_000
+const ROTATE_BYTES = 4 * 1024 * 1024
+
+export type NewEvent = Omit<ClusterEvent, 'id' | 'at' | 'node'>
+
+export class EventLog {
+  readonly #file: string
+  readonly #node: string
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #listeners = new Set<(event: ClusterEvent) => void>()
+  #events: ClusterEvent[]
+  #complained = false
+
+  constructor(options: {
+    readonly file: string
+    readonly node: string
+    readonly clock: Clock
+    readonly log: Log
+  }) {
+    this.#file = options.file
+    this.#node = options.node
+    this.#clock = options.clock
+    this.#log = options.log
+    this.#events = readTail(options.file)
+  }
+
+  add(event: NewEvent): void {
+    const full: ClusterEvent = {
+      id: (this.#events.at(-1)?.id ?? 0) + 1,
+      at: this.#clock.timestamp(),
+      node: this.#node,
+      ...event,
+    }
+    this.#events.push(full)
+    if (this.#events.length > KEPT_IN_MEMORY) this.#events = this.#events.slice(-KEPT_IN_MEMORY)
+    this.#log.info(event.message, { event: event.kind, ...event.details })
+    this.#append(full)
+    for (const listener of this.#listeners) listener(full)
+  }
+
+  after(id: number): readonly ClusterEvent[] {
+    return this.#events.filter((event) => event.id > id)
+  }
+
+  /** Returns the function that ends the subscription. */
+  subscribe(listener: (event: ClusterEvent) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #append(event: ClusterEvent): void {
+    try {
+      appendFileSync(this.#file, `${JSON.stringify(event)}\n`, { mode: 0o600 })
+      if (event.id % 100 === 0 && statSync(this.#file).size > ROTATE_BYTES)
+        renameSync(this.#file, `${this.#file}.1`)
+    } catch (error) {
+      if (this.#complained) return
+      this.#complained = true
+      this.#log.warn('events cannot be written to their file', { error: String(error) })
+    }
+  }
+}
+
+function readTail(file: string): ClusterEvent[] {
+  try {
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n').slice(-KEPT_IN_MEMORY)
+    return lines.flatMap((line) => parseLine(line))
+  } catch {
+    return []
+  }
+}
+
+/** A torn last line after a crash is not an event. */
+function parseLine(line: string): ClusterEvent[] {
+  try {
+    return [JSON.parse(line) as ClusterEvent]
+  } catch {
+    return []
+  }
+}

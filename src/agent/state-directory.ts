@@ -1,0 +1,87 @@
+/**
+ * What a node must not forget, outside its data directory and fsynced: the highest promised epoch (I3), and that its data directory
+ * was made by its own bootstrap. Read once at the start; each write is a new file renamed over the old one.
+ */
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import path from 'node:path'
+
+interface Remembered {
+  readonly promisedEpoch: number
+  readonly initialized: string | null
+}
+
+const NOTHING: Remembered = { promisedEpoch: 0, initialized: null }
+
+export class StateDirectory {
+  readonly #directory: string
+  #remembered: Remembered = NOTHING
+
+  private constructor(directory: string, remembered: Remembered) {
+    this.#directory = directory
+    this.#remembered = remembered
+  }
+
+  /** A damaged file is an error, never "nothing promised": forgetting a promise breaks the fence. */
+  static async open(directory: string): Promise<StateDirectory> {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    return new StateDirectory(directory, await read(path.join(directory, FILE)))
+  }
+
+  get promisedEpoch(): number {
+    return this.#remembered.promisedEpoch
+  }
+
+  get initialized(): string | null {
+    return this.#remembered.initialized
+  }
+
+  /** Never lowers; durable when it returns. */
+  async promise(epoch: number): Promise<void> {
+    if (epoch <= this.#remembered.promisedEpoch) return
+    await this.#write({ ...this.#remembered, promisedEpoch: epoch })
+  }
+
+  async rememberInitialized(systemIdentifier: string): Promise<void> {
+    await this.#write({ ...this.#remembered, initialized: systemIdentifier })
+  }
+
+  async #write(next: Remembered): Promise<void> {
+    const file = path.join(this.#directory, FILE)
+    const temporary = `${file}.new`
+    const handle = await open(temporary, 'w', 0o600)
+    try {
+      await handle.writeFile(`${JSON.stringify(next)}\n`)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, file)
+    await syncDirectory(this.#directory)
+    this.#remembered = next
+  }
+}
+
+const FILE = 'state.json'
+
+async function read(file: string): Promise<Remembered> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NOTHING
+    throw error
+  }
+  const value = JSON.parse(text) as Partial<Remembered>
+  if (typeof value.promisedEpoch !== 'number')
+    throw new Error(`${file} is damaged: it holds no promised epoch`)
+  return { promisedEpoch: value.promisedEpoch, initialized: value.initialized ?? null }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,152 @@
+/** Turns the last view and decision into what the API says of this node. Pure functions, and the counting of `since`. */
+import type {
+  NodeDetail,
+  NodeRole,
+  NodeState,
+  NodeStatus,
+  Problem,
+  TaskProgress,
+  Why,
+} from '../api/contract.ts'
+import type { ClusterView, NodeReport } from '../core/cluster-view.ts'
+import { formatLsn, type Lsn, lagBytes } from '../core/lsn.ts'
+import type { FoundProblem } from '../core/problems.ts'
+import type { CloneProgress } from '../ports/cloner.ts'
+import type { AgentOptions } from './dependencies.ts'
+
+export interface Snapshot {
+  readonly view: ClusterView
+  readonly why: Why
+  readonly problems: readonly Problem[]
+  readonly task: TaskProgress | null
+}
+
+export function nodeDetail(options: AgentOptions, snapshot: Snapshot): NodeDetail {
+  const { view } = snapshot
+  const { server, directory } = view.local
+  return {
+    status: nodeStatus(options, view),
+    epoch: knownEpoch(view),
+    promisedEpoch: view.local.promisedEpoch,
+    systemIdentifier: directory.kind === 'cluster' ? directory.control.systemIdentifier : null,
+    postgresVersion: options.postgresVersion,
+    task: snapshot.task,
+    problems: snapshot.problems,
+    storeReachable: view.store.kind === 'read',
+    decision: snapshot.why,
+    standbys: (server?.walsenders ?? []).map((each) => ({
+      name: each.applicationName,
+      state: each.state,
+      syncState: each.syncState,
+      flushLsn: print(each.flushLsn),
+      replayLsn: print(each.replayLsn),
+      writeLagMs: each.writeLagMs,
+      flushLagMs: each.flushLagMs,
+      replayLagMs: each.replayLagMs,
+    })),
+  }
+}
+
+export function nodeReport(options: AgentOptions, view: ClusterView): NodeReport {
+  const status = nodeStatus(options, view)
+  const { directory } = view.local
+  return {
+    name: status.name,
+    host: status.host,
+    port: status.port,
+    apiPort: status.apiPort,
+    role: status.role,
+    state: status.state,
+    epoch: view.local.applied?.epoch ?? view.local.promisedEpoch,
+    timelineId: status.timelineId,
+    systemIdentifier: directory.kind === 'cluster' ? directory.control.systemIdentifier : null,
+    flushLsn: status.flushLsn,
+    replayLsn: status.replayLsn,
+  }
+}
+
+function nodeStatus(options: AgentOptions, view: ClusterView): NodeStatus {
+  const { server, postmaster } = view.local
+  const flushLsn = server === null ? null : (server.flushLsn ?? server.receiveLsn ?? server.replayLsn)
+  const standby = server?.inRecovery === true
+  const lag =
+    standby && server.replayLsn !== null && flushLsn !== null ? lagBytes(server.replayLsn, flushLsn) : 0
+  return {
+    name: options.node,
+    role: roleOf(view),
+    state: stateOf(view),
+    host: options.host,
+    port: options.port,
+    apiPort: options.apiPort,
+    timelineId: server?.timelineId ?? null,
+    flushLsn: print(flushLsn),
+    replayLsn: standby ? print(server.replayLsn) : null,
+    replayLagBytes: server === null ? null : lag,
+    replayLagMs: server === null ? null : lag === 0 ? 0 : server.replayAgeMs,
+    syncState: null,
+    upstream: standby && server.walreceiver !== null ? (view.local.applied?.upstream?.name ?? null) : null,
+    agentPid: process.pid,
+    postmasterPid: postmaster.kind === 'running' ? postmaster.pid : null,
+  }
+}
+
+function roleOf(view: ClusterView): NodeRole {
+  const { server, applied } = view.local
+  if (server !== null) return server.inRecovery ? 'standby' : 'primary'
+  return applied?.role ?? 'unknown'
+}
+
+function stateOf(view: ClusterView): NodeState {
+  const { server, postmaster, tasks } = view.local
+  if (tasks.has('clone')) return 'cloning'
+  if (postmaster.kind !== 'running' || postmaster.status === 'starting') return 'stopped'
+  if (server === null) return 'unreachable'
+  if (!server.inRecovery) return 'running'
+  return server.walreceiver?.status === 'streaming' ? 'streaming' : 'catchingUp'
+}
+
+function knownEpoch(view: ClusterView): number | null {
+  const facts = view.store.kind === 'read' ? view.store.facts : view.store.last
+  return facts?.primacy?.value.epoch ?? null
+}
+
+function print(lsn: Lsn | null): string | null {
+  return lsn === null ? null : formatLsn(lsn)
+}
+
+/** Adds since when each problem has been there. */
+export class ProblemClock {
+  readonly #since = new Map<string, string>()
+
+  stamp(found: readonly FoundProblem[], now: string): readonly Problem[] {
+    const keys = new Set(found.map(keyOf))
+    for (const key of this.#since.keys()) if (!keys.has(key)) this.#since.delete(key)
+    return found.map((problem) => {
+      const since = this.#since.get(keyOf(problem)) ?? now
+      this.#since.set(keyOf(problem), since)
+      return { ...problem, since }
+    })
+  }
+}
+
+function keyOf(problem: FoundProblem): string {
+  return `${problem.node ?? ''}/${problem.code}`
+}
+
+export function taskProgress(
+  view: ClusterView,
+  clone: CloneProgress | null,
+  startedAt: string,
+): TaskProgress | null {
+  if (view.local.tasks.has('initialize')) {
+    return { task: 'initialize', phase: 'initdb', bytesDone: null, bytesTotal: null, startedAt }
+  }
+  if (!view.local.tasks.has('clone')) return null
+  return {
+    task: 'clone',
+    phase: clone?.phase ?? 'connecting',
+    bytesDone: clone?.bytesDone ?? 0,
+    bytesTotal: clone?.bytesTotal ?? null,
+    startedAt,
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * The agent's HTTP API. Every answer comes from the last snapshot, never from a question to PostgreSQL inside a request, so that a
+ * hung database cannot hang the health of its own node.
+ */
+import type { Server } from 'node:http'
+import { serve } from '@hono/node-server'
+import { Hono } from 'hono'
+import { streamSSE } from 'hono/streaming'
+import { ERRORS, type ErrorCode, UnderstudyError } from '../errors/codes.ts'
+import type { ClusterEvent, ClusterStatus, ErrorBody, NodeDetail, Why } from './contract.ts'
+
+/** What the API tells; the agent behind it. */
+export interface ApiSource {
+  /** null during the first moments, before the first cycle has ended. */
+  node(): NodeDetail | null
+  why(): Why
+  cluster(): Promise<ClusterStatus>
+  eventsAfter(id: number): readonly ClusterEvent[]
+  subscribe(listener: (event: ClusterEvent) => void): () => void
+}
+
+export interface RunningApi {
+  stop(): Promise<void>
+}
+
+const HEARTBEAT_MS = 15_000
+
+export function createApi(source: ApiSource): Hono {
+  const app = new Hono()
+  app.get('/v1/cluster', async (context) => context.json(await source.cluster()))
+  app.get('/v1/node', (context) => {
+    const detail = source.node()
+    return detail === null
+      ? context.json(errorBody('timeout', 'the agent has just started'), 503)
+      : context.json(detail)
+  })
+  app.get('/v1/why', (context) => context.json(source.why()))
+  app.get('/v1/events', (context) => {
+    const after = Number(context.req.query('after') ?? context.req.header('last-event-id') ?? 0)
+    const from = Number.isSafeInteger(after) && after >= 0 ? after : 0
+    if (context.req.header('accept')?.includes('text/event-stream') !== true) {
+      return context.json(source.eventsAfter(from))
+    }
+    return streamSSE(context, (stream) => streamEvents(source, stream, from))
+  })
+  app.notFound((context) => context.json(errorBody('usage', `there is nothing at ${context.req.path}`), 404))
+  app.onError((error, context) => context.json(errorBody('internal', error.message), 500))
+  return app
+}
+
+type EventStream = Parameters<Parameters<typeof streamSSE>[1]>[0]
+
+async function streamEvents(source: ApiSource, stream: EventStream, after: number): Promise<void> {
+  const waiting: ClusterEvent[] = [...source.eventsAfter(after)]
+  let wake: (() => void) | null = null
+  const unsubscribe = source.subscribe((event) => {
+    waiting.push(event)
+    wake?.()
+  })
+  stream.onAbort(() => {
+    unsubscribe()
+    wake?.()
+  })
+  try {
+    while (!stream.aborted) {
+      for (const event of waiting.splice(0)) {
+        await stream.writeSSE({ id: String(event.id), event: event.kind, data: JSON.stringify(event) })
+      }
+      const slept = await sleep(HEARTBEAT_MS, (resolve) => {
+        wake = resolve
+      })
+      if (slept && !stream.aborted) await stream.write(': still here\n\n')
+    }
+  } finally {
+    unsubscribe()
+  }
+}
+
+/** true when the time has passed, false when woken before. */
+function sleep(ms: number, onWaker: (wake: () => void) => void): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(true), ms)
+    timer.unref()
+    onWaker(() => {
+      clearTimeout(timer)
+      resolve(false)
+    })
+  })
+}
+
+function errorBody(code: ErrorCode, message: string): ErrorBody {
+  return { error: { code, message, hint: ERRORS[code].hint } }
+}
+
+/** Errors: port-taken. */
+export async function serveApi(
+  source: ApiSource,
+  options: { readonly host: string; readonly port: number },
+): Promise<RunningApi> {
+  const app = createApi(source)
+  const server = await new Promise<Server>((resolve, reject) => {
+    const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
+      resolve(listening as Server),
+    )
+    listening.on('error', (error: NodeJS.ErrnoException) => reject(classify(error, options.port)))
+  })
+  return {
+    stop: () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve())
+        // Event streams never end by themselves.
+        server.closeAllConnections()
+      }),
+  }
+}
+
+function classify(error: NodeJS.ErrnoException, port: number): Error {
+  if (error.code !== 'EADDRINUSE') return error
+  return new UnderstudyError('port-taken', `port ${port} for the agent is in use by another program`, {
+    cause: error,
+  })
+}

@@ -1,0 +1,122 @@
+/**
+ * What one agent knows at one moment: the immutable input of `decide`. Store facts, facts of the local PostgreSQL, reports of the
+ * other nodes. Everything but `primacy` (read just now) and the local facts is a hint with an age (docs/architecture: what is
+ * trusted). Instants are milliseconds of a monotonic clock.
+ */
+import type { ErrorCode } from '../errors/codes.ts'
+import type { DirectoryState, Member, PostmasterState, ServerFacts } from './facts.ts'
+import type { Identity, Primacy, Rule } from './primacy.ts'
+
+export interface ClusterView {
+  readonly now: number
+  readonly self: string
+  readonly spec: Spec
+  readonly store: StoreView
+  readonly local: LocalView
+}
+
+/** What the operator wants. */
+export interface Spec {
+  /** In the order of the configuration; the first is preferred at bootstrap. */
+  readonly members: readonly Member[]
+  readonly durability: 'quorum' | 'async'
+  readonly rtoMs: number
+  readonly whenStandbyLost: 'relax' | 'block'
+  /** Major version of the binaries of this node. */
+  readonly major: number
+}
+
+export interface Versioned<T> {
+  readonly value: T
+  /** The key's modRevision: what a compare-and-swap compares. */
+  readonly revision: bigint
+}
+
+export type StoreView =
+  /** Not read successfully in this cycle; `last` is what was read before, a hint only. */
+  | {
+      readonly kind: 'unreachable'
+      readonly reason: string
+      readonly sinceMs: number
+      readonly last: StoreFacts | null
+    }
+  | { readonly kind: 'read'; readonly facts: StoreFacts }
+
+export interface StoreFacts {
+  readonly primacy: Versioned<Primacy> | null
+  readonly identity: Identity | null
+  readonly claim: Versioned<BootstrapClaim> | null
+  readonly nodes: ReadonlyMap<string, NodeReport>
+}
+
+/** Who may initialize the first primary; bound to a lease, so that a dead claimant does not block the cluster. */
+export interface BootstrapClaim {
+  readonly node: string
+  /** Of the agent's process: a restarted agent takes its predecessor's claim over, with its own lease. */
+  readonly session: string
+}
+
+/** A node's own report, bound to its lease: gone when its agent is. */
+export interface NodeReport {
+  readonly name: string
+  readonly host: string
+  readonly port: number
+  readonly apiPort: number
+  readonly role: 'primary' | 'standby' | 'unknown'
+  readonly state: string
+  readonly epoch: number
+  readonly timelineId: number | null
+  readonly systemIdentifier: string | null
+  readonly flushLsn: string | null
+  readonly replayLsn: string | null
+}
+
+/** How PostgreSQL's files say it shall run; null when this agent has not written them yet. */
+export interface WantedConfiguration {
+  readonly role: 'primary' | 'standby'
+  readonly epoch: number
+  readonly upstream: Member | null
+  readonly synchronousStandbyNames: string
+}
+
+export type TaskKind = 'initialize' | 'clone' | 'start' | 'stop' | 'prove'
+
+export interface Failure {
+  readonly code: ErrorCode
+  readonly reason: string
+  readonly hint: string
+  readonly atMs: number
+  /** In a row; a success sets it back. */
+  readonly count: number
+}
+
+export interface LocalView {
+  /** Random, new with every start of the agent. */
+  readonly session: string
+  readonly directory: DirectoryState
+  readonly postmaster: PostmasterState
+  /** null while PostgreSQL does not answer SQL (stopped, starting, hung). */
+  readonly server: ServerFacts | null
+  /** Highest epoch promised, from the state directory, fsynced (I3). */
+  readonly promisedEpoch: number
+  /** Set when this node's data directory was made by initialize: the system identifier that it then got. */
+  readonly initialized: string | null
+  readonly applied: WantedConfiguration | null
+  readonly tasks: ReadonlySet<TaskKind>
+  readonly failures: ReadonlyMap<TaskKind, Failure>
+  /** The last rule whose commit was proven to wait (I5), and when. */
+  readonly proven: { readonly rule: Rule; readonly atMs: number } | null
+}
+
+export function member(spec: Spec, name: string): Member | null {
+  return spec.members.find((each) => each.name === name) ?? null
+}
+
+export function otherMembers(view: ClusterView): readonly Member[] {
+  return view.spec.members.filter((each) => each.name !== view.self)
+}
+
+/** PostgreSQL allows lower-case letters, digits and _ in slot names; the prefix tells ours from a user's. */
+export function slotName(node: string): string {
+  return `understudy_${node.replaceAll('-', '_')}`
+}

@@ -1,0 +1,87 @@
+/** What `decide` returns: the rule, its sentence, and actions as values, executed in order by agent/act.ts. Pure. */
+import type { BootstrapClaim, ClusterView, WantedConfiguration } from './cluster-view.ts'
+import type { Lsn } from './lsn.ts'
+import type { Identity, Primacy, Rule } from './primacy.ts'
+
+export type Action =
+  /** Create the claim (revision null) or take it over from an own predecessor, bound to the own lease. */
+  | { readonly kind: 'claimBootstrap'; readonly claim: BootstrapClaim; readonly expected: bigint | null }
+  /** Long: initdb and roles, beside the data directory. */
+  | { readonly kind: 'initialize' }
+  /** One transaction: the claim is still ours and primacy does not exist -> primacy and identity. */
+  | {
+      readonly kind: 'publishCluster'
+      readonly primacy: Primacy
+      readonly identity: Identity
+      readonly claim: bigint
+    }
+  /** Compare-and-swap of primacy. */
+  | {
+      readonly kind: 'writePrimacy'
+      readonly primacy: Primacy
+      readonly expected: bigint
+      readonly why: string
+    }
+  /** Fsynced before it returns; never lowers (I3). */
+  | { readonly kind: 'promise'; readonly epoch: number }
+  /** Writes the files; reloads when PostgreSQL runs. */
+  | { readonly kind: 'configure'; readonly wanted: WantedConfiguration }
+  /** Long: spawn and wait until it accepts connections. */
+  | { readonly kind: 'start' }
+  | { readonly kind: 'stop'; readonly mode: 'fast' | 'immediate' }
+  /** Long: base backup of the upstream beside the data directory, then the swap. */
+  | {
+      readonly kind: 'clone'
+      readonly from: string
+      readonly host: string
+      readonly port: number
+      readonly epoch: number
+    }
+  /** Long: a commit that must wait as the rule says. */
+  /** Renames the data directory away; nothing is deleted (I11). */
+  | { readonly kind: 'moveAside'; readonly reason: string }
+  | { readonly kind: 'prove'; readonly rule: Rule }
+  | { readonly kind: 'endWalsenders'; readonly pids: readonly number[] }
+  | { readonly kind: 'createSlot'; readonly name: string }
+  | { readonly kind: 'dropSlot'; readonly name: string }
+  | { readonly kind: 'advanceSlot'; readonly name: string; readonly to: Lsn }
+
+/** Carried from cycle to cycle, in and out: no hidden fields. Lost with the agent, so nothing safe may hang on it. */
+export interface Memory {
+  /** Since when the store is known to be without a cluster: the preferred node gets a head start. */
+  readonly emptySinceMs: number | null
+  /** Since when each standby of the rule has not been streaming. */
+  readonly lostSinceMs: Readonly<Record<string, number>>
+  /** The change of rule that is under way, as this agent sees it. */
+  readonly change: RuleChange | null
+}
+
+export interface RuleChange {
+  readonly key: string
+  readonly startedAtMs: number
+  readonly givingUp: boolean
+  /** Walsenders were ended once, because a change of `acks` alone shows nowhere. */
+  readonly walsendersEnded: boolean
+}
+
+export const EMPTY_MEMORY: Memory = { emptySinceMs: null, lostSinceMs: {}, change: null }
+
+export interface Verdict {
+  readonly reason: string
+  readonly actions: readonly Action[]
+  /** Left out: unchanged. */
+  readonly memory?: Memory
+}
+
+export interface Decision {
+  readonly rule: string
+  readonly reason: string
+  readonly actions: readonly Action[]
+  readonly memory: Memory
+}
+
+/** One rule of the ordered list: null when it does not apply. */
+export interface DecisionRule {
+  readonly id: string
+  evaluate(view: ClusterView, memory: Memory): Verdict | null
+}

@@ -1,0 +1,195 @@
+/** What a person should know of, from one node's view: codes that stay, a sentence, what to do. Pure; `since` is added by the shell. */
+import { ERRORS } from '../errors/codes.ts'
+import type { ClusterView, Failure, TaskKind } from './cluster-view.ts'
+import { member } from './cluster-view.ts'
+import { currentRule } from './primacy.ts'
+import { walsenderOf } from './track.ts'
+
+export interface FoundProblem {
+  readonly code: string
+  readonly severity: 'warning' | 'error'
+  /** null: it concerns the cluster. */
+  readonly node: string | null
+  readonly message: string
+  readonly hint: string
+}
+
+export function findProblems(view: ClusterView): readonly FoundProblem[] {
+  return [...ofStore(view), ...ofDirectory(view), ...ofTasks(view), ...ofPrimary(view), ...ofStandby(view)]
+}
+
+function ofStore(view: ClusterView): FoundProblem[] {
+  if (view.store.kind === 'unreachable') {
+    return [
+      own(
+        view,
+        'store-unreachable',
+        `the store does not answer: ${view.store.reason}`,
+        ERRORS['store-unreachable'].hint,
+      ),
+    ]
+  }
+  const { primacy, identity } = view.store.facts
+  const { directory, promisedEpoch, initialized } = view.local
+  const found: FoundProblem[] = []
+  if (primacy !== null && primacy.value.epoch < promisedEpoch) {
+    found.push(
+      own(
+        view,
+        'store-stale',
+        `the store is at epoch ${primacy.value.epoch}, below the promise ${promisedEpoch} of this node`,
+        'The store was restored from an old copy. Nothing acts on it until its epoch is set above every promise.',
+      ),
+    )
+  }
+  if (directory.kind === 'cluster') {
+    const systemIdentifier = directory.control.systemIdentifier
+    if (primacy === null && initialized !== systemIdentifier) {
+      found.push(
+        own(
+          view,
+          'store-empty',
+          'the store knows of no cluster, but this node holds data',
+          ERRORS['store-empty'].hint,
+        ),
+      )
+    }
+    if (identity !== null && identity.systemIdentifier !== systemIdentifier) {
+      found.push(
+        own(
+          view,
+          'system-identifier',
+          `the data here is of another cluster (system identifier ${systemIdentifier})`,
+          ERRORS['system-identifier'].hint,
+        ),
+      )
+    }
+  }
+  if (identity !== null && identity.major !== view.spec.major) {
+    found.push(
+      own(
+        view,
+        'wrong-major',
+        `the cluster runs PostgreSQL ${identity.major}, the binaries here are of ${view.spec.major}`,
+        ERRORS['wrong-major'].hint,
+      ),
+    )
+  }
+  return found
+}
+
+function ofDirectory(view: ClusterView): FoundProblem[] {
+  const { directory, postmaster } = view.local
+  const found: FoundProblem[] = []
+  if (directory.kind === 'unusable')
+    found.push(own(view, directory.code, directory.reason, ERRORS[directory.code].hint))
+  if (postmaster.kind === 'foreign') {
+    found.push(own(view, 'foreign-postmaster', postmaster.reason, ERRORS['foreign-postmaster'].hint))
+  }
+  return found
+}
+
+function ofTasks(view: ClusterView): FoundProblem[] {
+  return [...view.local.failures]
+    .filter(([task]) => task !== 'prove')
+    .map(([task, failure]) =>
+      own(view, failure.code, `${verb(task)} failed: ${failure.reason}`, hintOf(failure)),
+    )
+}
+
+function hintOf(failure: Failure): string {
+  return failure.hint
+}
+
+function verb(task: TaskKind): string {
+  return {
+    initialize: 'making the first data directory',
+    clone: 'cloning',
+    start: 'starting PostgreSQL',
+    stop: 'stopping PostgreSQL',
+    prove: 'proving the rule',
+  }[task]
+}
+
+/** What only the primary sees: who does not stream, and whether commits wait for enough standbys. */
+function ofPrimary(view: ClusterView): FoundProblem[] {
+  const { server } = view.local
+  const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  if (primacy === undefined || primacy.primary !== view.self || server === null || server.inRecovery)
+    return []
+  const rule = currentRule(primacy)
+  const found: FoundProblem[] = view.spec.members
+    .filter((each) => each.name !== view.self && walsenderOf(server, each.name)?.state !== 'streaming')
+    .map((each) => ({
+      code: 'not-streaming',
+      severity: 'warning' as const,
+      node: each.name,
+      message: `${each.name} does not stream from the primary`,
+      hint: `\`understudy why ${each.name}\` says what it waits for.`,
+    }))
+  const streaming = rule.standbys.filter((name) => walsenderOf(server, name)?.state === 'streaming').length
+  if (streaming < rule.acks) {
+    found.push({
+      code: 'quorum-missing',
+      severity: 'error',
+      node: null,
+      message: `commits wait: ${rule.acks} of ${rule.standbys.join(', ')} must acknowledge, ${streaming} stream`,
+      hint: 'Bring the standbys back; what was acknowledged is safe, and writes go on by themselves then.',
+    })
+  }
+  if (view.spec.durability === 'quorum' && rule.acks === 0) {
+    const few = view.spec.members.length < 3
+    found.push({
+      code: 'no-quorum-yet',
+      severity: 'warning',
+      node: null,
+      message: few
+        ? 'a quorum needs two standbys: commits wait for nobody'
+        : 'commits wait for nobody until two standbys stream',
+      hint: few
+        ? 'Add nodes: with three, the loss of any one loses nothing.'
+        : 'It is set by itself as soon as two standbys stream.',
+    })
+  }
+  return found
+}
+
+function ofStandby(view: ClusterView): FoundProblem[] {
+  const { server } = view.local
+  if (server === null || !server.inRecovery) return []
+  const found: FoundProblem[] = []
+  if (server.replayPaused) {
+    found.push(
+      own(
+        view,
+        'replay-paused',
+        'replay is paused here',
+        'SELECT pg_wal_replay_resume() when whoever paused it is done.',
+        'warning',
+      ),
+    )
+  }
+  const lost = server.slots.filter((slot) => slot.walStatus === 'lost')
+  for (const slot of lost) {
+    found.push(
+      own(
+        view,
+        'slot-lost',
+        `the slot ${slot.name} is lost`,
+        'It is recreated by itself when it is ours; drop it otherwise.',
+        'warning',
+      ),
+    )
+  }
+  return found
+}
+
+function own(
+  view: ClusterView,
+  code: string,
+  message: string,
+  hint: string,
+  severity: 'warning' | 'error' = 'error',
+): FoundProblem {
+  return { code, severity, node: member(view.spec, view.self)?.name ?? view.self, message, hint }
+}

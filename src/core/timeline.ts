@@ -1,0 +1,95 @@
+/**
+ * Timeline arithmetic: which timeline holds a WAL position, where two histories part, and whether a position lies on a
+ * history. A timeline's history lists its ancestors and where each was left (manual: "Timelines", 25.3.6; the file is
+ * `<timeline in hex>.history`). Timeline 1 has no ancestors and no history file.
+ */
+import type { Lsn } from './lsn.ts'
+
+/** A position that a node has reached: bytes before `lsn` are its own, and the last of them were written on `timelineId`. */
+export interface TimelinePosition {
+  readonly timelineId: number
+  readonly lsn: Lsn
+}
+
+/** An ancestor, and the position at which its child left it: bytes from `switchpointLsn` on belong to the child. */
+export interface TimelineAncestor {
+  readonly timelineId: number
+  readonly switchpointLsn: Lsn
+  /** What PostgreSQL wrote down as the reason; for people only. */
+  readonly reason: string
+}
+
+export interface TimelineHistory {
+  readonly timelineId: number
+  /** Oldest first; empty for timeline 1 and for a timeline that begins from nothing (an empty history file). */
+  readonly ancestors: readonly TimelineAncestor[]
+}
+
+export function firstTimeline(): TimelineHistory {
+  return { timelineId: 1, ancestors: [] }
+}
+
+/** The timeline that holds the byte at `lsn`, as PostgreSQL's tliOfPointInHistory: a switchpoint belongs to the child. */
+export function timelineAt(history: TimelineHistory, lsn: Lsn): number {
+  for (const ancestor of history.ancestors) {
+    if (lsn < ancestor.switchpointLsn) return ancestor.timelineId
+  }
+  return history.timelineId
+}
+
+/** Where `timelineId` was left on the way to `history`; 'current' for its own timeline, null for one that is no ancestor. */
+export function switchpointOf(history: TimelineHistory, timelineId: number): Lsn | 'current' | null {
+  if (timelineId === history.timelineId) return 'current'
+  return history.ancestors.find((ancestor) => ancestor.timelineId === timelineId)?.switchpointLsn ?? null
+}
+
+/**
+ * True when a node at `position` can go on to `history` without rewinding (I8): it is on that timeline, or on an ancestor
+ * not past the point where the ancestor was left. Equal to the switchpoint is on the history: no byte after it was written.
+ */
+export function isOnHistory(history: TimelineHistory, position: TimelinePosition): boolean {
+  const end = switchpointOf(history, position.timelineId)
+  if (end === null) return false
+  return end === 'current' || position.lsn <= end
+}
+
+/**
+ * The last point that two histories have in common: the divergenceLsn that a rewind starts from. Null when they share no
+ * timeline at all, and `lsn` is 'same' when they are the same timeline, on which this arithmetic cannot see a difference.
+ */
+export function commonPoint(
+  left: TimelineHistory,
+  right: TimelineHistory,
+): { readonly timelineId: number; readonly lsn: Lsn | 'same' } | null {
+  const leftPath = pathOf(left)
+  const rightPath = pathOf(right)
+  let common: { timelineId: number; lsn: Lsn | 'same' } | null = null
+  for (let i = 0; i < Math.min(leftPath.length, rightPath.length); i++) {
+    const a = leftPath[i]
+    const b = rightPath[i]
+    if (a === undefined || b === undefined || a.timelineId !== b.timelineId) break
+    common = { timelineId: a.timelineId, lsn: earlier(a.end, b.end) }
+    // The same timeline left at different points: what follows has nothing in common, whatever its numbers are.
+    if (a.end !== b.end) break
+  }
+  return common
+}
+
+interface Stretch {
+  readonly timelineId: number
+  /** 'same' stands for "not left yet". */
+  readonly end: Lsn | 'same'
+}
+
+function pathOf(history: TimelineHistory): readonly Stretch[] {
+  const ancestors = history.ancestors.map(
+    (ancestor): Stretch => ({ timelineId: ancestor.timelineId, end: ancestor.switchpointLsn }),
+  )
+  return [...ancestors, { timelineId: history.timelineId, end: 'same' }]
+}
+
+function earlier(a: Lsn | 'same', b: Lsn | 'same'): Lsn | 'same' {
+  if (a === 'same') return b
+  if (b === 'same') return a
+  return a < b ? a : b
+}

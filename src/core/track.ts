@@ -1,0 +1,41 @@
+/** What must be counted from cycle to cycle whichever rule decides: since when each standby of the rule has not been streaming. Pure. */
+import type { ClusterView } from './cluster-view.ts'
+import type { Memory } from './decision.ts'
+import type { ServerFacts, WalsenderFacts } from './facts.ts'
+import { lagBytes } from './lsn.ts'
+import { currentRule } from './primacy.ts'
+
+/** A standby further behind than one segment would hold every commit up while it catches up. */
+const CAUGHT_UP_BYTES = 16 * 1024 * 1024
+
+export function track(view: ClusterView, memory: Memory): Memory {
+  if (view.store.kind !== 'read') return memory
+  const primacy = view.store.facts.primacy?.value
+  const { server } = view.local
+  if (primacy === undefined || primacy.primary !== view.self || server === null || server.inRecovery) {
+    return Object.keys(memory.lostSinceMs).length === 0 ? memory : { ...memory, lostSinceMs: {} }
+  }
+  const streaming = new Set(caughtUpStandbys(view, server))
+  const lost = currentRule(primacy).standbys.filter((name) => !streaming.has(name))
+  const lostSinceMs = Object.fromEntries(lost.map((name) => [name, memory.lostSinceMs[name] ?? view.now]))
+  return { ...memory, lostSinceMs }
+}
+
+/** Members whose walsender streams and is caught up, in the order of the configuration. */
+export function caughtUpStandbys(view: ClusterView, server: ServerFacts): readonly string[] {
+  return view.spec.members
+    .filter((each) => isCaughtUp(walsenderOf(server, each.name), server))
+    .map((each) => each.name)
+}
+
+/** The member's walsender; application_name is set by us in primary_conninfo. Base backups have other names. */
+export function walsenderOf(server: ServerFacts, name: string): WalsenderFacts | null {
+  const all = server.walsenders.filter((each) => each.applicationName === name)
+  return all.find((each) => each.state === 'streaming') ?? all[0] ?? null
+}
+
+function isCaughtUp(walsender: WalsenderFacts | null, server: ServerFacts): boolean {
+  if (walsender?.state !== 'streaming' || walsender.flushLsn === null || server.flushLsn === null)
+    return false
+  return lagBytes(walsender.flushLsn, server.flushLsn) <= CAUGHT_UP_BYTES
+}
