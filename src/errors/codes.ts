@@ -61,6 +61,9 @@ export const ERRORS = {
   'store-empty': {
     hint: 'The store knows nothing of this cluster although data exists: is it the right store?',
   },
+  'lease-lost': {
+    hint: 'The node takes a new lease by itself. When it repeats, the store or this machine is too slow.',
+  },
   // --- replication
   'auth-failed': {
     hint: 'The password or the certificate was refused; the server log of that node says why.',
@@ -70,6 +73,7 @@ export const ERRORS = {
   },
   'certificate-expired': { hint: 'Issue new certificates: `understudy up` renews them for a local cluster.' },
   'connect-failed': { hint: 'Check that the server runs and that nothing blocks the port.' },
+  'server-error': { hint: 'The message is PostgreSQL’s own; the server log of that node says more.' },
   'clone-failed': { hint: 'The next attempt starts anew; nothing that could start was left behind.' },
   'backup-corrupt': {
     hint: 'The copy did not match its manifest and was thrown away. Check the primary’s disk (page checksums).',
