@@ -90,7 +90,7 @@ function stateStyle(state: NodeStatus['state']): Style {
 }
 
 function labelled(label: string, text: string, width: number, paint: Paint): string[] {
-  const column = 12
+  const column = Math.max(12, label.length + 2)
   return wrap(text, Math.max(10, width - INDENT.length - column)).map((line, index) => {
     const head = padEnd(index === 0 ? label : '', column)
     return `${INDENT}${paint('dim', head)}${line}`
@@ -116,11 +116,14 @@ export interface ConnectionOptions {
   readonly program: string
   /** The --data that every command needs, or null when the default directory is meant. */
   readonly data: string | null
+  /** The same for a cluster that is named by --config. */
+  readonly config?: string
 }
 
 /** The commands that come next; the URI itself holds a password and is shown on demand only. */
-export function connectionLines({ program, data }: ConnectionOptions): string[] {
-  const suffix = data === null ? '' : ` --data ${shellQuote(data)}`
+export function connectionLines({ program, data, config }: ConnectionOptions): string[] {
+  const named = data === null ? '' : ` --data ${shellQuote(data)}`
+  const suffix = config === undefined ? named : ` --config ${shellQuote(config)}`
   const commands: readonly (readonly [string, string])[] = [
     [`${program} psql${suffix}`, 'opens psql on the primary'],
     [`${program} url${suffix}`, 'prints the URI for applications'],

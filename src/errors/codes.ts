@@ -18,6 +18,9 @@ export const ERRORS = {
   },
   'unsupported-version': { hint: 'Use PostgreSQL 15, 16, 17 or 18: --pg MAJOR or --pg BINDIR.' },
   'no-openssl': { hint: 'Install the openssl command (Debian: apt install openssl).' },
+  'no-psql': {
+    hint: 'Install the client (Debian: apt install postgresql-client), or use any other one: `understudy url` prints the URI.',
+  },
   'port-taken': { hint: 'End the program that uses the port, or choose other ports with --port-base.' },
   'no-permission': {
     hint: 'Give the directory to the user that runs PostgreSQL, or name another one with --data.',

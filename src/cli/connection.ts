@@ -1,0 +1,119 @@
+/**
+ * How a client reaches the cluster, as a libpq URI and as libpq's environment variables. Without a proxy, `auto`, `read-write` and
+ * `read-only` name every node and let libpq choose (manual, section 34.1.1.3); node's `pg` knows single hosts only. Pure.
+ */
+import type { ResolvedConfig } from '../config/load.ts'
+import { nearest } from '../config/nearest.ts'
+import { UnderstudyError } from '../errors/codes.ts'
+
+export interface Connection {
+  readonly hosts: readonly { readonly host: string; readonly port: number }[]
+  readonly database: string
+  readonly user: string
+  readonly caFile: string
+  /** null for a single node: whoever names a node means that node, whatever its role is. */
+  readonly sessionAttributes: 'read-write' | 'prefer-standby' | null
+  /** Where the user's password is. */
+  readonly passwordFile: string
+}
+
+export const SUPERUSER = 'postgres'
+
+const ANY_NODE = ['auto', 'read-write', 'read-only'] as const
+
+/** With several hosts the next one is tried only when this one failed: a frozen one must fail some day. */
+const MULTI_HOST_CONNECT_TIMEOUT_S = 5
+
+type KnownCluster = Pick<ResolvedConfig, 'cluster' | 'nodes' | 'application' | 'secrets' | 'tls'>
+
+/** Errors: unknown-node. */
+export function connectionFor(
+  config: KnownCluster,
+  { target, superuser }: { readonly target: string; readonly superuser: boolean },
+): Connection {
+  const anyNode = (ANY_NODE as readonly string[]).includes(target)
+  const nodes = config.nodes.filter((node) => anyNode || node.name === target)
+  if (nodes.length === 0) throw unknownTarget(config, target)
+  return {
+    hosts: nodes.map(({ host, port }) => ({ host, port })),
+    database: config.application.database,
+    user: superuser ? SUPERUSER : config.application.user,
+    caFile: config.tls.caFile,
+    sessionAttributes: anyNode ? (target === 'read-only' ? 'prefer-standby' : 'read-write') : null,
+    passwordFile: superuser ? config.secrets.superuserPassword : config.secrets.applicationPassword,
+  }
+}
+
+function unknownTarget(config: KnownCluster, target: string): UnderstudyError {
+  const known = [...ANY_NODE, ...config.nodes.map((node) => node.name)]
+  const meant = nearest(target, known)
+  const more = meant === null ? '' : `, did you mean ${meant}?`
+  return new UnderstudyError('unknown-node', `the cluster ${config.cluster} has no node ${target}${more}`, {
+    hint: `It takes ${known.join(', ')}.`,
+  })
+}
+
+/** `password` null leaves it out. */
+export function libpqUri(connection: Connection, password: string | null): string {
+  const user = encode(connection.user)
+  const credentials = password === null ? user : `${user}:${encode(password)}`
+  const hosts = connection.hosts.map(({ host, port }) => `${hostInUri(host)}:${port}`).join(',')
+  const parameters = Object.entries(uriParameters(connection))
+    .map(([name, value]) => `${name}=${encode(value)}`)
+    .join('&')
+  return `postgresql://${credentials}@${hosts}/${encode(connection.database)}?${parameters}`
+}
+
+function uriParameters(connection: Connection): Record<string, string> {
+  const parameters: Record<string, string> = { sslmode: 'verify-full', sslrootcert: connection.caFile }
+  if (connection.sessionAttributes !== null) parameters['target_session_attrs'] = connection.sessionAttributes
+  if (connection.hosts.length > 1) parameters['connect_timeout'] = String(MULTI_HOST_CONNECT_TIMEOUT_S)
+  return parameters
+}
+
+function hostInUri(host: string): string {
+  return host.includes(':') ? `[${host}]` : encode(host)
+}
+
+/** RFC 3986: encodeURIComponent leaves a few characters alone that a shell or another parser would take for its own. */
+function encode(text: string): string {
+  return encodeURIComponent(text).replace(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  )
+}
+
+/** The password stays out of the environment, which a process's neighbours can often read: it goes by the passfile. */
+export function libpqEnvironment(connection: Connection, passFile: string): Record<string, string> {
+  const environment: Record<string, string> = {
+    PGHOST: connection.hosts.map(({ host }) => host).join(','),
+    PGPORT: connection.hosts.map(({ port }) => port).join(','),
+    PGUSER: connection.user,
+    PGDATABASE: connection.database,
+    PGSSLMODE: 'verify-full',
+    PGSSLROOTCERT: connection.caFile,
+    PGPASSFILE: passFile,
+  }
+  if (connection.sessionAttributes !== null)
+    environment['PGTARGETSESSIONATTRS'] = connection.sessionAttributes
+  if (connection.hosts.length > 1) environment['PGCONNECT_TIMEOUT'] = String(MULTI_HOST_CONNECT_TIMEOUT_S)
+  return environment
+}
+
+/** What a person may have set for another server and libpq would prefer to what we set, or add to it. */
+export const MISLEADING_VARIABLES: readonly string[] = [
+  'PGHOSTADDR',
+  'PGPASSWORD',
+  'PGSERVICE',
+  'PGTARGETSESSIONATTRS',
+  'PGSSLCERT',
+  'PGSSLKEY',
+  'PGSSLCRL',
+  'PGSSLCRLDIR',
+]
+
+/** One line for every host and database (manual, section 34.16): `\c other` in psql finds it too. */
+export function passFileText(connection: Connection, password: string): string {
+  const escaped = (text: string): string => text.replace(/[\\:]/g, (character) => `\\${character}`)
+  return `*:*:*:${escaped(connection.user)}:${escaped(password)}\n`
+}

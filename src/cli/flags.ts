@@ -1,0 +1,52 @@
+/** Flags that several commands share, and the checks that turn a flag's text into its value. */
+import { type Command, InvalidArgumentError, Option } from 'commander'
+
+export interface ClusterFlags {
+  readonly data?: string
+  readonly config?: string
+}
+
+/** Node names become port numbers above --port-base, and P+32 is the proxy's: a local cluster stays well below that. */
+const MAX_LOCAL_NODES = 7
+
+/** The highest offset from --port-base that a local cluster uses (the embedded store). */
+const HIGHEST_PORT_OFFSET = 91
+
+export function clusterFlags(command: Command): Command {
+  return command
+    .addOption(dataFlag())
+    .addOption(new Option('--config <file>', 'the configuration file of a cluster').conflicts('data'))
+}
+
+export function dataFlag(): Option {
+  return new Option(
+    '--data <dir>',
+    'the directory of the local cluster (default: $UNDERSTUDY_DATA, or .understudy here)',
+  ).argParser(notEmpty)
+}
+
+export function jsonFlag(): Option {
+  return new Option('--json', 'print JSON')
+}
+
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+    if (value >= least && value <= most) return value
+    throw new InvalidArgumentError(`It is a whole number from ${least} to ${most}.`)
+  }
+}
+
+export const nodeCount = wholeNumber(1, MAX_LOCAL_NODES)
+export const portBase = wholeNumber(1, 65_535 - HIGHEST_PORT_OFFSET)
+export const port = wholeNumber(1, 65_535)
+
+export function duration(text: string): string {
+  if (/^\d+(\.\d+)?(ms|s|m|h|d)$/.test(text)) return text
+  throw new InvalidArgumentError('A duration is a number and ms, s, m, h or d: 3s.')
+}
+
+export function notEmpty(text: string): string {
+  if (text.trim() !== '') return text
+  throw new InvalidArgumentError('It is empty.')
+}
