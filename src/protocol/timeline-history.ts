@@ -1,0 +1,29 @@
+/**
+ * Reads timeline history files, as TIMELINE_HISTORY sends them and pg_wal keeps them (src/backend/access/transam/
+ * timeline.c, readTimeLineHistory): per line an ancestor's id in decimal, the switchpoint, and a reason, separated by
+ * white space; '#' begins a comment.
+ */
+import { type Lsn, parseLsn } from '../core/lsn.ts'
+import type { TimelineAncestor, TimelineHistory } from '../core/timeline.ts'
+import { ProtocolViolation } from './violation.ts'
+
+/** Throws ProtocolViolation on a line that PostgreSQL would not accept, and on ancestors that do not grow. */
+export function parseTimelineHistory(timelineId: number, content: string): TimelineHistory {
+  const ancestors: TimelineAncestor[] = []
+  let last: { timelineId: number; lsn: Lsn } = { timelineId: 0, lsn: 0n as Lsn }
+  for (const line of content.split('\n')) {
+    if (/^\s*(#|$)/.test(line)) continue
+    const match = /^\s*(\d{1,10})\s+(\S+)\s*(.*)$/.exec(line)
+    const switchpointLsn = parseLsn(match?.[2] ?? '')
+    const ancestor = Number(match?.[1])
+    if (match === null || switchpointLsn === null) {
+      throw new ProtocolViolation(`the history of timeline ${timelineId} has the unreadable line "${line}"`)
+    }
+    if (ancestor <= last.timelineId || ancestor >= timelineId || switchpointLsn < last.lsn) {
+      throw new ProtocolViolation(`the history of timeline ${timelineId} is out of order at "${line}"`)
+    }
+    ancestors.push({ timelineId: ancestor, switchpointLsn, reason: (match[3] ?? '').trim() })
+    last = { timelineId: ancestor, lsn: switchpointLsn }
+  }
+  return { timelineId, ancestors }
+}
