@@ -14,7 +14,8 @@ export interface LocalSettings {
   readonly portBase: number
   /** As asked for with --pg; null: what was found. */
   readonly pg: string | null
-  readonly binDir: string
+  /** What understudy.yaml names: a directory, or the major version when the embedded binaries are used. */
+  readonly binaries: string
   readonly major: number
   readonly durability: 'quorum' | 'async'
   readonly rto: string

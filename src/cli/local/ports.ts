@@ -1,0 +1,48 @@
+/** Before anything is started: every port is free, or used by a part of this very cluster that still runs. */
+import { createServer } from 'node:net'
+import { UnderstudyError } from '../../errors/codes.ts'
+import { partsOf } from './layout.ts'
+import { clusterRunsPostgres } from './leftovers.ts'
+import type { OpenCluster } from './open.ts'
+import { findPart } from './processes.ts'
+
+interface NeededPort {
+  readonly host: string
+  readonly port: number
+  readonly use: string
+  readonly part: string
+}
+
+/** Errors: port-taken, with the port and what it is needed for. */
+export async function refuseTakenPorts(cluster: OpenCluster): Promise<void> {
+  const parts = partsOf(cluster.directory, cluster.configFile, cluster.config)
+  const running = new Set(parts.filter((part) => findPart(part) !== null).map((part) => part.name))
+  const left = new Set(await clusterRunsPostgres(cluster))
+  for (const needed of neededPorts(cluster)) {
+    if (running.has(needed.part) || (needed.use === 'PostgreSQL' && left.has(needed.part))) continue
+    if (await isFree(needed.host, needed.port)) continue
+    throw new UnderstudyError(
+      'port-taken',
+      `port ${needed.port} (${needed.use} of ${needed.part}) is in use by another program`,
+    )
+  }
+}
+
+function neededPorts({ config }: OpenCluster): readonly NeededPort[] {
+  const store = new URL(config.store.endpoints[0] ?? '')
+  return [
+    { host: store.hostname, port: Number(store.port), use: 'the API', part: 'store' },
+    ...config.nodes.flatMap((node) => [
+      { host: node.host, port: node.port, use: 'PostgreSQL', part: node.name },
+      { host: node.host, port: node.apiPort, use: 'the agent', part: node.name },
+    ]),
+  ]
+}
+
+function isFree(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'EADDRINUSE'))
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(true)))
+  })
+}
