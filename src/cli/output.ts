@@ -71,12 +71,20 @@ function traceOf(error: UnderstudyError): string {
   return origin.stack ?? String(origin)
 }
 
-/** The reader of a pipe may leave early; that is no failure of ours and no reason for a stack trace. */
+const reader = new AbortController()
+
+/** Aborted when whoever read our output has left: for those that would otherwise go on printing for ever. */
+export const readerGone: AbortSignal = reader.signal
+
+/**
+ * The reader of a pipe may leave early (`status | head -1`): no failure of ours, no reason for a stack trace, and none to exit at
+ * once either, because `up` has a cluster to stop in order.
+ */
 export function guardPipes(): void {
   for (const stream of [process.stdout, process.stderr])
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') process.exit(process.exitCode ?? EXIT.done)
-      throw error
+      if (error.code !== 'EPIPE') throw error
+      if (stream === process.stdout) reader.abort()
     })
 }
 

@@ -36,6 +36,7 @@ export function createProgram(options: ProgramOptions): Command {
     .version(options.version, '-V, --version', 'print the version')
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError(false)
+    .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
     .addHelpText('after', example('understudy up --nodes 3'))
   raiseUsageErrors(program)
@@ -91,14 +92,18 @@ function declareLocal(program: Command, { onExit }: ProgramOptions): void {
         "how soon the primary's silence counts as death (default: 3s)",
       ).argParser(duration),
     )
-    .option('--detach', 'leave the cluster running in the background', false)
-    .addOption(jsonFlag().default(false))
-    .action(async (flags: UpFlags) => onExit(await (await import('./commands/up.ts')).run(flags)))
+    .option('--detach', 'leave the cluster running in the background')
+    .addOption(jsonFlag())
+    .action(async (flags: UpFlags) =>
+      onExit(await (await import('./commands/up.ts')).run({ ...flags, ...switches(flags) })),
+    )
 
   declare(program, 'down', 'stop the local cluster in order', 'understudy down')
     .addOption(dataFlag())
-    .addOption(jsonFlag().default(false))
-    .action(async (flags: DownFlags) => onExit(await (await import('./commands/down.ts')).run(flags)))
+    .addOption(jsonFlag())
+    .action(async (flags: DownFlags) =>
+      onExit(await (await import('./commands/down.ts')).run({ ...flags, ...switches(flags) })),
+    )
 }
 
 interface UpFlags {
@@ -108,13 +113,21 @@ interface UpFlags {
   readonly portBase?: number
   readonly durability?: 'quorum' | 'async'
   readonly rto?: string
-  readonly detach: boolean
-  readonly json: boolean
+  readonly detach?: true
+  readonly json?: true
 }
 
 interface DownFlags {
   readonly data?: string
-  readonly json: boolean
+  readonly json?: true
+}
+
+/** Commander leaves out a switch that was not given, and would print a default of false in the help. */
+function switches(flags: { readonly detach?: true; readonly json?: true }): {
+  detach: boolean
+  json: boolean
+} {
+  return { detach: flags.detach === true, json: flags.json === true }
 }
 
 function declareLooking(program: Command, { onExit, passthrough }: ProgramOptions): void {
@@ -221,6 +234,18 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
     .action(
       async (flags: { readonly directory: string; readonly port: number; readonly tokenFile: string }) =>
         onExit(await (await import('./commands/store.ts')).run(flags)),
+    )
+
+  declare(
+    program,
+    'supervise',
+    'keep the parts of a detached local cluster running',
+    'understudy up --detach',
+    true,
+  )
+    .requiredOption('--data <dir>', 'the directory of the local cluster', notEmpty)
+    .action(async (flags: { readonly data: string }) =>
+      onExit(await (await import('./commands/supervise.ts')).run(flags)),
     )
 
   declare(

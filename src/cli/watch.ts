@@ -5,7 +5,7 @@
 import type { ClusterStatus } from '../api/contract.ts'
 import type { SeenStatus } from './cluster-status.ts'
 import { hideCursor } from './cursor.ts'
-import { colourFor, EXIT, print, widthOf } from './output.ts'
+import { colourFor, EXIT, print, readerGone, widthOf } from './output.ts'
 
 export interface WatchOptions {
   readonly read: (signal: AbortSignal) => Promise<SeenStatus>
@@ -94,6 +94,7 @@ async function watchAsLog({ read, render }: WatchOptions): Promise<number> {
   const onLeave = (): void => leave.abort()
   process.once('SIGINT', onLeave)
   process.once('SIGTERM', onLeave)
+  readerGone.addEventListener('abort', onLeave)
   let last: SeenStatus | null = null
   while (!leave.signal.aborted) {
     const started = performance.now()

@@ -7,7 +7,7 @@ import { eventKey, mergeEvents, renderEvent } from '../event-list.ts'
 import { followEvents } from '../event-stream.ts'
 import type { ClusterFlags } from '../flags.ts'
 import { openCluster } from '../local/open.ts'
-import { colourFor, EXIT, note, print, printJson, printJsonLine } from '../output.ts'
+import { colourFor, EXIT, note, print, printJson, printJsonLine, readerGone } from '../output.ts'
 import { paintFor } from '../paint.ts'
 
 export interface EventsOptions extends ClusterFlags {
@@ -52,6 +52,7 @@ async function follow(heard: readonly Heard[], options: EventsOptions): Promise<
   const leave = new AbortController()
   process.once('SIGINT', () => leave.abort())
   process.once('SIGTERM', () => leave.abort())
+  const signal = AbortSignal.any([leave.signal, readerGone])
   const began = Date.now()
   const printed = new Set<string>()
   for (const { answer } of heard)
@@ -70,7 +71,7 @@ async function follow(heard: readonly Heard[], options: EventsOptions): Promise<
         onEvent: (event) => {
           if (answer.kind === 'ok' || Date.parse(event.at) >= began) onEvent(event)
         },
-        signal: leave.signal,
+        signal,
       }),
     ),
   )
