@@ -1,0 +1,38 @@
+/** postgresql.auto.conf: where ALTER SYSTEM writes, read by PostgreSQL after our files, so that it could undo any of them. PURE. */
+import type { RefusedParameter } from '../ports/postgres.ts'
+import { parameterVerdict } from './parameters.ts'
+import { parseLine } from './setting-text.ts'
+
+export interface SanitizedAutoConf {
+  readonly text: string
+  readonly refused: readonly RefusedParameter[]
+}
+
+/** Comments out what would break the cluster, each with its reason, and keeps the rest byte for byte. */
+export function sanitizeAutoConf(text: string, major: number): SanitizedAutoConf {
+  const refused: RefusedParameter[] = []
+  const lines = text.split('\n').flatMap((line) => {
+    const problem = problemOf(line, major)
+    if (problem === null) return [line]
+    refused.push({ ...problem, origin: 'postgresql.auto.conf' })
+    return [`# commented out by understudy: ${problem.reason}`, `# ${line}`]
+  })
+  return { text: lines.join('\n'), refused }
+}
+
+function problemOf(line: string, major: number): { readonly name: string; readonly reason: string } | null {
+  const parsed = parseLine(line)
+  switch (parsed.kind) {
+    case 'blank':
+      return null
+    case 'unreadable':
+      return {
+        name: line.trim().slice(0, 60),
+        reason: 'PostgreSQL cannot read this line and would not start',
+      }
+    case 'setting': {
+      const verdict = parameterVerdict(parsed.name, parsed.value, major)
+      return verdict.kind === 'allowed' ? null : { name: parsed.name, reason: verdict.reason }
+    }
+  }
+}

@@ -1,0 +1,272 @@
+/** The Postgres port for one real server on this machine: joins the parts of this directory. */
+import type { Lsn } from '../core/lsn.ts'
+import type {
+  DirectoryState,
+  Member,
+  Outcome,
+  Postgres,
+  PostmasterState,
+  RefusedParameter,
+  ReplicationConfiguration,
+  ServerFacts,
+} from '../ports/postgres.ts'
+import { type AdapterLog, silentLog } from './adapter-log.ts'
+import { moveAside } from './aside.ts'
+import type { Binaries } from './binaries.ts'
+import { diskSize, writeConfiguration } from './configure.ts'
+import { inspectDirectory } from './directory.ts'
+import { initialize, removeLeftovers, type SecretPaths } from './initialize.ts'
+import { type NodeLayout, nodeLayout } from './layout.ts'
+import { OBSERVE_SQL, type ObserveMemory, readLook } from './observe.ts'
+import { DONE, failed, ok } from './outcome.ts'
+import { Postmaster } from './postmaster.ts'
+import { preflight, type TlsPaths } from './preflight.ts'
+import { listPostgresIn, readProcess, signalProcess } from './processes.ts'
+import { proveCommit } from './prove-commit.ts'
+import { Session, type SessionOptions } from './session.ts'
+import type { UserParameters } from './setting-text.ts'
+import { advanceSlot, createSlot, dropSlot } from './slots.ts'
+
+/** A slot function touches one small file; only a frozen server needs longer. */
+const SLOT_DEADLINE_MS = 5_000
+
+export interface PostgresOptions {
+  /** Holds data/, conf/ and log/; absolute, 0700, owned by the user of this process. */
+  readonly nodeDir: string
+  /** The node's name: cluster_name, and application_name of its walreceiver. */
+  readonly node: string
+  readonly binaries: Binaries
+  readonly port: number
+  /** Addresses or host names; '*' is every address. */
+  readonly listenAddresses: readonly string[]
+  /** A short one: the socket's path ends at 107 bytes. It must exist. */
+  readonly socketDirectory: string
+  /** Asked at every configure(): members come and go while an agent lives. */
+  readonly members: () => readonly Member[]
+  readonly secrets: SecretPaths
+  readonly tls: TlsPaths
+  readonly rtoMs: number
+  /** The application's role and database, made by initialize(). */
+  readonly applicationRole: string
+  readonly database: string
+  readonly superuser?: string
+  readonly parameters?: UserParameters
+  /** Lines of pg_hba.conf that come after ours. */
+  readonly extraHba?: readonly string[]
+  readonly log?: AdapterLog
+  /** Bytes of the file system that holds the data; for tests, and where a quota is smaller than the disk. */
+  readonly probeDiskBytes?: (path: string) => Promise<number>
+}
+
+export function createPostgres(options: PostgresOptions): Postgres {
+  return new LocalPostgres(options)
+}
+
+class LocalPostgres implements Postgres {
+  readonly #options: PostgresOptions
+  readonly #layout: NodeLayout
+  readonly #log: AdapterLog
+  readonly #postmaster: Postmaster
+  readonly #listeners: ((what: string) => void)[] = []
+  #session: Session | null = null
+  /** One connection attempt at a time, shared by whoever needs it. */
+  #connecting: Promise<Outcome<Session>> | null = null
+  #memory: ObserveMemory | null = null
+  #closed = false
+
+  constructor(options: PostgresOptions) {
+    this.#options = options
+    this.#layout = nodeLayout(options.nodeDir)
+    this.#log = options.log ?? silentLog
+    this.#postmaster = new Postmaster({
+      layout: this.#layout,
+      node: options.node,
+      binaries: options.binaries,
+      log: this.#log,
+      onEnd: (what) => this.#notify(what),
+    })
+  }
+
+  inspectDirectory(): Promise<DirectoryState> {
+    return inspectDirectory(this.#layout.dataDir, this.#options.binaries.major)
+  }
+
+  inspectPostmaster(): Promise<PostmasterState> {
+    return this.#postmaster.inspect()
+  }
+
+  async observe(deadlineMs: number): Promise<Outcome<ServerFacts>> {
+    const began = performance.now()
+    const session = await this.#connected(deadlineMs)
+    if (session.kind === 'failed') return session
+    const left = Math.max(1, deadlineMs - (performance.now() - began))
+    const rows = await session.value.query(
+      { name: 'observe', text: OBSERVE_SQL, values: [this.#memory?.confLoadTime ?? null] },
+      left,
+    )
+    if (rows.kind === 'failed') return rows
+    const look = readLook(rows.value[0]?.['facts'], this.#memory)
+    if (look.kind === 'failed') return look
+    this.#memory = look.value.memory
+    return ok(look.value.facts)
+  }
+
+  async initialize(signal: AbortSignal): Promise<Outcome<{ readonly systemIdentifier: string }>> {
+    const directory = await this.inspectDirectory()
+    if (directory.kind === 'unusable') return failed(directory.code, directory.reason)
+    if (directory.kind === 'cluster') {
+      return failed('foreign-data', `${this.#layout.dataDir} holds a cluster already`)
+    }
+    const { binaries, secrets, applicationRole, database } = this.#options
+    const superuser = this.#options.superuser ?? 'postgres'
+    const roles = { superuser, applicationRole, database }
+    return initialize({ layout: this.#layout, binaries, secrets, log: this.#log, ...roles }, signal)
+  }
+
+  removeLeftovers(): Promise<readonly string[]> {
+    return removeLeftovers(this.#layout)
+  }
+
+  async configure(
+    configuration: ReplicationConfiguration,
+  ): Promise<Outcome<{ readonly changed: boolean; readonly refused: readonly RefusedParameter[] }>> {
+    const { node, port, listenAddresses, socketDirectory, tls, rtoMs } = this.#options
+    const probe = this.#options.probeDiskBytes ?? diskSize
+    return writeConfiguration(
+      {
+        ...{ node, port, listenAddresses, socketDirectory, tls, rtoMs },
+        major: this.#options.binaries.major,
+        layout: this.#layout,
+        members: this.#options.members(),
+        parameters: this.#options.parameters ?? {},
+        extraHba: this.#options.extraHba ?? [],
+        diskBytes: await probe(this.#layout.dataDir),
+      },
+      configuration,
+    )
+  }
+
+  async start(deadlineMs: number): Promise<Outcome<{ readonly pid: number }>> {
+    const running = await this.#postmaster.inspect()
+    if (running.kind === 'stopped') {
+      const directory = await this.inspectDirectory()
+      if (directory.kind === 'unusable') return failed(directory.code, directory.reason)
+      if (directory.kind === 'absent')
+        return failed('postgres-failed', `there is no cluster in ${this.#layout.dataDir}`)
+      const { tls, port, listenAddresses, socketDirectory } = this.#options
+      const ready = await preflight({
+        dataDir: this.#layout.dataDir,
+        ...{ tls, port, listenAddresses, socketDirectory },
+      })
+      if (ready.kind === 'failed') return ready
+    }
+    return this.#postmaster.start(deadlineMs)
+  }
+
+  async stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome> {
+    // Our own connection must not be reported as broken: it was asked for.
+    this.#dropSession()
+    return this.#postmaster.stop(mode, deadlineMs)
+  }
+
+  reload(): Promise<Outcome> {
+    return this.#postmaster.reload()
+  }
+
+  createSlot(name: string): Promise<Outcome> {
+    return this.#withSession((session) => createSlot(session, name, SLOT_DEADLINE_MS))
+  }
+
+  dropSlot(name: string): Promise<Outcome> {
+    return this.#withSession((session) => dropSlot(session, name, SLOT_DEADLINE_MS))
+  }
+
+  advanceSlot(name: string, to: Lsn): Promise<Outcome> {
+    return this.#withSession((session) => advanceSlot(session, name, to, SLOT_DEADLINE_MS))
+  }
+
+  proveCommit(deadlineMs: number): Promise<Outcome<{ readonly commitLsn: Lsn }>> {
+    return proveCommit(this.#sessionOptions(), deadlineMs, async (pid) => {
+      await this.#signalChildren([pid], () => true)
+    })
+  }
+
+  async endWalsenders(pids: readonly number[]): Promise<Outcome> {
+    return this.#signalChildren(pids, (title) => title.includes(': walsender '))
+  }
+
+  onChange(listener: (what: string) => void): void {
+    this.#listeners.push(listener)
+  }
+
+  async moveAside(reason: string): Promise<Outcome<{ readonly path: string }>> {
+    const busy = (await listPostgresIn(this.#layout.dataDir))[0]
+    if (busy !== undefined) {
+      return failed(
+        'postgres-failed',
+        `process ${busy.pid} (${busy.title}) still runs in ${this.#layout.dataDir}`,
+      )
+    }
+    return moveAside(this.#layout, reason, new Date())
+  }
+
+  close(): Promise<void> {
+    this.#closed = true
+    this.#dropSession()
+    this.#postmaster.close()
+    return Promise.resolve()
+  }
+
+  /** Only a child of our own postmaster is signalled: a number from an old look may belong to anybody by now. */
+  async #signalChildren(pids: readonly number[], fits: (title: string) => boolean): Promise<Outcome> {
+    const postmaster = await this.#postmaster.inspect()
+    if (postmaster.kind !== 'running') return failed('connect-failed', 'PostgreSQL does not run')
+    for (const pid of pids) {
+      const found = await readProcess(pid)
+      if (found?.parent === postmaster.pid && fits(found.title)) signalProcess(pid, 'SIGTERM')
+    }
+    return DONE
+  }
+
+  #sessionOptions(): SessionOptions {
+    const { socketDirectory, port, secrets, node } = this.#options
+    return { socketDirectory, port, passwordFile: secrets.agent, applicationName: `understudy agent ${node}` }
+  }
+
+  async #withSession<T>(use: (session: Session) => Promise<Outcome<T>>): Promise<Outcome<T>> {
+    const session = await this.#connected(SLOT_DEADLINE_MS)
+    return session.kind === 'ok' ? use(session.value) : session
+  }
+
+  #connected(deadlineMs: number): Promise<Outcome<Session>> {
+    if (this.#closed) return Promise.resolve(failed('connect-failed', 'this adapter was closed'))
+    if (this.#session?.isOpen === true) return Promise.resolve(ok(this.#session))
+    this.#connecting ??= this.#connect(deadlineMs).finally(() => {
+      this.#connecting = null
+    })
+    return this.#connecting
+  }
+
+  async #connect(deadlineMs: number): Promise<Outcome<Session>> {
+    const onBreak = (reason: string): void => this.#notify(`the connection to PostgreSQL broke: ${reason}`)
+    const connected = await Session.connect({ ...this.#sessionOptions(), onBreak }, deadlineMs)
+    if (connected.kind === 'failed') return connected
+    if (this.#closed) {
+      connected.value.destroy()
+      return failed('connect-failed', 'this adapter was closed')
+    }
+    this.#session = connected.value
+    this.#memory = null
+    return connected
+  }
+
+  #dropSession(): void {
+    this.#session?.destroy()
+    this.#session = null
+  }
+
+  #notify(what: string): void {
+    if (this.#closed) return
+    for (const listener of this.#listeners) listener(what)
+  }
+}

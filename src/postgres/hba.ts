@@ -1,0 +1,84 @@
+/** pg_hba.conf: who may connect from where (manual: 21.1). The first line that matches decides, so the order is the policy. PURE. */
+import { isIP } from 'node:net'
+import type { Member } from '../ports/postgres.ts'
+import { AGENT_DATABASE, AGENT_ROLE, REPLICATION_ROLE } from './layout.ts'
+
+export function renderHba(members: readonly Member[], extra: readonly string[]): string {
+  const addresses = [...new Set(members.map(({ host }) => hbaAddress(host)))]
+  return `# Written by understudy at every change of the members: edits here are lost.
+# PostgreSQL takes the FIRST line that matches; who matches none is refused. So the order below is the policy.
+
+# Over the socket, on this machine: everybody with a password.
+local     all          all                    scram-sha-256
+
+# Replication: exactly the members of this cluster, over TLS. Host addresses only, so that no neighbour in the network can copy
+# the whole cluster even if it knew the password.
+${addresses.map((address) => `hostssl   replication  ${REPLICATION_ROLE}  ${address}  scram-sha-256`).join('\n')}
+
+# The agents of the members look at each other's server.
+${addresses.map((address) => `hostssl   ${AGENT_DATABASE}     ${AGENT_ROLE}       ${address}  scram-sha-256`).join('\n')}
+
+# From anywhere else, or without TLS, these two roles cannot log in at all, whatever follows.
+host      replication  ${REPLICATION_ROLE}  all  reject
+host      all          ${REPLICATION_ROLE},${AGENT_ROLE}  all  reject
+
+# Clients: with TLS from anywhere; without it only from this machine, where nobody can listen in between.
+hostssl   all          all                    all  scram-sha-256
+host      all          all                    127.0.0.1/32  scram-sha-256
+host      all          all                    ::1/128  scram-sha-256
+
+# Lines of the user's own (configuration: postgres.hba). They come last, so they can only add to what is allowed above.
+${extra.length === 0 ? '# (none)' : extra.join('\n')}
+`
+}
+
+/** A host name stands as it is: PostgreSQL then resolves it at each connection, both ways. */
+export function hbaAddress(host: string): string {
+  switch (isIP(host)) {
+    case 4:
+      return `${host}/32`
+    case 6:
+      return `${host}/128`
+    default:
+      return host
+  }
+}
+
+const TYPES = ['local', 'host', 'hostssl', 'hostnossl', 'hostgssenc', 'hostnogssenc']
+const METHODS = [
+  'trust',
+  'reject',
+  'scram-sha-256',
+  'md5',
+  'password',
+  'gss',
+  'sspi',
+  'ident',
+  'peer',
+  'ldap',
+  'radius',
+  'cert',
+  'pam',
+  'bsd',
+]
+
+/**
+ * Why a user's line cannot be taken, or null. A line that PostgreSQL cannot read keeps the server from starting (and a reload from
+ * having any effect), so what is plainly wrong is refused here.
+ */
+export function hbaLineProblem(line: string): string | null {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\x00-\x08\x0a-\x1f\x7f]/.test(line)) return 'it has a line break or another control character'
+  if (line.endsWith('\\')) return 'a backslash at its end would join it with the next line'
+  const fields = line.match(/"[^"]*"|[^\s"]+/g) ?? []
+  const type = fields[0] ?? ''
+  if (type === '' || type.startsWith('#')) return 'it is empty or a comment'
+  if (type.startsWith('@') || type.startsWith('include')) return 'other files cannot be included'
+  if (!TYPES.includes(type)) return `it must begin with one of ${TYPES.join(', ')}`
+  if ((line.match(/"/g) ?? []).length % 2 !== 0) return 'it has a quote without its partner'
+  const rest = fields.slice(type === 'local' ? 3 : 4)
+  if (!rest.slice(0, 2).some((field) => METHODS.includes(field))) {
+    return `it names no authentication method (${METHODS.join(', ')})`
+  }
+  return null
+}

@@ -1,0 +1,309 @@
+/**
+ * The one postmaster of a node: spawned detached so that it outlives the agent, found again by its lock file, ended by signals.
+ * Nothing that an agent of this node did not start is ever signalled.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { type FileHandle, mkdir, open, stat, unlink } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Outcome, PostmasterState } from '../ports/postgres.ts'
+import type { AdapterLog } from './adapter-log.ts'
+import type { Binaries } from './binaries.ts'
+import { cleanEnvironment } from './environment.ts'
+import type { NodeLayout } from './layout.ts'
+import { markLogs, readLogsSince } from './log-tail.ts'
+import { DONE, type Failure, failed, fileFailure, ok } from './outcome.ts'
+import { postmasterPidPath, readPostmasterPid } from './postmaster-pid.ts'
+import {
+  isAlive,
+  isPostgres,
+  listPostgresIn,
+  type ProcessFacts,
+  readMarker,
+  signalProcess,
+  worksIn,
+} from './processes.ts'
+import { explainStartFailure } from './start-failure.ts'
+import { waitUntil } from './wait.ts'
+
+const POLL_MS = 10
+/** An adopted postmaster is not our child: nobody tells us that it ended. A look is one system call. */
+const ADOPTED_POLL_MS = 200
+/** Backends of a dead postmaster notice it at their next wait, mostly at once. */
+const ORPHAN_PATIENCE_MS = 2_000
+/** SIGQUIT makes backends leave without cleaning up; the postmaster itself kills what is left after 5 s. */
+const QUIT_PATIENCE_MS = 1_000
+/** SIGKILL cannot be refused; only a process inside a hanging file system stays. */
+const KILL_PATIENCE_MS = 5_000
+
+export interface PostmasterOptions {
+  readonly layout: NodeLayout
+  /** Also cluster_name, which stands in the title of every child. */
+  readonly node: string
+  readonly binaries: Binaries
+  readonly log: AdapterLog
+  /** Called once per postmaster, when it has ended. */
+  readonly onEnd: (what: string) => void
+}
+
+interface Child {
+  readonly pid: number
+  readonly process: ChildProcess
+  /** How it ended; null while it runs. */
+  exit: string | null
+}
+
+export class Postmaster {
+  readonly #options: PostmasterOptions
+  #child: Child | null = null
+  #adopted: { readonly pid: number; readonly timer: NodeJS.Timeout } | null = null
+
+  constructor(options: PostmasterOptions) {
+    this.#options = options
+  }
+
+  async inspect(): Promise<PostmasterState> {
+    const { layout } = this.#options
+    const file = await readPostmasterPid(layout.dataDir)
+    // A number that a dead postmaster left and that another program has now is no postmaster.
+    if (file === null || !(await this.#isOurDirectory(file.pid))) {
+      // Between fork and its lock file only we know that it runs.
+      const child = this.#runningChild()
+      return child === null ? { kind: 'stopped' } : { kind: 'running', pid: child.pid, status: 'starting' }
+    }
+    if (this.#runningChild()?.pid !== file.pid && !(await this.#isMarked(file.pid))) {
+      const reason = `process ${file.pid} runs ${layout.dataDir} and was not started by understudy`
+      return { kind: 'foreign', pid: file.pid, reason }
+    }
+    this.#adopt(file.pid)
+    return { kind: 'running', pid: file.pid, status: file.status ?? 'starting' }
+  }
+
+  /** Spawns, or goes on with the one that runs, and waits until it accepts connections. The caller did the preflight. */
+  async start(deadlineMs: number): Promise<Outcome<{ readonly pid: number }>> {
+    const deadlineAt = performance.now() + deadlineMs
+    let before = await this.inspect()
+    if (before.kind === 'running' && before.status === 'stopping') {
+      await this.#waitForEnd(before.pid, deadlineMs)
+      before = await this.inspect()
+    }
+    if (before.kind === 'foreign') return failed('foreign-postmaster', before.reason)
+    const logs = await markLogs(this.#options.layout.logDir)
+    if (before.kind === 'stopped') {
+      const cleared = await this.#clearRemains()
+      if (cleared.kind === 'failed') return cleared
+      const spawned = await this.#spawn()
+      if (spawned.kind === 'failed') return spawned
+    }
+    for (;;) {
+      const now = await this.inspect()
+      if (now.kind === 'running' && (now.status === 'ready' || now.status === 'standby'))
+        return ok({ pid: now.pid })
+      if (now.kind !== 'running') return this.#explain(logs)
+      if (performance.now() >= deadlineAt) {
+        return failed(
+          'timeout',
+          `PostgreSQL (process ${now.pid}) did not accept connections within ${deadlineMs} ms and goes on starting`,
+        )
+      }
+      await sleep(POLL_MS)
+    }
+  }
+
+  async stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome> {
+    const state = await this.inspect()
+    if (state.kind === 'foreign') return failed('foreign-postmaster', state.reason)
+    if (state.kind === 'stopped') return this.#endOrphans(0)
+    const { pid } = state
+    signalProcess(pid, mode === 'fast' ? 'SIGINT' : 'SIGQUIT')
+    let ended = await this.#waitForEnd(pid, deadlineMs)
+    if (!ended && mode === 'fast') {
+      this.#say('warn', 'PostgreSQL did not stop in time: stopping it at once', { pid })
+      signalProcess(pid, 'SIGQUIT')
+      ended = await this.#waitForEnd(pid, QUIT_PATIENCE_MS)
+    }
+    if (!ended) {
+      this.#say('warn', 'PostgreSQL did not end when asked to: killing it', { pid })
+      signalProcess(pid, 'SIGKILL')
+      if (!(await this.#waitForEnd(pid, KILL_PATIENCE_MS))) {
+        return failed(
+          'postgres-failed',
+          `process ${pid} does not end, even when killed: is its disk hanging?`,
+        )
+      }
+    }
+    return this.#endOrphans(ended ? ORPHAN_PATIENCE_MS : 0)
+  }
+
+  async reload(): Promise<Outcome> {
+    const state = await this.inspect()
+    if (state.kind === 'foreign') return failed('foreign-postmaster', state.reason)
+    if (state.kind === 'stopped')
+      return failed('connect-failed', 'PostgreSQL does not run: nothing to reload')
+    signalProcess(state.pid, 'SIGHUP')
+    return DONE
+  }
+
+  /** Stops watching; PostgreSQL goes on. */
+  close(): void {
+    if (this.#adopted !== null) clearInterval(this.#adopted.timer)
+    this.#adopted = null
+    this.#child?.process.removeAllListeners()
+  }
+
+  #runningChild(): Child | null {
+    return this.#child !== null && this.#child.exit === null ? this.#child : null
+  }
+
+  async #isOurDirectory(pid: number): Promise<boolean> {
+    const { dataDir } = this.#options.layout
+    return (await worksIn(pid, dataDir)) && (await isPostgres(pid)) && (await isAlive(pid))
+  }
+
+  /** By directory and not by text: the node's directory may be reached through another link than last time. */
+  async #isMarked(pid: number): Promise<boolean> {
+    const marker = await readMarker(pid)
+    if (marker === null) return false
+    const [marked, own] = await Promise.all([
+      stat(marker).catch(() => null),
+      stat(this.#options.layout.nodeDir).catch(() => null),
+    ])
+    return marked !== null && own !== null && marked.dev === own.dev && marked.ino === own.ino
+  }
+
+  async #spawn(): Promise<Outcome> {
+    const { layout, binaries } = this.#options
+    // A file and not a pipe: PostgreSQL outlives us, and would be ended by writing into a pipe that nobody reads.
+    let output: FileHandle
+    try {
+      await mkdir(layout.logDir, { recursive: true, mode: 0o700 })
+      output = await open(layout.startupLog, 'a', 0o600)
+    } catch (error) {
+      return fileFailure(error, layout.startupLog)
+    }
+    try {
+      const spawned = spawn(
+        binaries.postgres,
+        ['-D', layout.dataDir, '-c', `config_file=${layout.configFile}`],
+        {
+          cwd: '/',
+          env: cleanEnvironment(layout.nodeDir, binaries.env),
+          detached: true,
+          stdio: ['ignore', output.fd, output.fd],
+        },
+      )
+      return await this.#follow(spawned)
+    } finally {
+      await output.close()
+    }
+  }
+
+  #follow(spawned: ChildProcess): Promise<Outcome> {
+    return new Promise((resolve) => {
+      spawned.once('error', (error) => resolve(fileFailure(error, this.#options.binaries.postgres)))
+      spawned.once('spawn', () => {
+        const { pid } = spawned
+        if (pid === undefined) return
+        const child: Child = { pid, process: spawned, exit: null }
+        this.#child = child
+        spawned.once('exit', (code, signal) => {
+          child.exit = signal === null ? `exit code ${code ?? '?'}` : `signal ${signal}`
+          this.#options.onEnd(`the postmaster (process ${pid}) ended with ${child.exit}`)
+        })
+        // Our event loop must be able to end while it runs on.
+        spawned.unref()
+        resolve(DONE)
+      })
+    })
+  }
+
+  #adopt(pid: number): void {
+    if (this.#runningChild()?.pid === pid || this.#adopted?.pid === pid) return
+    if (this.#adopted !== null) clearInterval(this.#adopted.timer)
+    this.#say('info', 'going on with the PostgreSQL that runs', { pid })
+    const look = async (): Promise<void> => {
+      if (await isAlive(pid)) return
+      if (this.#adopted?.pid !== pid) return
+      clearInterval(this.#adopted.timer)
+      this.#adopted = null
+      this.#options.onEnd(`the postmaster (process ${pid}) ended`)
+    }
+    const timer = setInterval(() => void look(), ADOPTED_POLL_MS)
+    timer.unref()
+    this.#adopted = { pid, timer }
+  }
+
+  async #waitForEnd(pid: number, patienceMs: number): Promise<boolean> {
+    return waitUntil(patienceMs, async () => !(await isAlive(pid)))
+  }
+
+  /**
+   * Before a start: what a dead postmaster left. Its lock file is removed when the number in it belongs to another program now,
+   * since postgres would refuse to start beside any living process of that number (common after a reboot, certain in containers).
+   */
+  async #clearRemains(): Promise<Outcome> {
+    const orphans = await this.#endOrphans(ORPHAN_PATIENCE_MS)
+    if (orphans.kind === 'failed') return orphans
+    const { dataDir } = this.#options.layout
+    const stale = await readPostmasterPid(dataDir)
+    if (stale !== null && (await isAlive(stale.pid))) {
+      this.#say('info', 'removing a lock file whose number belongs to another program now', {
+        pid: stale.pid,
+      })
+      await unlink(postmasterPidPath(dataDir)).catch(() => undefined)
+    }
+    return DONE
+  }
+
+  /**
+   * Processes of PostgreSQL that still work in our directory without a postmaster: a new one cannot start while they hold its shared
+   * memory, and must not, since they may still write. They mostly end by themselves; ours are ended, others are only named.
+   */
+  async #endOrphans(patienceMs: number): Promise<Outcome> {
+    let left: readonly ProcessFacts[] = []
+    const gone = async (): Promise<boolean> => {
+      left = await listPostgresIn(this.#options.layout.dataDir)
+      return left.length === 0
+    }
+    if (await waitUntil(patienceMs, gone)) return DONE
+    for (const signal of ['SIGQUIT', 'SIGKILL'] as const) {
+      const foreign = await this.#firstForeign(left)
+      if (foreign !== null) {
+        return failed(
+          'foreign-postmaster',
+          `process ${foreign.pid} (${foreign.title}) works in ${this.#options.layout.dataDir} and is not ours`,
+        )
+      }
+      for (const { pid, title } of left) {
+        this.#say('warn', `ending what a dead postmaster left (${signal})`, { pid, title })
+        signalProcess(pid, signal)
+      }
+      if (await waitUntil(signal === 'SIGQUIT' ? QUIT_PATIENCE_MS : KILL_PATIENCE_MS, gone)) return DONE
+    }
+    const names = left.map(({ pid, title }) => `${pid} (${title})`).join(', ')
+    return failed('postgres-failed', `these processes do not end, even when killed: ${names}`)
+  }
+
+  /** Children carry cluster_name in their title, which our configuration sets to the node's name. */
+  async #firstForeign(processes: readonly ProcessFacts[]): Promise<ProcessFacts | null> {
+    for (const candidate of processes) {
+      if (candidate.title.startsWith(`postgres: ${this.#options.node}: `)) continue
+      if (!(await this.#isMarked(candidate.pid))) return candidate
+    }
+    return null
+  }
+
+  async #explain(logs: ReadonlyMap<string, number>): Promise<Failure> {
+    const { logDir, startupLog } = this.#options.layout
+    const gained = await readLogsSince(logDir, logs)
+    return explainStartFailure({
+      startup: gained.get(startupLog) ?? '',
+      log: [...gained].flatMap(([path, text]) => (path === startupLog ? [] : [text])).join('\n'),
+      exit: this.#child?.exit ?? 'an unknown exit code',
+      logDir,
+    })
+  }
+
+  #say(level: 'info' | 'warn', message: string, fields: Readonly<Record<string, string | number>>): void {
+    this.#options.log({ level, message, fields: { node: this.#options.node, ...fields } })
+  }
+}

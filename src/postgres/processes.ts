@@ -1,0 +1,114 @@
+/** The process list, from /proc (proc(5)): which processes belong to a data directory, and who they are. Linux only. */
+import { readdir, readFile, readlink, stat } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { MARKER_VARIABLE } from './layout.ts'
+
+export interface ProcessFacts {
+  readonly pid: number
+  readonly parent: number
+  /** Ended but not yet reaped: nothing of it runs, although a signal to it still "succeeds". */
+  readonly zombie: boolean
+  /** The command line; PostgreSQL's children write their title there ("postgres: alpha: walsender …"). */
+  readonly title: string
+}
+
+/** Null when there is no such process, or it ended while we looked. */
+export async function readProcess(pid: number): Promise<ProcessFacts | null> {
+  try {
+    const [status, commandLine] = await Promise.all([
+      readFile(`/proc/${pid}/stat`, 'latin1'),
+      readFile(`/proc/${pid}/cmdline`, 'utf8'),
+    ])
+    // The name stands in parentheses and may itself contain some, so what follows the last one is counted.
+    const fields = status.slice(status.lastIndexOf(')') + 2).split(' ')
+    return {
+      pid,
+      parent: Number(fields[1]),
+      zombie: fields[0] === 'Z' || fields[0] === 'X',
+      title: commandLine.replaceAll('\0', ' ').trim(),
+    }
+  } catch {
+    return null
+  }
+}
+
+export async function isAlive(pid: number): Promise<boolean> {
+  const found = await readProcess(pid)
+  return found !== null && !found.zombie
+}
+
+/**
+ * Whether the process works in `directory`: every process of PostgreSQL changes into its data directory and stays there, which a
+ * process that got the number of a dead one does not. Compared by device and inode, so that links and renames do not matter.
+ * False when it belongs to somebody else, whose working directory we may not read; postgres judges the same (EPERM: not ours).
+ */
+export async function worksIn(pid: number, directory: string): Promise<boolean> {
+  try {
+    const [own, wanted] = await Promise.all([stat(`/proc/${pid}/cwd`), stat(directory)])
+    return own.dev === wanted.dev && own.ino === wanted.ino
+  } catch {
+    return false
+  }
+}
+
+/** Whether its program is called postgres (or postmaster); a deleted program, after an upgrade under its feet, still counts. */
+export async function isPostgres(pid: number): Promise<boolean> {
+  try {
+    const program = basename((await readlink(`/proc/${pid}/exe`)).replace(/ \(deleted\)$/, ''))
+    return program === 'postgres' || program === 'postmaster'
+  } catch {
+    return false
+  }
+}
+
+/**
+ * The value of our marker in the environment that the process was started with. PostgreSQL's children overwrite that memory with
+ * their title, so this works for postmasters, initdb and the like only.
+ */
+export async function readMarker(pid: number): Promise<string | null> {
+  try {
+    const environment = await readFile(`/proc/${pid}/environ`, 'utf8')
+    const prefix = `${MARKER_VARIABLE}=`
+    const entry = environment.split('\0').find((variable) => variable.startsWith(prefix))
+    return entry === undefined ? null : entry.slice(prefix.length)
+  } catch {
+    return null
+  }
+}
+
+/** Every living process of PostgreSQL that works in `directory`. One pass over the process list: a few milliseconds. */
+export async function listPostgresIn(directory: string): Promise<readonly ProcessFacts[]> {
+  const found: ProcessFacts[] = []
+  for (const pid of await listPids()) {
+    if (!(await worksIn(pid, directory)) || !(await isPostgres(pid))) continue
+    const facts = await readProcess(pid)
+    if (facts !== null && !facts.zombie) found.push(facts)
+  }
+  return found
+}
+
+/** Every living process whose marker says that it was started for `nodeDir`. */
+export async function listMarked(nodeDir: string): Promise<readonly ProcessFacts[]> {
+  const found: ProcessFacts[] = []
+  for (const pid of await listPids()) {
+    if (pid === process.pid || (await readMarker(pid)) !== nodeDir) continue
+    const facts = await readProcess(pid)
+    if (facts !== null && !facts.zombie) found.push(facts)
+  }
+  return found
+}
+
+async function listPids(): Promise<readonly number[]> {
+  const names = await readdir('/proc').catch(() => [])
+  return names.filter((name) => /^\d+$/.test(name)).map(Number)
+}
+
+/** False when there was nothing to signal, or it is not ours to signal. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    process.kill(pid, signal)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,67 @@
+/** The numbers in the configuration, each derived from what a user sets (rto) or has (a disk), with its reasons. PURE. */
+
+const MB = 1024 * 1024
+const GB = 1024 * MB
+
+/**
+ * Equal on every node and never changed: both can only be changed by a restart, and a standby does not start when its
+ * max_wal_senders is below its primary's (manual: 27.4.3). Twenty is enough for seven nodes, each with a stream and a clone under way,
+ * plus an archiver, and an unused one costs a few hundred bytes.
+ */
+export const NEEDED_WALSENDERS = 20
+export const NEEDED_SLOTS = 20
+
+/** Below this a standby that only restarts could already need a new clone. */
+export const LEAST_WAL_KEEP_MB = 64
+
+/**
+ * How much WAL a slot may hold back for a standby that does not take it; afterwards that standby needs a new clone. It must be
+ * finite: a standby that is gone for good would otherwise fill the primary's disk and stop it.
+ *  - a tenth of the disk, so that seven nodes on one disk (a laptop) still leave room for data
+ *  - at most 64 GB: a standby that is further behind is cloned faster than it catches up
+ *  - at least 512 MB, or a standby that restarts under load is lost on a tiny disk
+ */
+export function slotWalKeepMb(diskBytes: number): number {
+  const bounded = Math.min(diskBytes / 10, 64 * GB)
+  return Math.floor(Math.max(bounded, 512 * MB) / MB)
+}
+
+/**
+ * WAL kept without a slot: what a standby needs in the moments when its slot does not exist yet, on a new primary or at a clone's
+ * end. A quarter of what slots may hold, and not more than 1 GB, which is minutes of heavy writing.
+ */
+export function walKeepMb(diskBytes: number): number {
+  return Math.floor(Math.max(Math.min(slotWalKeepMb(diskBytes) / 4, 1024), LEAST_WAL_KEEP_MB))
+}
+
+export interface ReplicationTimings {
+  readonly walReceiverTimeoutMs: number
+  readonly walSenderTimeoutMs: number
+  readonly walReceiverStatusIntervalS: number
+  readonly connectTimeoutS: number
+  readonly keepalivesIdleS: number
+  readonly keepalivesIntervalS: number
+  readonly keepalivesCount: number
+  readonly tcpUserTimeoutMs: number
+}
+
+/** Every timer of a stream follows from `rtoMs`, after which the primary's silence counts as death. */
+export function replicationTimings(rtoMs: number): ReplicationTimings {
+  const rtoS = rtoMs / 1000
+  return {
+    // A standby that has heard nothing for the rto must not go on waiting: it asks at half of this time and is answered at once. Not
+    // below 2 s, since a stall of the disk on either side would cut a healthy stream.
+    walReceiverTimeoutMs: Math.max(rtoMs, 2_000),
+    // A standby's silence is no reason to hurry: cutting its stream early helps nobody, and its own disk may be what is slow.
+    walSenderTimeoutMs: Math.max(rtoMs * 3, 10_000),
+    // Positions for `status` and routing are at most this old on an idle stream; whole seconds are PostgreSQL's unit.
+    walReceiverStatusIntervalS: Math.max(1, Math.floor(rtoS / 3)),
+    // libpq takes whole seconds and makes two of one (manual: 34.1.2).
+    connectTimeoutS: Math.max(2, Math.ceil(rtoS)),
+    // A peer whose machine is gone sends no reset: the kernel's probes end the connection within about the rto.
+    keepalivesIdleS: Math.max(1, Math.floor(rtoS / 3)),
+    keepalivesIntervalS: 1,
+    keepalivesCount: Math.max(2, Math.ceil(rtoS / 2)),
+    tcpUserTimeoutMs: Math.max(rtoMs, 2_000),
+  }
+}
