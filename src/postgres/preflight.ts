@@ -12,10 +12,10 @@ const NEEDED_WAL_SEGMENTS = 2
 const WAL_SEGMENT_BYTES = 16 * 1024 * 1024
 
 export interface TlsPaths {
-  readonly certFile: string
-  readonly keyFile: string
+  readonly certificate: string
+  readonly key: string
   /** The certificate of the cluster's authority. */
-  readonly caFile: string
+  readonly ca: string
 }
 
 export interface PreflightOptions {
@@ -51,21 +51,21 @@ async function checkSocketPath(options: PreflightOptions): Promise<Outcome> {
  * commit would wait without a word. Refusing says it where it can be mended.
  */
 async function checkCertificate(options: PreflightOptions): Promise<Outcome> {
-  const { certFile, keyFile, caFile } = options.tls
-  const state = await certificateState(certFile, { key: keyFile, authority: caFile })
+  const { certificate, key, ca } = options.tls
+  const state = await certificateState(certificate, { key, authority: ca })
   if (state.kind === 'failed') return state
   switch (state.value.kind) {
     case 'expired':
-      return failed('certificate-expired', `${certFile} expired on ${state.value.notAfter.toISOString()}`)
+      return failed('certificate-expired', `${certificate} expired on ${state.value.notAfter.toISOString()}`)
     case 'notYetValid':
       return failed(
         'clock-wrong',
-        `the clock is before the beginning of ${certFile} (${state.value.notBefore.toISOString()})`,
+        `the clock is before the beginning of ${certificate} (${state.value.notBefore.toISOString()})`,
       )
     case 'mismatch':
-      return failed('tls-failed', `${certFile} cannot be used: ${state.value.reason}`)
+      return failed('tls-failed', `${certificate} cannot be used: ${state.value.reason}`)
     case 'absent':
-      return failed('tls-failed', `the certificate ${certFile} is missing`)
+      return failed('tls-failed', `the certificate ${certificate} is missing`)
     default:
       return DONE
   }
