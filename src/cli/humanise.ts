@@ -56,6 +56,6 @@ export function enumerate(words: readonly string[], last = 'and'): string {
   return head === '' ? tail : `${head} ${last} ${tail}`
 }
 
-export function plural(count: number, word: string): string {
-  return `${count} ${word}${count === 1 ? '' : 's'}`
+export function plural(count: number, word: string, many = `${word}s`): string {
+  return `${count} ${count === 1 ? word : many}`
 }
