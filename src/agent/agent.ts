@@ -42,6 +42,7 @@ export class Agent {
   #wake: (() => void) | null = null
   #wokenEarly = false
   #stopping = false
+  #stopped: Promise<void> | null = null
 
   private constructor(options: AgentOptions, dependencies: AgentDependencies, directory: StateDirectory) {
     const { clock, log, store, postgres } = dependencies
@@ -88,11 +89,16 @@ export class Agent {
       const pauseMs = await this.#cycle()
       await this.#pause(pauseMs)
     }
+    await this.stop()
   }
 
   /** Stops PostgreSQL in order, then leaves the cluster's membership. Can be called twice. */
-  async stop(): Promise<void> {
-    if (this.#stopping) return
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stopInOrder()
+    return this.#stopped
+  }
+
+  async #stopInOrder(): Promise<void> {
     this.#stopping = true
     this.#wakeUp('stop')
     this.#events.add({

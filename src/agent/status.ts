@@ -9,6 +9,7 @@ import type {
   Why,
 } from '../api/contract.ts'
 import type { ClusterView, NodeReport } from '../core/cluster-view.ts'
+import type { ServerFacts } from '../core/facts.ts'
 import { formatLsn, type Lsn, lagBytes } from '../core/lsn.ts'
 import type { FoundProblem } from '../core/problems.ts'
 import type { CloneProgress } from '../ports/cloner.ts'
@@ -67,7 +68,7 @@ export function nodeReport(options: AgentOptions, view: ClusterView): NodeReport
 
 function nodeStatus(options: AgentOptions, view: ClusterView): NodeStatus {
   const { server, postmaster } = view.local
-  const flushLsn = server === null ? null : (server.flushLsn ?? server.receiveLsn ?? server.replayLsn)
+  const flushLsn = server === null ? null : flushPosition(server)
   const standby = server?.inRecovery === true
   const lag =
     standby && server.replayLsn !== null && flushLsn !== null ? lagBytes(server.replayLsn, flushLsn) : 0
@@ -88,6 +89,15 @@ function nodeStatus(options: AgentOptions, view: ClusterView): NodeStatus {
     agentPid: process.pid,
     postmasterPid: postmaster.kind === 'running' ? postmaster.pid : null,
   }
+}
+
+/** pg_last_wal_receive_lsn() starts at a segment's beginning after a restart; what was replayed was certainly on disk. */
+function flushPosition(server: ServerFacts): Lsn | null {
+  const known = [server.flushLsn, server.receiveLsn, server.walreceiver?.flushLsn, server.replayLsn]
+  return known.reduce<Lsn | null>(
+    (highest, each) => (each == null ? highest : maxLsn(highest ?? each, each)),
+    null,
+  )
 }
 
 function roleOf(view: ClusterView): NodeRole {

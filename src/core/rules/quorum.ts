@@ -153,6 +153,17 @@ const keepRule: DecisionRule = {
   },
 }
 
+/** Its own rule, so that the loop looks often while the first quorum is awaited. */
+const awaitQuorum: DecisionRule = {
+  id: 'quorum-wait',
+  evaluate(view) {
+    const office = primaryInOffice(view)
+    if (office === null || view.spec.durability === 'async' || view.spec.members.length < 3) return null
+    if (currentRule(office.primacy.value).acks > 0) return null
+    return { reason: 'commits wait for nobody until two standbys stream', actions: [] }
+  },
+}
+
 /** pg_stat_replication.sync_priority is what each walsender itself has applied: above zero exactly for those listed. */
 function walsendersAgree(server: ServerFacts, rule: Rule): boolean {
   const listed = new Set(rule.acks === 0 ? [] : rule.standbys)
@@ -182,4 +193,4 @@ export function describe(rule: Rule): string {
   return rule.acks === 0 ? 'nobody' : `${rule.acks} of ${rule.standbys.join(', ')}`
 }
 
-export const quorumRules: readonly DecisionRule[] = [beginChange, continueChange, keepRule]
+export const quorumRules: readonly DecisionRule[] = [beginChange, continueChange, keepRule, awaitQuorum]

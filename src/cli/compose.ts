@@ -1,0 +1,154 @@
+/** Joins the shells with the concrete adapters, from one configuration: the only place that knows both. */
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { pino } from 'pino'
+import type { AgentDependencies, AgentOptions } from '../agent/dependencies.ts'
+import { nodeOf, type ResolvedConfig, type ResolvedNode } from '../config/load.ts'
+import { UnderstudyError } from '../errors/codes.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { Log } from '../ports/log.ts'
+import type { Postgres } from '../ports/postgres.ts'
+import type { Store } from '../ports/store.ts'
+import type { AdapterLog } from '../postgres/adapter-log.ts'
+import { type Binaries, findBinaries } from '../postgres/binaries.ts'
+import { createPostgres } from '../postgres/create-postgres.ts'
+import { createClusterStore } from '../store/cluster-store.ts'
+import type { Credentials } from '../store/gateway/authenticator.ts'
+import { createStoreClient } from '../store/gateway-client.ts'
+import { createCloner, createPassfiles } from './cloner.ts'
+
+export const systemClock: Clock = {
+  nowMs: () => performance.now(),
+  timestamp: () => new Date().toISOString(),
+}
+
+/** Synchronous: the last line before a crash is the one that is wanted. */
+export function createLog(fields: Readonly<Record<string, unknown>>): Log {
+  const logger = pino(
+    { base: fields, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ sync: true }),
+  )
+  return {
+    info: (message, more) => logger.info(more ?? {}, message),
+    warn: (message, more) => logger.warn(more ?? {}, message),
+    error: (message, more) => logger.error(more ?? {}, message),
+  }
+}
+
+/** Errors: no-binaries, unsupported-version. */
+export async function binariesOf(config: ResolvedConfig): Promise<Binaries> {
+  const cacheDir = path.join(path.dirname(config.file), 'binaries')
+  const request = config.postgres.binaries ?? undefined
+  const found = await findBinaries({ cacheDir, ...(request === undefined ? {} : { request }) })
+  if (found.kind === 'ok') return found.value
+  throw new UnderstudyError(found.code, found.reason, found.hint === undefined ? {} : { hint: found.hint })
+}
+
+export function composePostgres(
+  config: ResolvedConfig,
+  node: ResolvedNode,
+  binaries: Binaries,
+  log: AdapterLog,
+): Postgres {
+  return createPostgres({
+    nodeDir: node.directory,
+    node: node.name,
+    binaries,
+    port: node.port,
+    listenAddresses: [node.host],
+    socketDirectory: node.socketDirectory,
+    members: () => config.nodes,
+    secrets: {
+      superuser: config.secrets.superuserPassword,
+      replication: config.secrets.replicationPassword,
+      agent: config.secrets.agentPassword,
+      application: config.secrets.applicationPassword,
+    },
+    tls: {
+      certificate: config.tls.certFile(node.name),
+      key: config.tls.keyFile(node.name),
+      ca: config.tls.caFile,
+    },
+    rtoMs: config.rtoMs,
+    applicationRole: config.application.user,
+    database: config.application.database,
+    parameters: config.postgres.parameters,
+    extraHba: config.postgres.hba,
+    log,
+  })
+}
+
+export async function composeStore(config: ResolvedConfig): Promise<Store> {
+  const { endpoints, tokenFile, username, passwordFile, caFile, certFile, keyFile } = config.store
+  const read = async (file: string | null): Promise<string | undefined> =>
+    file === null ? undefined : await readFile(file, 'utf8')
+  const [token, password, ca, cert, key] = await Promise.all(
+    [tokenFile, passwordFile, caFile, certFile, keyFile].map(read),
+  )
+  const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
+  return createStoreClient({
+    endpoints,
+    credentials: credentialsOf(token, username, password),
+    ...(Object.keys(tls).length > 0 && { tls }),
+    requestTimeoutMs: Math.max(500, Math.min(5_000, config.rtoMs / 2)),
+    nowMs: systemClock.nowMs,
+  })
+}
+
+function credentialsOf(
+  token: string | undefined,
+  username: string | null,
+  password: string | undefined,
+): Credentials {
+  if (token !== undefined) return { token: token.trim() }
+  if (username !== null && password !== undefined) return { username, password: password.trim() }
+  return 'none'
+}
+
+export interface ComposedAgent {
+  readonly options: AgentOptions
+  readonly dependencies: AgentDependencies
+}
+
+export async function composeAgent(config: ResolvedConfig, name: string): Promise<ComposedAgent> {
+  const node = nodeOf(config, name)
+  const log = createLog({ node: name })
+  const binaries = await binariesOf(config)
+  const cloner = {
+    node: name,
+    nodeDirectory: node.directory,
+    caFile: config.tls.caFile,
+    replicationPasswordFile: config.secrets.replicationPassword,
+  }
+  return {
+    options: {
+      node: name,
+      cluster: config.cluster,
+      host: node.host,
+      port: node.port,
+      apiPort: node.apiPort,
+      nodeDirectory: node.directory,
+      postgresVersion: binaries.version,
+      session: randomBytes(8).toString('hex'),
+      spec: {
+        members: config.nodes.map(({ name, host, port }) => ({ name, host, port })),
+        durability: config.durability,
+        rtoMs: config.rtoMs,
+        whenStandbyLost: config.whenStandbyLost,
+        major: binaries.major,
+      },
+    },
+    dependencies: {
+      store: createClusterStore(await composeStore(config), config.cluster),
+      postgres: composePostgres(config, node, binaries, (event) => {
+        if (event.level === 'warn') log.warn(event.message, event.fields)
+        else if (event.level === 'info') log.info(event.message, event.fields)
+      }),
+      cloner: createCloner(cloner),
+      passfiles: createPassfiles(cloner),
+      clock: systemClock,
+      log,
+    },
+  }
+}
