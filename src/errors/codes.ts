@@ -64,6 +64,9 @@ export const ERRORS = {
   'store-empty': {
     hint: 'The store knows nothing of this cluster although data exists: is it the right store?',
   },
+  'store-disk': {
+    hint: 'The disk below the store failed: look at `dmesg` and the disk. It starts again from what was synced.',
+  },
   'lease-lost': {
     hint: 'The node takes a new lease by itself. When it repeats, the store or this machine is too slow.',
   },

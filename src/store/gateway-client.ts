@@ -14,7 +14,7 @@ import type {
   TransactionResult,
   WatchListener,
 } from '../ports/store.ts'
-import { Authenticator, type Credentials, isToken } from './gateway/authenticator.ts'
+import { Authenticator, type Credentials } from './gateway/authenticator.ts'
 import { Endpoints } from './gateway/endpoints.ts'
 import {
   parseListing,
@@ -27,7 +27,7 @@ import {
 import { type Reply, Session } from './gateway/session.ts'
 import { Transport, type TransportTls } from './gateway/transport.ts'
 import { Watch } from './gateway/watch.ts'
-import { type JsonObject, parseInt64 } from './wire.ts'
+import { isToken, type JsonObject, parseInt64 } from './wire.ts'
 
 export interface StoreClientOptions {
   /** `http://host:port` or `https://host:port`, one per member. */

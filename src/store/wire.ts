@@ -61,6 +61,11 @@ export function encodePrefixEnd(prefix: string): string {
   return Buffer.from([0]).toString('base64')
 }
 
+/** Fit to stand in a header line; node:http throws on anything else. */
+export function isToken(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)
+}
+
 /** Cuts a stream into lines: chunks are not messages. A line longer than `maxLength` characters ends the stream (push says so). */
 export class LineSplitter {
   readonly #maxLength: number

@@ -2,6 +2,7 @@
  * The token that goes with each request: none, a fixed one, or one fetched with name and password and fetched again when etcd forgets
  * it (simple tokens live 300 s and die with a restart).
  */
+import { isToken } from '../wire.ts'
 import type { Answer } from './answers.ts'
 
 export type Credentials =
@@ -66,9 +67,4 @@ export class Authenticator {
     this.#known = true
     return { kind: 'ok', token }
   }
-}
-
-/** Fit to stand in a header line; node:http throws on anything else. */
-export function isToken(value: unknown): value is string {
-  return typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)
 }
