@@ -1,5 +1,5 @@
 /** Moves a data directory out of the way instead of deleting it: it may be the only copy (failover.md, I11). */
-import { mkdir, rename } from 'node:fs/promises'
+import { mkdir, rename, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Outcome } from '../ports/postgres.ts'
 import { fsyncDirectory } from './durable.ts'
@@ -40,12 +40,17 @@ export async function moveAside(
 
 async function renameUnlessTaken(from: string, to: string): Promise<boolean> {
   try {
-    // An empty directory would be replaced without a word; one that has something in it is not.
+    // Makes the name ours: rename replaces our empty directory, and would as silently have replaced another's.
     await mkdir(to, { mode: 0o700 })
+  } catch (error) {
+    if (systemErrorCode(error) === 'EEXIST') return false
+    throw error
+  }
+  try {
     await rename(from, to)
     return true
   } catch (error) {
-    if (systemErrorCode(error) === 'EEXIST') return false
+    await rmdir(to).catch(() => undefined)
     throw error
   }
 }

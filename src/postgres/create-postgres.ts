@@ -13,14 +13,16 @@ import type {
 import { type AdapterLog, silentLog } from './adapter-log.ts'
 import { moveAside } from './aside.ts'
 import type { Binaries } from './binaries.ts'
+import type { TlsPaths } from './configuration-input.ts'
 import { diskSize, writeConfiguration } from './configure.ts'
 import { inspectDirectory } from './directory.ts'
-import { initialize, removeLeftovers, type SecretPaths } from './initialize.ts'
+import { initialize, type SecretPaths } from './initialize.ts'
 import { type NodeLayout, nodeLayout } from './layout.ts'
+import { removeLeftovers } from './leftovers.ts'
 import { OBSERVE_SQL, type ObserveMemory, readLook } from './observe.ts'
-import { DONE, failed, ok } from './outcome.ts'
+import { DONE, failed, fileFailure, ok } from './outcome.ts'
 import { Postmaster } from './postmaster.ts'
-import { preflight, type TlsPaths } from './preflight.ts'
+import { preflight } from './preflight.ts'
 import { listPostgresIn, readProcess, signalProcess } from './processes.ts'
 import { proveCommit } from './prove-commit.ts'
 import { Session, type SessionOptions } from './session.ts'
@@ -82,6 +84,8 @@ class LocalPostgres implements Postgres {
       layout: this.#layout,
       node: options.node,
       binaries: options.binaries,
+      port: options.port,
+      socketDirectory: options.socketDirectory,
       log: this.#log,
       onEnd: (what) => this.#notify(what),
     })
@@ -131,7 +135,8 @@ class LocalPostgres implements Postgres {
     configuration: ReplicationConfiguration,
   ): Promise<Outcome<{ readonly changed: boolean; readonly refused: readonly RefusedParameter[] }>> {
     const { node, port, listenAddresses, socketDirectory, tls, rtoMs } = this.#options
-    const probe = this.#options.probeDiskBytes ?? diskSize
+    const diskBytes = await this.#diskBytes()
+    if (diskBytes.kind === 'failed') return diskBytes
     return writeConfiguration(
       {
         ...{ node, port, listenAddresses, socketDirectory, tls, rtoMs },
@@ -140,10 +145,19 @@ class LocalPostgres implements Postgres {
         members: this.#options.members(),
         parameters: this.#options.parameters ?? {},
         extraHba: this.#options.extraHba ?? [],
-        diskBytes: await probe(this.#layout.dataDir),
+        diskBytes: diskBytes.value,
       },
       configuration,
     )
+  }
+
+  async #diskBytes(): Promise<Outcome<number>> {
+    const { nodeDir } = this.#layout
+    try {
+      return ok(await (this.#options.probeDiskBytes ?? diskSize)(nodeDir))
+    } catch (error) {
+      return fileFailure(error, nodeDir)
+    }
   }
 
   async start(deadlineMs: number): Promise<Outcome<{ readonly pid: number }>> {

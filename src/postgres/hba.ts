@@ -76,9 +76,23 @@ export function hbaLineProblem(line: string): string | null {
   if (type.startsWith('@') || type.startsWith('include')) return 'other files cannot be included'
   if (!TYPES.includes(type)) return `it must begin with one of ${TYPES.join(', ')}`
   if ((line.match(/"/g) ?? []).length % 2 !== 0) return 'it has a quote without its partner'
+  if (fields.slice(1, 3).some((field) => field.startsWith('@'))) return 'other files cannot be included'
+  const address = fields[3] ?? ''
+  if (type !== 'local' && !isHbaAddress(address))
+    return `${JSON.stringify(address)} is no address that PostgreSQL can read`
   const rest = fields.slice(type === 'local' ? 3 : 4)
   if (!rest.slice(0, 2).some((field) => METHODS.includes(field))) {
     return `it names no authentication method (${METHODS.join(', ')})`
   }
   return null
+}
+
+/** all, samehost, samenet, an address (its mask may follow as a field of its own), address/bits, or a name, also ".example.com". */
+function isHbaAddress(field: string): boolean {
+  const [address = '', bits, ...more] = field.split('/')
+  const family = isIP(address)
+  if (bits === undefined) return family !== 0 || /^\.?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$/.test(field)
+  return (
+    family !== 0 && more.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)
+  )
 }

@@ -3,7 +3,7 @@
  * which gets its name at the very end: whoever finds a data directory finds a whole one.
  */
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Outcome } from '../ports/postgres.ts'
 import { scramVerifier } from '../protocol/scram.ts'
@@ -15,14 +15,11 @@ import { fsyncDirectory, fsyncTree } from './durable.ts'
 import { cleanEnvironment } from './environment.ts'
 import { type NodeLayout, UNFINISHED_PREFIX } from './layout.ts'
 import { DONE, failed, fileFailure, ok } from './outcome.ts'
-import { listMarked, listPostgresIn, signalProcess } from './processes.ts'
 import { roleStatements } from './roles.ts'
 import { readSecret } from './secrets.ts'
-import { waitUntil } from './wait.ts'
 
 /** Far beyond what a slow disk needs (seconds): only a hanging one reaches it. */
 const STEP_DEADLINE_MS = 120_000
-const KILL_PATIENCE_MS = 5_000
 
 /** Files (0600) that hold one password each. */
 export interface SecretPaths {
@@ -150,6 +147,9 @@ function judge(result: CommandResult, name: string): Outcome {
     case 'exited': {
       if (result.exitCode === 0) return DONE
       const words = lastLines(result.stderr, 6)
+      if (/cannot be run as root|"root" execution/.test(words)) {
+        return failed('no-unprivileged-user', `${name} failed:\n${words}`)
+      }
       if (/No space left on device|Disk quota exceeded/.test(words))
         return failed('no-space', `${name} failed:\n${words}`)
       if (/Permission denied/.test(words)) return failed('no-permission', `${name} failed:\n${words}`)
@@ -172,25 +172,4 @@ async function finish(unfinished: string): Promise<Outcome> {
   } catch (error) {
     return fileFailure(error, unfinished)
   }
-}
-
-/**
- * Removes unfinished directories, after ending what a killed agent's initdb may still be running there. Returns their paths. Only
- * for when no initialize or clone of this node is under way.
- */
-export async function removeLeftovers(layout: NodeLayout): Promise<readonly string[]> {
-  const names = await readdir(layout.nodeDir).catch(() => [])
-  const leftovers = names
-    .filter((name) => name.startsWith(UNFINISHED_PREFIX))
-    .map((name) => join(layout.nodeDir, name))
-  for (const path of leftovers) {
-    await waitUntil(KILL_PATIENCE_MS, async () => {
-      const inside = await listPostgresIn(path)
-      const starting = (await listMarked(layout.nodeDir)).filter(({ title }) => title.includes(path))
-      for (const { pid } of [...inside, ...starting]) signalProcess(pid, 'SIGKILL')
-      return inside.length + starting.length === 0
-    })
-    await rm(path, { recursive: true, force: true })
-  }
-  return leftovers
 }

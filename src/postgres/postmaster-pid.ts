@@ -32,8 +32,8 @@ export function postmasterPidPath(dataDir: string): string {
   return join(dataDir, 'postmaster.pid')
 }
 
-/** Null when there is no file, or one that is being written. */
+/** Null when there is no file that we may read, or one that is being written. */
 export async function readPostmasterPid(dataDir: string): Promise<PostmasterPid | null> {
-  const text = await readTextIfPresent(postmasterPidPath(dataDir))
+  const text = await readTextIfPresent(postmasterPidPath(dataDir)).catch(() => null)
   return text === null ? null : parsePostmasterPid(text)
 }

@@ -3,7 +3,7 @@
  * Nothing that an agent of this node did not start is ever signalled.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { type FileHandle, mkdir, open, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, stat } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Outcome, PostmasterState } from '../ports/postgres.ts'
 import type { AdapterLog } from './adapter-log.ts'
@@ -12,16 +12,9 @@ import { cleanEnvironment } from './environment.ts'
 import type { NodeLayout } from './layout.ts'
 import { markLogs, readLogsSince } from './log-tail.ts'
 import { DONE, type Failure, failed, fileFailure, ok } from './outcome.ts'
-import { postmasterPidPath, readPostmasterPid } from './postmaster-pid.ts'
-import {
-  isAlive,
-  isPostgres,
-  listPostgresIn,
-  type ProcessFacts,
-  readMarker,
-  signalProcess,
-  worksIn,
-} from './processes.ts'
+import { readPostmasterPid } from './postmaster-pid.ts'
+import { isAlive, isPostgres, signalProcess, worksIn } from './processes.ts'
+import { endOrphans, isMarked, type RemainsOptions, removeStaleLocks } from './remains.ts'
 import { explainStartFailure } from './start-failure.ts'
 import { waitUntil } from './wait.ts'
 
@@ -33,16 +26,21 @@ const RECOVERY_POLL_MS = 100
 const ADOPTED_POLL_MS = 200
 /** Backends of a dead postmaster notice it at their next wait, mostly at once. */
 const ORPHAN_PATIENCE_MS = 2_000
-/** SIGQUIT makes backends leave without cleaning up; the postmaster itself kills what is left after 5 s. */
+/** After SIGQUIT; then SIGKILL, which only a process inside a hanging file system survives. */
 const QUIT_PATIENCE_MS = 1_000
-/** SIGKILL cannot be refused; only a process inside a hanging file system stays. */
 const KILL_PATIENCE_MS = 5_000
+/** libuv reports the end of a child a moment after it can be seen in /proc. */
+const EXIT_REPORT_PATIENCE_MS = 1_000
+/** Begun anew at the start that finds it larger, with the one before kept. */
+const STARTUP_LOG_BYTES = 1024 * 1024
 
 export interface PostmasterOptions {
   readonly layout: NodeLayout
   /** Also cluster_name, which stands in the title of every child. */
   readonly node: string
   readonly binaries: Binaries
+  readonly port: number
+  readonly socketDirectory: string
   readonly log: AdapterLog
   /** Called once per postmaster, when it has ended. */
   readonly onEnd: (what: string) => void
@@ -57,11 +55,14 @@ interface Child {
 
 export class Postmaster {
   readonly #options: PostmasterOptions
+  readonly #remains: RemainsOptions
   #child: Child | null = null
   #adopted: { readonly pid: number; readonly timer: NodeJS.Timeout } | null = null
 
   constructor(options: PostmasterOptions) {
     this.#options = options
+    const { nodeDir, dataDir } = options.layout
+    this.#remains = { nodeDir, dataDir, node: options.node, log: options.log }
   }
 
   async inspect(): Promise<PostmasterState> {
@@ -71,9 +72,11 @@ export class Postmaster {
     if (file === null || !(await this.#isOurDirectory(file.pid))) {
       // Between fork and its lock file only we know that it runs.
       const child = this.#runningChild()
-      return child === null ? { kind: 'stopped' } : { kind: 'running', pid: child.pid, status: 'starting' }
+      return child === null || !(await isAlive(child.pid))
+        ? { kind: 'stopped' }
+        : { kind: 'running', pid: child.pid, status: 'starting' }
     }
-    if (this.#runningChild()?.pid !== file.pid && !(await this.#isMarked(file.pid))) {
+    if (this.#runningChild()?.pid !== file.pid && !(await isMarked(file.pid, layout.nodeDir))) {
       const reason = `process ${file.pid} runs ${layout.dataDir} and was not started by understudy`
       return { kind: 'foreign', pid: file.pid, reason }
     }
@@ -163,23 +166,13 @@ export class Postmaster {
     return (await worksIn(pid, dataDir)) && (await isPostgres(pid)) && (await isAlive(pid))
   }
 
-  /** By directory and not by text: the node's directory may be reached through another link than last time. */
-  async #isMarked(pid: number): Promise<boolean> {
-    const marker = await readMarker(pid)
-    if (marker === null) return false
-    const [marked, own] = await Promise.all([
-      stat(marker).catch(() => null),
-      stat(this.#options.layout.nodeDir).catch(() => null),
-    ])
-    return marked !== null && own !== null && marked.dev === own.dev && marked.ino === own.ino
-  }
-
   async #spawn(): Promise<Outcome> {
     const { layout, binaries } = this.#options
     // A file and not a pipe: PostgreSQL outlives us, and would be ended by writing into a pipe that nobody reads.
     let output: FileHandle
     try {
       await mkdir(layout.logDir, { recursive: true, mode: 0o700 })
+      await rotateStartupLog(layout.startupLog)
       output = await open(layout.startupLog, 'a', 0o600)
     } catch (error) {
       return fileFailure(error, layout.startupLog)
@@ -240,64 +233,22 @@ export class Postmaster {
     return waitUntil(patienceMs, async () => !(await isAlive(pid)))
   }
 
-  /**
-   * Before a start: what a dead postmaster left. Its lock file is removed when the number in it belongs to another program now,
-   * since postgres would refuse to start beside any living process of that number (common after a reboot, certain in containers).
-   */
   async #clearRemains(): Promise<Outcome> {
     const orphans = await this.#endOrphans(ORPHAN_PATIENCE_MS)
     if (orphans.kind === 'failed') return orphans
-    const { dataDir } = this.#options.layout
-    const stale = await readPostmasterPid(dataDir)
-    if (stale !== null && (await isAlive(stale.pid))) {
-      this.#say('info', 'removing a lock file whose number belongs to another program now', {
-        pid: stale.pid,
-      })
-      await unlink(postmasterPidPath(dataDir)).catch(() => undefined)
-    }
+    const { socketDirectory, port } = this.#options
+    await removeStaleLocks(this.#remains, { directory: socketDirectory, port })
     return DONE
   }
 
-  /**
-   * Processes of PostgreSQL that still work in our directory without a postmaster: a new one cannot start while they hold its shared
-   * memory, and must not, since they may still write. They mostly end by themselves; ours are ended, others are only named.
-   */
-  async #endOrphans(patienceMs: number): Promise<Outcome> {
-    let left: readonly ProcessFacts[] = []
-    const gone = async (): Promise<boolean> => {
-      left = await listPostgresIn(this.#options.layout.dataDir)
-      return left.length === 0
-    }
-    if (await waitUntil(patienceMs, gone)) return DONE
-    for (const signal of ['SIGQUIT', 'SIGKILL'] as const) {
-      const foreign = await this.#firstForeign(left)
-      if (foreign !== null) {
-        return failed(
-          'foreign-postmaster',
-          `process ${foreign.pid} (${foreign.title}) works in ${this.#options.layout.dataDir} and is not ours`,
-        )
-      }
-      for (const { pid, title } of left) {
-        this.#say('warn', `ending what a dead postmaster left (${signal})`, { pid, title })
-        signalProcess(pid, signal)
-      }
-      if (await waitUntil(signal === 'SIGQUIT' ? QUIT_PATIENCE_MS : KILL_PATIENCE_MS, gone)) return DONE
-    }
-    const names = left.map(({ pid, title }) => `${pid} (${title})`).join(', ')
-    return failed('postgres-failed', `these processes do not end, even when killed: ${names}`)
-  }
-
-  /** Children carry cluster_name in their title, which our configuration sets to the node's name. */
-  async #firstForeign(processes: readonly ProcessFacts[]): Promise<ProcessFacts | null> {
-    for (const candidate of processes) {
-      if (candidate.title.startsWith(`postgres: ${this.#options.node}: `)) continue
-      if (!(await this.#isMarked(candidate.pid))) return candidate
-    }
-    return null
+  #endOrphans(patienceMs: number): Promise<Outcome> {
+    return endOrphans(this.#remains, patienceMs)
   }
 
   async #explain(logs: ReadonlyMap<string, number>): Promise<Failure> {
     const { logDir, startupLog } = this.#options.layout
+    const child = this.#child
+    await waitUntil(EXIT_REPORT_PATIENCE_MS, async () => child === null || child.exit !== null)
     const gained = await readLogsSince(logDir, logs)
     return explainStartFailure({
       startup: gained.get(startupLog) ?? '',
@@ -310,4 +261,9 @@ export class Postmaster {
   #say(level: 'info' | 'warn', message: string, fields: Readonly<Record<string, string | number>>): void {
     this.#options.log({ level, message, fields: { node: this.#options.node, ...fields } })
   }
+}
+
+async function rotateStartupLog(path: string): Promise<void> {
+  const found = await stat(path).catch(() => null)
+  if (found !== null && found.size > STARTUP_LOG_BYTES) await rename(path, `${path}.old`)
 }

@@ -4,19 +4,13 @@ import { statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { Outcome } from '../ports/postgres.ts'
 import { certificateState } from './certificate-state.ts'
+import type { TlsPaths } from './configuration-input.ts'
 import { MAX_SOCKET_PATH_BYTES, socketPath } from './layout.ts'
 import { DONE, failed, systemErrorCode } from './outcome.ts'
 
 /** PostgreSQL fills a new WAL segment with zeros before it accepts anything, and recovery may need one more. */
 const NEEDED_WAL_SEGMENTS = 2
 const WAL_SEGMENT_BYTES = 16 * 1024 * 1024
-
-export interface TlsPaths {
-  readonly certificate: string
-  readonly key: string
-  /** The certificate of the cluster's authority. */
-  readonly ca: string
-}
 
 export interface PreflightOptions {
   readonly dataDir: string
@@ -84,9 +78,9 @@ async function checkSpace(options: PreflightOptions): Promise<Outcome> {
 /** With several addresses PostgreSQL only warns when one of them is taken, and would be reachable in part. */
 async function checkPort(options: PreflightOptions): Promise<Outcome> {
   for (const address of options.listenAddresses) {
-    const host = address === '*' ? '::' : address
-    if (await isTaken(host, options.port)) {
-      return failed('port-taken', `port ${options.port} on ${address} is used by another program`)
+    for (const host of address === '*' ? ['0.0.0.0', '::'] : [address]) {
+      if (!(await isTaken(host, options.port))) continue
+      return failed('port-taken', `port ${options.port} on ${host} is used by another program`)
     }
   }
   return DONE
@@ -95,7 +89,7 @@ async function checkPort(options: PreflightOptions): Promise<Outcome> {
 async function isTaken(host: string, port: number): Promise<boolean> {
   const server = createServer()
   try {
-    server.listen({ host, port, exclusive: true })
+    server.listen({ host, port, exclusive: true, ipv6Only: true })
     await once(server, 'listening')
     return false
   } catch (error) {

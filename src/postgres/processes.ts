@@ -98,6 +98,16 @@ export async function listMarked(nodeDir: string): Promise<readonly ProcessFacts
   return found
 }
 
+/** Whether the process holds a file below `directory` open. */
+export async function hasOpenBelow(pid: number, directory: string): Promise<boolean> {
+  const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => [])
+  for (const descriptor of descriptors) {
+    const target = await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => '')
+    if (target.startsWith(`${directory}/`)) return true
+  }
+  return false
+}
+
 async function listPids(): Promise<readonly number[]> {
   const names = await readdir('/proc').catch(() => [])
   return names.filter((name) => /^\d+$/.test(name)).map(Number)

@@ -14,8 +14,6 @@ export interface SystemUser {
   readonly uid: number
   readonly gid: number
   readonly home: string
-  /** Every group of the user: `setuid` alone would drop them, and a path open to a group only could not be reached. */
-  readonly groups: readonly number[]
 }
 
 export interface RunAsOptions {
@@ -48,21 +46,12 @@ export async function findUser(nameOrUid: string | number): Promise<SystemUser |
   const line = findEntry(passwd, nameOrUid) ?? findEntry(await getent('passwd', String(nameOrUid)), nameOrUid)
   if (line === null) return null
   const [name = '', , uid = '', gid = '', , home = '/'] = line.split(':')
-  return { name, uid: Number(uid), gid: Number(gid), home, groups: await groupsOf(name, Number(gid)) }
+  return { name, uid: Number(uid), gid: Number(gid), home }
 }
 
 function findEntry(passwd: string, nameOrUid: string | number): string | null {
   const index = typeof nameOrUid === 'number' ? 2 : 0
   return passwd.split('\n').find((line) => line.split(':')[index] === String(nameOrUid)) ?? null
-}
-
-async function groupsOf(name: string, gid: number): Promise<readonly number[]> {
-  const groups = await readFile('/etc/group', 'utf8').catch(() => '')
-  const memberships = groups.split('\n').flatMap((line) => {
-    const [, , group = '', members = ''] = line.split(':')
-    return members.split(',').includes(name) ? [Number(group)] : []
-  })
-  return [...new Set([gid, ...memberships])]
 }
 
 async function getent(database: string, key: string): Promise<string> {
@@ -76,8 +65,9 @@ export type Access = 'read' | 'write'
 
 /**
  * Whether `user` can reach `path`: search permission on every directory above, and read (a directory: also search) or write
- * permission on the path itself. Looks at owner, group and mode only: access control lists and security modules can only make it
- * wrong in rare set-ups, and then PostgreSQL's own message follows.
+ * permission on the path itself. Looks at owner, group and mode only: access control lists and security modules can make it wrong
+ * in rare set-ups, and then PostgreSQL's own message follows. Only the user's first group counts: starting a process with `uid` and
+ * `gid` (child_process.spawn) drops all others.
  */
 export async function reachableBy(user: SystemUser, path: string, access: Access = 'read'): Promise<boolean> {
   const absolute = resolve(path)
@@ -98,6 +88,6 @@ async function permits(user: SystemUser, path: string, bits: number): Promise<bo
   if (user.uid === 0) return true
   const found = await stat(path).catch(() => null)
   if (found === null) return false
-  const shift = found.uid === user.uid ? 6 : user.groups.includes(found.gid) ? 3 : 0
+  const shift = found.uid === user.uid ? 6 : found.gid === user.gid ? 3 : 0
   return ((found.mode >> shift) & bits) === bits
 }

@@ -9,6 +9,10 @@ interface Pattern {
 
 /** In the order of how much they say: the first that matches names the failure. English, since we start it with LC_ALL=C. */
 const PATTERNS: readonly Pattern[] = [
+  {
+    code: 'no-unprivileged-user',
+    words: /"root" execution of the PostgreSQL server is not permitted|cannot be run as root/,
+  },
   { code: 'no-space', words: /No space left on device|Disk quota exceeded|could not resize shared memory/ },
   {
     code: 'wrong-major',
