@@ -10,7 +10,7 @@ import type {
 } from '../api/contract.ts'
 import type { ClusterView, NodeReport } from '../core/cluster-view.ts'
 import type { ServerFacts } from '../core/facts.ts'
-import { formatLsn, type Lsn, lagBytes } from '../core/lsn.ts'
+import { formatLsn, type Lsn, lagBytes, maxLsn } from '../core/lsn.ts'
 import type { FoundProblem } from '../core/problems.ts'
 import type { CloneProgress } from '../ports/cloner.ts'
 import type { AgentOptions } from './dependencies.ts'

@@ -103,6 +103,7 @@ class StartSteps {
   readonly #config: ResolvedConfig
   readonly #view: StepView
   readonly #done = new Set<string>()
+  readonly #cloning = new Set<string>()
 
   constructor(config: ResolvedConfig, view: StepView) {
     this.#config = config
@@ -141,6 +142,7 @@ class StartSteps {
     }
     const { status, task } = detail
     if (task?.task === 'clone') {
+      this.#cloning.add(name)
       this.#view.progress(name, {
         label: `${name}: base backup (${task.phase})`,
         bytesDone: task.bytesDone ?? 0,
@@ -148,13 +150,12 @@ class StartSteps {
       })
       return
     }
+    // The bar goes, the label comes back.
+    if (this.#cloning.delete(name)) this.#view.step(name, name)
     if (status.state === 'running') this.#finish(name, `${name}: primary, on port ${status.port}`)
     else if (status.state === 'streaming')
       this.#finish(name, `${name}: streams from ${status.upstream ?? 'the primary'}, on port ${status.port}`)
-    else {
-      this.#view.step(name, name)
-      this.#view.detail(name, detail.decision.reason)
-    }
+    else this.#view.detail(name, detail.decision.reason)
   }
 
   #finish(id: string, label: string): void {

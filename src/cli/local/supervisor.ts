@@ -13,9 +13,9 @@ import { findPart, isPart, type Part, signal, startPart, waitGone } from './proc
 
 const LOOK_EVERY_MS = 250
 const RESTART_AFTER_MS = 1_000
-const RESTART_AT_MOST_MS = 15_000
-/** A part that ran this long before it died is started again at once; one that dies sooner waits longer each time. */
-const STEADY_MS = 20_000
+const RESTART_AT_MOST_MS = 10_000
+/** A part that ran this long can run: it is started again after a second. One that dies sooner waits longer each time. */
+const STEADY_MS = 2_000
 const STOP_DEADLINE_MS = 90_000
 
 interface Running {
@@ -67,8 +67,8 @@ export class Supervisor {
     const now = performance.now()
     if (each.restartAtMs === null) {
       if (isPart(each.pid, each.part)) return
-      each.deaths = now - each.startedAtMs > STEADY_MS ? 0 : each.deaths + 1
-      const waitMs = Math.min(RESTART_AT_MOST_MS, RESTART_AFTER_MS * 2 ** Math.max(0, each.deaths - 1))
+      each.deaths = now - each.startedAtMs > STEADY_MS ? 1 : each.deaths + 1
+      const waitMs = Math.min(RESTART_AT_MOST_MS, RESTART_AFTER_MS * 2 ** (each.deaths - 1))
       each.restartAtMs = now + waitMs
       this.#say(
         `${each.part.name}: has ended and is started again in ${Math.round(waitMs / 100) / 10} s (${logFile(this.#cluster.directory, each.part.name)})`,
