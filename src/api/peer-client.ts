@@ -1,16 +1,24 @@
 /** Asks other agents over HTTP, within a deadline: a hung agent is an agent that does not answer. */
 import { Agent as HttpAgent, request } from 'node:http'
-import type { NodeDetail } from './contract.ts'
+import type { ClusterStatus, NodeDetail } from './contract.ts'
 
 const MAX_BODY_BYTES = 1_000_000
 
 export class PeerClient {
   readonly #connections = new HttpAgent({ keepAlive: true, maxSockets: 2, timeout: 10_000 })
 
-  /** null when there is no whole and sensible answer in time. */
-  async nodeDetail(host: string, apiPort: number, deadlineMs: number): Promise<NodeDetail | null> {
+  /** null when there is no whole and sensible answer in time; so for both. */
+  nodeDetail(host: string, apiPort: number, deadlineMs: number): Promise<NodeDetail | null> {
+    return this.#ask(host, apiPort, '/v1/node', deadlineMs)
+  }
+
+  clusterStatus(host: string, apiPort: number, deadlineMs: number): Promise<ClusterStatus | null> {
+    return this.#ask(host, apiPort, '/v1/cluster', deadlineMs)
+  }
+
+  async #ask<T>(host: string, apiPort: number, path: string, deadlineMs: number): Promise<T | null> {
     try {
-      return JSON.parse(await this.#get(host, apiPort, '/v1/node', deadlineMs)) as NodeDetail
+      return JSON.parse(await this.#get(host, apiPort, path, deadlineMs)) as T
     } catch {
       return null
     }
