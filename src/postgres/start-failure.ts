@@ -59,7 +59,10 @@ export interface StartWords {
 
 export function explainStartFailure(words: StartWords): Failure {
   const lines = `${words.startup}\n${words.log}`.split('\n').filter((line) => line.trim() !== '')
-  const relevant = lines.filter((line) => RELEVANT.test(line))
+  // What names the cause may be logged as LOG only ("unrecognized configuration parameter …"), before a FATAL that says little.
+  const relevant = lines.filter(
+    (line) => RELEVANT.test(line) || PATTERNS.some((pattern) => pattern.words.test(line)),
+  )
   const shown = (relevant.length > 0 ? relevant : lines).slice(-6)
   const all = lines.join('\n')
   const code = PATTERNS.find((pattern) => pattern.words.test(all))?.code ?? 'postgres-failed'

@@ -1,0 +1,263 @@
+/** The postmaster's life: start, stop, adopt, crash, what a crash leaves, and what is not ours. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { issueCertificate } from '../../src/postgres/certificates.ts'
+import { createPostgres } from '../../src/postgres/create-postgres.ts'
+import { isAlive, listPostgresIn } from '../../src/postgres/processes.ts'
+import { eventually, MAJORS, PRIMARY, type TestNode, value, Workspace } from './fixture.ts'
+
+describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
+  let workspace: Workspace
+  const started: ChildProcess[] = []
+
+  beforeAll(async () => {
+    workspace = await Workspace.make(`pm${major}`)
+  })
+
+  afterAll(async () => {
+    for (const child of started) child.kill('SIGKILL')
+    await workspace.end()
+  })
+
+  /** A second agent of the same node, as after a restart of the first. */
+  function successor(node: TestNode): TestNode['postgres'] {
+    return createPostgres(node.options)
+  }
+
+  test('starts detached, is seen running, and stops', async () => {
+    const node = await workspace.initialized('life', major)
+    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+    value(await node.postgres.configure(PRIMARY))
+    const { pid } = value(await node.postgres.start(30_000))
+    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'running', pid, status: 'ready' })
+    const [session] = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ').slice(3) ?? []
+    expect(Number(session), 'a session of its own, so that nothing of ours ends it').toBe(pid)
+    expect(value(await node.postgres.start(30_000)), 'starting what runs changes nothing').toEqual({ pid })
+    value(await node.postgres.stop('fast', 10_000))
+    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+    expect(await listPostgresIn(node.dataDir)).toEqual([])
+    const directory = await node.postgres.inspectDirectory()
+    expect(directory).toMatchObject({
+      kind: 'cluster',
+      major,
+      control: { state: 'shutDown', dataChecksums: true },
+    })
+  })
+
+  test('tells at once when the postmaster is killed, and starts again over what it left', async () => {
+    const node = await workspace.primary('crash', major)
+    value(await node.postgres.observe(5_000))
+    const { pid } = value(await node.postgres.start(1_000))
+    const told: string[] = []
+    node.postgres.onChange((what) => told.push(what))
+    process.kill(pid, 'SIGKILL')
+    await eventually(
+      'the end was told',
+      async () => told.some((what) => what.includes('signal SIGKILL')),
+      2_000,
+    )
+    expect(readFileSync(join(node.dataDir, 'postmaster.pid'), 'utf8')).toContain(String(pid))
+    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+    const again = value(await node.postgres.start(30_000))
+    expect(again.pid).not.toBe(pid)
+    expect(value(await node.postgres.observe(5_000)).inRecovery).toBe(false)
+  })
+
+  test('a new agent adopts what its predecessor left running, watches it, and stops it', async () => {
+    const node = await workspace.primary('adopt', major)
+    const { pid } = value(await node.postgres.start(1_000))
+    await node.postgres.close()
+    const next = successor(node)
+    expect(await next.inspectPostmaster()).toEqual({ kind: 'running', pid, status: 'ready' })
+    const told: string[] = []
+    next.onChange((what) => told.push(what))
+    process.kill(pid, 'SIGKILL')
+    await eventually('the end was told', async () => told.length > 0, 2_000)
+    const { pid: second } = value(await next.start(30_000))
+    await next.close()
+    const last = successor(node)
+    value(await last.stop('fast', 10_000))
+    expect(await isAlive(second)).toBe(false)
+    await last.close()
+  })
+
+  test('an adopted postmaster’s end is told by the broken connection, sooner than by looking', async () => {
+    const node = await workspace.primary('broken', major)
+    const { pid } = value(await node.postgres.start(1_000))
+    await node.postgres.close()
+    const next = successor(node)
+    value(await next.observe(5_000))
+    const told: string[] = []
+    next.onChange((what) => told.push(what))
+    process.kill(pid, 'SIGQUIT')
+    await eventually(
+      'the break was told',
+      async () => told.some((what) => what.includes('connection')),
+      2_000,
+    )
+    await next.close()
+  })
+
+  test('a postmaster in our directory that we did not start is named and never signalled', async () => {
+    const node = await workspace.initialized('foreign', major)
+    value(await node.postgres.configure(PRIMARY))
+    const child = spawn(
+      node.options.binaries.postgres,
+      ['-D', node.dataDir, '-c', `config_file=${node.options.nodeDir}/conf/postgresql.conf`],
+      { stdio: 'ignore', detached: true, env: { LC_ALL: 'C' } },
+    )
+    started.push(child)
+    await eventually('it runs', async () => (await node.postgres.inspectPostmaster()).kind === 'foreign')
+    expect(await node.postgres.inspectPostmaster()).toMatchObject({ kind: 'foreign', pid: child.pid })
+    for (const refused of [
+      await node.postgres.start(1_000),
+      await node.postgres.stop('immediate', 100),
+      await node.postgres.reload(),
+    ]) {
+      expect(refused).toMatchObject({ kind: 'failed', code: 'foreign-postmaster' })
+    }
+    expect(await isAlive(child.pid ?? 0)).toBe(true)
+    child.kill('SIGINT')
+    await once(child, 'exit')
+    await eventually('nothing of it runs', async () => (await listPostgresIn(node.dataDir)).length === 0)
+  })
+
+  test('the number of a dead postmaster that another program has now stops nothing', async () => {
+    const node = await workspace.initialized('reused', major)
+    value(await node.postgres.configure(PRIMARY))
+    const other = spawn('sleep', ['60'], { stdio: 'ignore' })
+    started.push(other)
+    const lines = [
+      other.pid,
+      node.dataDir,
+      1,
+      node.options.port,
+      node.options.socketDirectory,
+      '127.0.0.1',
+      '1 1',
+      'ready',
+    ]
+    writeFileSync(join(node.dataDir, 'postmaster.pid'), `${lines.join('\n')}\n`)
+    const socket = join(node.options.socketDirectory, `.s.PGSQL.${node.options.port}.lock`)
+    writeFileSync(socket, `${lines.slice(0, 5).join('\n')}\n`)
+    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+    value(await node.postgres.start(30_000))
+    expect(await isAlive(other.pid ?? 0), 'the other program was left alone').toBe(true)
+    value(await node.postgres.stop('fast', 10_000))
+  })
+
+  test('backends of a dead postmaster that go on are ended before a start', async () => {
+    const node = await workspace.primary('orphans', major)
+    const { pid } = value(await node.postgres.start(1_000))
+    // Stopped, so that it cannot notice the death of its postmaster, as a backend in a long computation does not.
+    const orphan = (await listPostgresIn(node.dataDir)).find(({ title }) => title.includes('checkpointer'))
+    if (orphan === undefined) throw new Error('there is no checkpointer')
+    process.kill(orphan.pid, 'SIGSTOP')
+    process.kill(pid, 'SIGKILL')
+    // The log collector stays as long as somebody could write to it.
+    await eventually('only the orphan is left', async () =>
+      (await listPostgresIn(node.dataDir)).every(
+        ({ pid, title }) => pid === orphan.pid || title.includes('logger'),
+      ),
+    )
+    value(await node.postgres.start(30_000))
+    expect(await isAlive(orphan.pid)).toBe(false)
+    expect(node.events.filter(({ level }) => level === 'warn').map(({ message }) => message)).toContainEqual(
+      expect.stringContaining('ending what a dead postmaster left'),
+    )
+  })
+
+  test('a frozen postmaster is stopped all the same, with everything of it', async () => {
+    const node = await workspace.primary('frozen', major)
+    const { pid } = value(await node.postgres.start(1_000))
+    process.kill(pid, 'SIGSTOP')
+    value(await node.postgres.stop('fast', 300))
+    expect(await isAlive(pid)).toBe(false)
+    expect(await listPostgresIn(node.dataDir)).toEqual([])
+  })
+
+  test('a client that does not leave delays a fast stop only until the deadline', async () => {
+    const node = await workspace.primary('busy', major)
+    const [backend] = await node.sql('SELECT pg_backend_pid() AS pid')
+    expect(backend).toBeDefined()
+    const slow = node.sql('SELECT pg_sleep(60)').catch(() => 'ended')
+    await sleep(200)
+    const began = performance.now()
+    value(await node.postgres.stop('fast', 5_000))
+    expect(performance.now() - began).toBeLessThan(5_000)
+    expect(await slow).toBe('ended')
+  })
+
+  describe('a start that fails says why', () => {
+    let node: TestNode
+    beforeAll(async () => {
+      node = await workspace.initialized('failing', major)
+      value(await node.postgres.configure(PRIMARY))
+    })
+
+    test('port taken', async () => {
+      const server = createServer().listen(node.options.port, '127.0.0.1')
+      await once(server, 'listening')
+      expect(await node.postgres.start(5_000)).toMatchObject({ kind: 'failed', code: 'port-taken' })
+      server.close()
+      await once(server, 'close')
+    })
+
+    test('certificate expired, not yet valid, without its key', async () => {
+      const target = { certificate: node.options.tls.certificate, key: node.options.tls.key }
+      const order = { authority: workspace.authority, target, node: 'failing', hosts: ['127.0.0.1'] }
+      const day = 86_400_000
+      value(
+        await issueCertificate({
+          ...order,
+          notBefore: new Date(Date.now() - 9 * day),
+          notAfter: new Date(Date.now() - day),
+        }),
+      )
+      expect(await node.postgres.start(5_000)).toMatchObject({ kind: 'failed', code: 'certificate-expired' })
+      value(await issueCertificate({ ...order, notBefore: new Date(Date.now() + day) }))
+      expect(await node.postgres.start(5_000)).toMatchObject({ kind: 'failed', code: 'clock-wrong' })
+      value(await issueCertificate(order))
+      const key = readFileSync(target.key)
+      writeFileSync(target.key, readFileSync(workspace.authority.key))
+      expect(await node.postgres.start(5_000)).toMatchObject({ kind: 'failed', code: 'tls-failed' })
+      writeFileSync(target.key, key)
+    })
+
+    test('a parameter that PostgreSQL does not know, with its words', async () => {
+      const wrong = createPostgres({ ...node.options, parameters: { work_men: '4MB' } })
+      value(await wrong.configure(PRIMARY))
+      const outcome = await wrong.start(5_000)
+      expect(outcome).toMatchObject({ kind: 'failed', code: 'config-invalid' })
+      expect(outcome.kind === 'failed' && outcome.reason).toContain('work_men')
+      await wrong.close()
+      value(await node.postgres.configure(PRIMARY))
+    })
+
+    test('damaged pg_control, found before anything is started', async () => {
+      const path = join(node.dataDir, 'global', 'pg_control')
+      const good = readFileSync(path)
+      const bad = Buffer.from(good)
+      bad.writeUInt8(bad.readUInt8(40) ^ 1, 40)
+      writeFileSync(path, bad)
+      expect(await node.postgres.start(5_000)).toMatchObject({ kind: 'failed', code: 'data-damaged' })
+      writeFileSync(path, good)
+    })
+
+    test('data of another major version', async () => {
+      const path = join(node.dataDir, 'PG_VERSION')
+      writeFileSync(path, '14\n')
+      expect(await node.postgres.start(5_000)).toMatchObject({ kind: 'failed', code: 'wrong-major' })
+      writeFileSync(path, `${major}\n`)
+    })
+
+    test('and mended it starts', async () => {
+      value(await node.postgres.start(30_000))
+    })
+  })
+})
