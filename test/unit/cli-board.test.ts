@@ -121,6 +121,10 @@ describe('the verdict', () => {
     expect(lossSentence(relaxed)).toBe('No standby streams: the data exists once.')
   })
 
+  it('says nothing of what is in force when nobody can tell', () => {
+    expect(quorumSentence(clusterStatus({ epoch: null, quorum: null }))).toContain('is not known')
+  })
+
   it('counts more than one node that may be lost', () => {
     const five = clusterStatus({ quorum: { acks: 2, standbys: ['bravo', 'charlie', 'delta', 'echo'] } })
     expect(lossSentence(five)).toContain('Any 2 nodes may be lost')

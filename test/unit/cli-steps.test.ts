@@ -198,6 +198,14 @@ describe('where the output is not a terminal', () => {
     ])
   })
 
+  it('does not print a step again when only its label changes', () => {
+    const { screen, view } = plainView()
+    view.step('a', 'alpha')
+    view.step('a', 'alpha: starting')
+    view.done('a')
+    expect(screen.text).toBe('... alpha\nok  alpha: starting (0 ms)\n')
+  })
+
   it('names what failed, what was warned of and what was not finished, without escapes', () => {
     const { screen, view } = plainView()
     view.step('a', 'alpha starts')
