@@ -259,7 +259,7 @@ class BaseBackupRun {
             refuseTablespaces(resultSets[1])
             start = pointOf(resultSets[0])
             this.#bytesTotal = totalBytes(resultSets[1])
-            source.data.limitSilence(COPY_SILENCE_MS)
+            source.data.limitSilence(this.#options.connection.silenceTimeoutMs ?? COPY_SILENCE_MS)
             this.#enter('copying')
             this.#startWal(source, start)
           },
