@@ -66,7 +66,8 @@ function classify(
   if (program !== 'postgres') return { kind: 'other', node }
   // Children write their title over the command line; a postmaster keeps it.
   if (args[0]?.startsWith('postgres: ')) return { kind: 'backend', node: nodeOfPath(cwd) }
-  if (args.includes('--single') || args.includes('--boot')) return { kind: 'initdb', node }
+  if (['--single', '--boot', '--check', '-V'].some((flag) => args.includes(flag)))
+    return { kind: 'initdb', node }
   return { kind: 'postmaster', node: nodeOfPath(args[args.indexOf('-D') + 1] ?? '') ?? node }
 }
 
