@@ -1,10 +1,10 @@
 /** `npm run docs`: writes the reference pages that come from the program. test/tidy/docs.test.ts says when they are out of step. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { build, ROOT } from './prepare.mjs'
+import { prepare, ROOT } from './prepare.mjs'
 import { renderCli, renderErrors } from './render-reference.mjs'
 
-await build()
+await prepare()
 const { ERRORS } = await import('../dist/src/errors/codes.js')
 const { createProgram } = await import('../dist/src/cli/program.js')
 
