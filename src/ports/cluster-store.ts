@@ -15,7 +15,11 @@ export interface ClusterStore {
   readNodes(): Promise<StoreResult<ReadonlyMap<string, NodeReport>>>
 
   /** Each of these is one compare-and-swap: false when somebody else was faster. */
-  claimBootstrap(claim: BootstrapClaim, expected: bigint | null, leaseId: bigint): Promise<StoreResult<boolean>>
+  claimBootstrap(
+    claim: BootstrapClaim,
+    expected: bigint | null,
+    leaseId: bigint,
+  ): Promise<StoreResult<boolean>>
   publishCluster(primacy: Primacy, identity: Identity, claim: bigint): Promise<StoreResult<boolean>>
   writePrimacy(primacy: Primacy, expected: bigint): Promise<StoreResult<boolean>>
 
