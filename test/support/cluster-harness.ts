@@ -6,6 +6,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -280,6 +281,34 @@ export class TestCluster {
     } finally {
       signal(supervisor, 'SIGCONT')
     }
+  }
+
+  // --- as the user that runs the cluster
+
+  /** Who everything of the cluster belongs to: as root the product has chosen it. */
+  get owner(): { readonly uid: number; readonly gid: number } {
+    const { uid, gid } = statSync(this.data)
+    return { uid, gid }
+  }
+
+  /** Standard output; throws with what it said when it fails. Its directory is the workspace, which that user can enter. */
+  runAsOwner(program: string, args: readonly string[]): string {
+    const result = spawnSync(program, args, {
+      cwd: this.workspace,
+      encoding: 'utf8',
+      env: { PATH: process.env['PATH'] ?? '', HOME: this.workspace, LC_ALL: 'C.UTF-8' },
+      ...this.owner,
+    })
+    if (result.status !== 0)
+      throw new Error(`${program} ended with ${result.status}: ${result.stdout}${result.stderr}`)
+    return result.stdout
+  }
+
+  /** A file or directory that a test made, with everything below it. */
+  giveToOwner(file: string): void {
+    const { uid, gid } = this.owner
+    chownSync(file, uid, gid)
+    if (statSync(file).isDirectory()) for (const name of list(file)) this.giveToOwner(path.join(file, name))
   }
 
   // --- SQL
