@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { BaseBackupOptions } from '../../src/replication/base-backup.ts'
+import type { BaseBackupOptions } from '../../src/replication/base-backup-options.ts'
 import { removeUnfinishedCopy } from '../../src/replication/target-directory.ts'
 import { giveToServerUser, serverUser } from '../support/postgres-server.ts'
 import { backup, emptyDirectory, type Fixture, failureOf, fill, makeFixture, until } from './fixture.ts'

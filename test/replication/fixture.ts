@@ -5,11 +5,8 @@ import type pg from 'pg'
 import { expect } from 'vitest'
 import { UnderstudyError } from '../../src/errors/codes.ts'
 import { scramVerifier } from '../../src/protocol/scram.ts'
-import {
-  type BaseBackupOptions,
-  type BaseBackupResult,
-  takeBaseBackup,
-} from '../../src/replication/base-backup.ts'
+import { takeBaseBackup } from '../../src/replication/base-backup.ts'
+import type { BaseBackupOptions, BaseBackupResult } from '../../src/replication/base-backup-options.ts'
 import type { ReplicationConnectionOptions } from '../../src/replication/connection.ts'
 import { issueCertificate, makeCa, type TestCa } from '../support/certificates.ts'
 import { installOf } from '../support/postgres-installs.ts'
@@ -119,9 +116,9 @@ export async function failureOf(promise: Promise<unknown>): Promise<UnderstudyEr
   return outcome as UnderstudyError
 }
 
-/** Waits until `check` is true; fails with `what` after ten seconds. */
+/** Waits until `check` is true; fails with `what` after half a minute, which a busy machine may need. */
 export async function until(what: string, check: () => Promise<boolean> | boolean): Promise<void> {
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 30_000
   while (!(await check())) {
     if (Date.now() > deadline) throw new Error(`in vain: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 25))
