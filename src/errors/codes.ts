@@ -5,7 +5,7 @@
 export const ERRORS = {
   // --- usage and configuration
   usage: { hint: 'Run the command with --help to see what it takes.' },
-  'config-invalid': { hint: 'Correct the line that is named; `understudy config explain` lists every key.' },
+  'config-invalid': { hint: 'Correct the line that is named; docs/reference/configuration.md lists every key.' },
   'flags-differ': {
     hint: 'Run it without flags to go on with the remembered ones, or name another directory with --data.',
   },
@@ -87,7 +87,9 @@ export const ERRORS = {
   'protocol-violation': { hint: 'The peer sent what the protocol does not allow: is it PostgreSQL?' },
   'initdb-failed': { hint: 'The output of initdb is in the log that is named.' },
   'postgres-failed': { hint: 'PostgreSQL did not start: its log is named above.' },
-  'sql-failed': { hint: 'PostgreSQL refused a statement of the agent: the server log of that node says more.' },
+  'sql-failed': {
+    hint: 'PostgreSQL refused a statement of the agent: the server log of that node says more.',
+  },
   'parameter-refused': { hint: 'Remove the parameter; understudy sets it itself, for the reason given.' },
   // --- commands
   timeout: { hint: 'Look at `understudy status` and `understudy why`; the cluster goes on by itself.' },

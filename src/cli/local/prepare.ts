@@ -191,7 +191,7 @@ function renderConfig(directory: string, settings: LocalSettings): string {
     const line = beside ? '' : `, socketDirectory: ${JSON.stringify(sockets)}`
     return `  ${name}: { host: ${HOST}, port: ${ports.postgres(index)}, apiPort: ${ports.agent(index)}, directory: nodes/${name}${line} }`
   })
-  return `# The local cluster that \`understudy up\` made. Change it while the cluster is down; \`understudy config explain\` tells every key.
+  return `# The local cluster that \`understudy up\` made. Change it while the cluster is down.
 cluster: main
 
 # quorum: a commit is acknowledged when enough standbys have it on disk. async: at once.
