@@ -272,14 +272,24 @@ export class TestCluster {
     const supervisor = this.supervisorPid()
     signal(supervisor, 'SIGSTOP')
     try {
-      const agent = this.agentPid(node)
-      signal(agent, 'SIGTERM')
+      signal(this.agentPid(node), 'SIGTERM')
       await this.waitFor(`${node} to be down`, () => {
         return this.processes().every((each) => each.node !== node)
       })
       await change()
     } finally {
       signal(supervisor, 'SIGCONT')
+    }
+  }
+
+  /** Runs `change` while the node's agent does not look. */
+  withAgentFrozen(node: string, change: () => void): void {
+    const agent = this.agentPid(node)
+    signal(agent, 'SIGSTOP')
+    try {
+      change()
+    } finally {
+      signal(agent, 'SIGCONT')
     }
   }
 
