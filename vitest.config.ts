@@ -4,8 +4,8 @@
  */
 import { defineConfig } from 'vitest/config'
 
-/** What is drawn depends on the terminal: the same one everywhere, also where there is none. */
-const env = { TERM: 'xterm-256color' }
+/** What is drawn depends on the terminal, what script(1) starts on the shell: the same ones everywhere, also where there are none. */
+const env = { TERM: 'xterm-256color', SHELL: '/bin/bash' }
 
 export default defineConfig({
   test: {
