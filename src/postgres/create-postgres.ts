@@ -25,7 +25,7 @@ import { Postmaster } from './postmaster.ts'
 import { preflight } from './preflight.ts'
 import { listPostgresIn, readProcess, signalProcess } from './processes.ts'
 import { proveCommit } from './prove-commit.ts'
-import { Session, type SessionOptions } from './session.ts'
+import { NOT_IN_PREREQUISITE_STATE, Session, type SessionOptions, sqlStateOf } from './session.ts'
 import type { UserParameters } from './setting-text.ts'
 import { advanceSlot, createSlot, dropSlot } from './slots.ts'
 
@@ -100,14 +100,14 @@ class LocalPostgres implements Postgres {
   }
 
   async observe(deadlineMs: number): Promise<Outcome<ServerFacts>> {
-    const began = performance.now()
+    const deadlineAt = performance.now() + deadlineMs
+    const left = (): number => Math.max(1, deadlineAt - performance.now())
     const session = await this.#connected(deadlineMs)
     if (session.kind === 'failed') return session
-    const left = Math.max(1, deadlineMs - (performance.now() - began))
-    const rows = await session.value.query(
-      { name: 'observe', text: OBSERVE_SQL, values: [this.#memory?.confLoadTime ?? null] },
-      left,
-    )
+    const observe = { name: 'observe', text: OBSERVE_SQL, values: [this.#memory?.confLoadTime ?? null] }
+    let rows = await session.value.query(observe, left())
+    // Promoted in the middle of the look: what a standby can be asked, a primary refuses. The next look sees a primary.
+    if (sqlStateOf(rows) === NOT_IN_PREREQUISITE_STATE) rows = await session.value.query(observe, left())
     if (rows.kind === 'failed') return rows
     const look = readLook(rows.value[0]?.['facts'], this.#memory)
     if (look.kind === 'failed') return look

@@ -109,8 +109,8 @@ async function runInitdb(options: InitializeOptions, target: string, signal: Abo
 }
 
 /**
- * A standalone backend (manual: postgres, single-user mode): 50 ms where a server on a private socket takes half a second, and
- * nobody can connect meanwhile. -j: a statement ends at an empty line. exit_on_error: the first error ends it with exit code 1.
+ * A standalone backend (manual: postgres, single-user mode): 50 ms, less than a server takes to start and to stop, and nobody
+ * can connect meanwhile. -j: a statement ends at an empty line. exit_on_error: the first error ends it with exit code 1.
  */
 async function runStatements(
   options: InitializeOptions,

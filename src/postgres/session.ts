@@ -157,6 +157,9 @@ function sqlFailure(error: unknown, where: string): Failure & { readonly sqlStat
   return { ...failed('sql-failed', `${where}: ${message} (SQLSTATE ${code ?? '?'})`), sqlState: code ?? '' }
 }
 
+/** What was asked does not fit the state that the server is in (manual: appendix A). */
+export const NOT_IN_PREREQUISITE_STATE = '55000'
+
 /** The SQLSTATE of a refused statement, null for any other outcome. */
 export function sqlStateOf(outcome: Outcome<unknown>): string | null {
   if (outcome.kind !== 'failed' || !('sqlState' in outcome)) return null

@@ -2,12 +2,11 @@
 import { formatLsn, type Lsn } from '../core/lsn.ts'
 import type { Outcome } from '../ports/postgres.ts'
 import { DONE, failed } from './outcome.ts'
-import { type Session, sqlStateOf } from './session.ts'
+import { NOT_IN_PREREQUISITE_STATE, type Session, sqlStateOf } from './session.ts'
 
 const DUPLICATE_OBJECT = '42710'
 const UNDEFINED_OBJECT = '42704'
 const OBJECT_IN_USE = '55006'
-const NOT_IN_PREREQUISITE_STATE = '55000'
 
 /** immediately_reserve: a slot that reserves nothing until its first use may find its WAL gone by then. */
 export async function createSlot(session: Session, name: string, deadlineMs: number): Promise<Outcome> {

@@ -1,10 +1,11 @@
 /** Real nodes for the tests of src/postgres: a workspace with certificates, secrets and any number of nodes, and its end. */
-import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chownSync, cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client } from 'pg'
+import { afterAll } from 'vitest'
 import type { Member, Outcome, Postgres, ReplicationConfiguration } from '../../src/ports/postgres.ts'
 import type { AdapterEvent } from '../../src/postgres/adapter-log.ts'
 import { type Binaries, findBinaries } from '../../src/postgres/binaries.ts'
@@ -20,12 +21,19 @@ export const MAJORS = [15, 18] as const
 
 /** Throws when one of them is missing: nothing is skipped in silence. */
 const binaries = new Map<number, Binaries>()
+/** Used only where the checkout cannot be reached; a new name each time, since root runs what lies there. */
+const cache = makeWorkspace('pg')
 const user = await ordinaryUser()
+if (user !== null) chownSync(cache.path, user.uid, user.gid)
 for (const major of MAJORS) {
-  const cacheDir = join(tmpdir(), 'understudy-test-binaries')
-  binaries.set(major, value(await findBinaries({ request: String(major), cacheDir, runAs: user })))
+  binaries.set(
+    major,
+    value(await findBinaries({ request: String(major), cacheDir: cache.path, runAs: user })),
+  )
 }
+if (user !== null) execFileSync('chown', ['-R', `${user.uid}:${user.gid}`, cache.path])
 await becomeOrdinaryUser()
+afterAll(cache.remove)
 
 export function binariesOf(major: number): Binaries {
   const found = binaries.get(major)
