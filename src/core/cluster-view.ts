@@ -4,8 +4,10 @@
  * trusted). Instants are milliseconds of a monotonic clock.
  */
 import type { ErrorCode } from '../errors/codes.ts'
+import type { Ballot } from './ballot.ts'
 import type { DirectoryState, Member, PostmasterState, ServerFacts } from './facts.ts'
 import type { Identity, Primacy, Rule } from './primacy.ts'
+import type { TimelineHistory, TimelinePosition } from './timeline.ts'
 
 export interface ClusterView {
   readonly now: number
@@ -22,6 +24,8 @@ export interface Spec {
   readonly durability: 'quorum' | 'async'
   readonly rtoMs: number
   readonly whenStandbyLost: 'relax' | 'block'
+  /** Of this node; 0 votes but is not elected. */
+  readonly priority: number
   /** Major version of the binaries of this node. */
   readonly major: number
 }
@@ -47,6 +51,19 @@ export interface StoreFacts {
   readonly identity: Identity | null
   readonly claim: Versioned<BootstrapClaim> | null
   readonly nodes: ReadonlyMap<string, NodeReport>
+  /** Those of primacy's epoch; read only while there is an election. */
+  readonly ballots: readonly Ballot[]
+  readonly switchover: Versioned<SwitchoverRequest> | null
+  /** Why nobody shall start an election (`pause`, `down`); null when failover is automatic. */
+  readonly paused: string | null
+  /** Who holds the lease of I10; null when nobody does. Matters only to rules without acknowledgements. */
+  readonly leaseHolder: string | null
+}
+
+/** What an operator asked for through the API; the primary's agent acts on it. */
+export interface SwitchoverRequest {
+  readonly to: string
+  readonly requestedAt: string
 }
 
 /** Who may initialize the first primary; bound to a lease, so that a dead claimant does not block the cluster. */
@@ -69,6 +86,27 @@ export interface NodeReport {
   readonly systemIdentifier: string | null
   readonly flushLsn: string | null
   readonly replayLsn: string | null
+  /** The epoch whose primary this node believes to be dead; null when it does not. */
+  readonly suspects: number | null
+  readonly priority: number
+}
+
+/** What new connections to the primary's ports came to. `atMs`: when the last byte was answered, or the refusal was seen. */
+export interface Probe {
+  readonly kind: 'answers' | 'refused' | 'silent'
+  readonly atMs: number
+}
+
+export interface PrimaryProbes {
+  readonly primary: string
+  readonly agent: Probe
+  readonly postgres: Probe
+}
+
+/** A data directory that is being rewound or cloned: what it held before, so that it can still be voted (I12). */
+export interface Sentinel {
+  readonly position: TimelinePosition | null
+  readonly history: TimelineHistory
 }
 
 /** How PostgreSQL's files say it shall run; null when this agent has not written them yet. */
@@ -79,7 +117,7 @@ export interface WantedConfiguration {
   readonly synchronousStandbyNames: string
 }
 
-export type TaskKind = 'initialize' | 'clone' | 'start' | 'stop' | 'prove'
+export type TaskKind = 'initialize' | 'clone' | 'rewind' | 'start' | 'stop' | 'prove' | 'promote'
 
 export interface Failure {
   readonly code: ErrorCode
@@ -106,6 +144,23 @@ export interface LocalView {
   readonly failures: ReadonlyMap<TaskKind, Failure>
   /** The last rule whose commit was proven to wait (I5), and when. */
   readonly proven: { readonly rule: Rule; readonly atMs: number } | null
+  /**
+   * The end of what is on this node's disk, when that is stable: no walreceiver, and either this postmaster has streamed it itself or
+   * replay has drained it (I3c, M: posNaive). `complete`: it ends with a complete record, which I8 asks for.
+   */
+  readonly position: (TimelinePosition & { readonly complete: boolean }) | null
+  readonly history: TimelineHistory
+  /** The newest epoch whose primary this node has followed after I8 was checked, from the state directory: what came since came from there. */
+  readonly followedEpoch: number
+  readonly probes: PrimaryProbes | null
+  /** The epoch in which this agent has seen its own PostgreSQL run as primary. */
+  readonly ranAsPrimaryIn: number | null
+  readonly sentinel: Sentinel | null
+  /** The own lease of I10, counted from the sending of its last renewal; null when it is not held. */
+  readonly primaryLeaseUntilMs: number | null
+  /** Evidence from before this instant does not count: the process had been paused. */
+  readonly awakeSinceMs: number
+  readonly canRewind: boolean
 }
 
 export function member(spec: Spec, name: string): Member | null {

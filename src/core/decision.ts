@@ -1,4 +1,5 @@
 /** What `decide` returns: the rule, its sentence, and actions as values, executed in order by agent/act.ts. Pure. */
+import type { Ballot } from './ballot.ts'
 import type { BootstrapClaim, ClusterView, WantedConfiguration } from './cluster-view.ts'
 import type { Lsn } from './lsn.ts'
 import type { Identity, Primacy, Rule } from './primacy.ts'
@@ -37,6 +38,24 @@ export type Action =
       readonly port: number
       readonly epoch: number
     }
+  | { readonly kind: 'abort'; readonly task: 'clone' }
+  /** The passfiles go first, so that no walreceiver can connect once more (I3b, M: walrcvOnly). */
+  | { readonly kind: 'removePassfiles' }
+  | { readonly kind: 'vote'; readonly ballot: Ballot }
+  /** Long: gaps filled so that PostgreSQL takes exactly this timeline (I6), then the promotion itself. */
+  | { readonly kind: 'promote'; readonly timelineId: number; readonly epoch: number }
+  /** Long: pg_rewind from the primary, with the sentinel around it. */
+  | {
+      readonly kind: 'rewind'
+      readonly from: string
+      readonly host: string
+      readonly port: number
+      readonly epoch: number
+    }
+  /** The lease of I10, in a transaction that compares primacy. */
+  | { readonly kind: 'takePrimaryLease'; readonly expected: bigint }
+  | { readonly kind: 'dropPrimaryLease' }
+  | { readonly kind: 'dropRequest'; readonly expected: bigint; readonly reason: string }
   /** Long: a commit that must wait as the rule says. */
   /** Renames the data directory away; nothing is deleted (I11). */
   | { readonly kind: 'moveAside'; readonly reason: string }
@@ -54,6 +73,10 @@ export interface Memory {
   readonly lostSinceMs: Readonly<Record<string, number>>
   /** The change of rule that is under way, as this agent sees it. */
   readonly change: RuleChange | null
+  /** Since when this node knows of the election of an epoch: who carries it on when its starter does not. */
+  /** Since when this standby gets no WAL although its primary runs: no progress is unhealthy, whatever the process list says. */
+  readonly stuckSinceMs: number | null
+  readonly election: { readonly epoch: number; readonly seenAtMs: number } | null
 }
 
 export interface RuleChange {
@@ -64,7 +87,13 @@ export interface RuleChange {
   readonly walsendersEnded: boolean
 }
 
-export const EMPTY_MEMORY: Memory = { emptySinceMs: null, lostSinceMs: {}, change: null }
+export const EMPTY_MEMORY: Memory = {
+  emptySinceMs: null,
+  lostSinceMs: {},
+  change: null,
+  stuckSinceMs: null,
+  election: null,
+}
 
 export interface Verdict {
   readonly reason: string

@@ -105,6 +105,8 @@ function verb(task: TaskKind): string {
   return {
     initialize: 'making the first data directory',
     clone: 'cloning',
+    rewind: 'rewinding',
+    promote: 'promoting',
     start: 'starting PostgreSQL',
     stop: 'stopping PostgreSQL',
     prove: 'proving the rule',
