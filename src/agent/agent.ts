@@ -205,8 +205,9 @@ export class Agent {
 
   #storeChanged(what: string): void {
     if (what === 'gap' || what.startsWith('nodes/')) this.#observer.nodesChanged()
-    // Reports of others matter to this node only while it waits for them; primacy matters always.
-    if (what === 'gap' || !what.startsWith('nodes/') || this.#why.rule !== 'keep-running') this.#wakeUp(what)
+    // Reports of others matter to this node only while it waits for them or misses them; primacy matters always.
+    const awaited = this.#why.rule !== 'keep-running' || (this.#snapshot?.problems.length ?? 0) > 0
+    if (what === 'gap' || !what.startsWith('nodes/') || awaited) this.#wakeUp(what)
   }
 
   #wakeUp(_what: string): void {

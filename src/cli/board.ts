@@ -100,7 +100,8 @@ function labelled(label: string, text: string, width: number, paint: Paint): str
 function problemLines(problems: readonly Problem[], width: number, paint: Paint): string[] {
   return problems.flatMap((problem) => {
     const style: Style = problem.severity === 'error' ? 'red' : 'yellow'
-    const where = problem.node === null ? '' : `${problem.node}: `
+    const named = problem.node === null || problem.message.startsWith(problem.node)
+    const where = named ? '' : `${problem.node}: `
     const room = Math.max(10, width - INDENT.length * 2)
     const said = wrap(`${where}${oneLine(problem.message)} [${problem.code}]`, room)
     const hint = problem.hint === '' ? [] : wrap(`HINT: ${oneLine(problem.hint)}`, room)

@@ -4,7 +4,7 @@
  */
 import { humanBytes, humanDuration, humanRate, humanTimeLeft } from './humanise.ts'
 import type { Paint } from './paint.ts'
-import { displayWidth, padEnd, renderSpans, type Span, spansWidth, truncate } from './text.ts'
+import { displayWidth, padEnd, padStart, renderSpans, type Span, spansWidth, truncate } from './text.ts'
 
 export interface Sample {
   readonly atMs: number
@@ -39,7 +39,8 @@ export interface Frame {
 const RATE_WINDOW_MS = 5_000
 /** Samples come many times a second; so many of them are enough for a mean. */
 const SAMPLE_SPACING_MS = 200
-const BAR_WIDTHS = [20, 12, 8] as const
+const BAR_WIDTHS = [20, 12] as const
+const LEAST_BAR_WIDTH = 8
 const SPINNER = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'] as const
 const ASCII_SPINNER = ['|', '/', '-', '\\'] as const
 
@@ -132,23 +133,24 @@ function waitingSpans(step: StepState, nowMs: number): Span[] {
   return spans
 }
 
+/** The words at their longest: the bar is as wide as they leave room for, and does not jump when one of them appears. */
+const WORDS_WIDTH = 58
+
 function progressSpans(step: StepState, progress: StepProgress, labelWidth: number, frame: Frame): Span[] {
   const share = fraction(progress)
   const words = progressWords(progress, frame.nowMs)
   const label: Span = { text: padEnd(step.label, Math.min(labelWidth, Math.floor(frame.width / 2))) }
   const room = frame.width - 3
+  const left = room - spansWidth([label]) - WORDS_WIDTH
+  const width = BAR_WIDTHS.find((each) => each <= left) ?? LEAST_BAR_WIDTH
+  const drawn: Span[] =
+    share === null ? [] : [{ text: `  ${bar(share, width, frame.unicode)}`, style: 'cyan' }]
+  if (share !== null) words[0] = padStart(words[0] ?? '', '100 %'.length)
   for (let count = words.length; count > 0; count--) {
     const tail: Span = { text: `  ${words.slice(0, count).join('  ')}`, style: 'dim' }
-    if (share === null) {
-      if (spansWidth([label, tail]) <= room) return [label, tail]
-      continue
-    }
-    for (const width of BAR_WIDTHS) {
-      const drawn: Span = { text: `  ${bar(share, width, frame.unicode)}`, style: 'cyan' }
-      if (spansWidth([label, drawn, tail]) <= room) return [label, drawn, tail]
-    }
+    if (spansWidth([label, ...drawn, tail]) <= room) return [label, ...drawn, tail]
   }
-  const least = words[0] ?? ''
+  const least = (words[0] ?? '').trim()
   return [
     { text: truncate(step.label, Math.max(1, room - displayWidth(least) - 1)) },
     { text: ` ${least}`, style: 'dim' },

@@ -103,7 +103,7 @@ class View implements StepView {
       ? { ...known, label }
       : { id, label, startedAtMs: this.#now(), detail: null, progress: null }
     this.#set(step)
-    if (!this.#closed) this.#canvas.begun(step)
+    if (!this.#closed && known === undefined) this.#canvas.begun(step)
   }
 
   progress(id: string, seen: ProgressSeen): void {

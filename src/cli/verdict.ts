@@ -47,6 +47,7 @@ export function quorumSentence(status: ClusterStatus): string {
   const { quorum, durability } = status
   if (quorum !== null && quorum.acks > 0)
     return `each commit waits for ${quorum.acks} of ${quorum.standbys.join(', ')}`
+  if (status.epoch === null) return `${durability} is asked for; what is in force is not known`
   if (durability === 'async') return 'async: commits do not wait for a standby'
   return 'quorum is asked for, but right now commits wait for no standby'
 }

@@ -58,7 +58,7 @@ export function screenText(lines: readonly string[], rows: number): string {
   const footer = 'q leaves'
   const shown = lines.slice(0, Math.max(1, rows - 2))
   const body = [...shown, '', footer].slice(0, rows).map((line) => `${line}\u001b[K`)
-  return `\u001b[H${body.join('\r\n')}\u001b[J`
+  return `\u001b[H${body.join('\n')}\u001b[J`
 }
 
 /** Second screen, no cursor, keys one by one; the returned function undoes it all. */

@@ -88,7 +88,7 @@ export function parseControlFile(bytes: Buffer): ControlParse {
   }
 }
 
-/** `data-damaged` when the file is missing or wrong, `wrong-major` when its version is one that we do not know. */
+/** `data-damaged` when the file is missing or wrong. The caller has seen in PG_VERSION that it is of a version that we know. */
 export async function readControlFile(dataDir: string): Promise<Outcome<ControlFacts>> {
   const path = join(dataDir, 'global', 'pg_control')
   for (let attempt = 1; ; attempt++) {
@@ -100,12 +100,11 @@ export async function readControlFile(dataDir: string): Promise<Outcome<ControlF
       await sleep(TORN_READ_PAUSE_MS)
       continue
     }
-    return parsed.kind === 'unknownVersion'
-      ? failed(
-          'wrong-major',
-          `${path} has version ${parsed.controlVersion}, which is none of PostgreSQL 15 to 18`,
-        )
-      : failed('data-damaged', `${path} is damaged: ${parsed.reason}`)
+    const reason =
+      parsed.kind === 'damaged'
+        ? parsed.reason
+        : `no PostgreSQL writes version ${parsed.controlVersion} of it`
+    return failed('data-damaged', `${path} is damaged: ${reason}`)
   }
 }
 

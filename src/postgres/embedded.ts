@@ -119,16 +119,18 @@ export async function stageEmbedded(
       verbatimSymlinks: true,
       filter: (source) => !source.endsWith('.a'),
     })
+    // Before the links: the copy of a directory that nobody may write to is one too.
+    await makeReadable(temporary)
     const linked = await linkEmbedded(temporary)
     if (linked.kind === 'failed') return linked
-    await makeReadable(temporary)
     await rename(temporary, target)
     return staged
   } catch (error) {
     if (await exists(target)) return staged
     return fileFailure(error, cacheDir)
   } finally {
-    await rm(temporary, { recursive: true, force: true })
+    // What cannot be removed now is removed as abandoned later.
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined)
   }
 }
 
@@ -147,7 +149,9 @@ async function removeAbandoned(cacheDir: string): Promise<void> {
     if (!name.startsWith(`.${MIRROR_PREFIX}`)) continue
     const path = join(cacheDir, name)
     const age = Date.now() - (await stat(path)).mtimeMs
-    if (age > ABANDONED_AFTER_MS) await rm(path, { recursive: true, force: true })
+    if (age <= ABANDONED_AFTER_MS) continue
+    await makeReadable(path)
+    await rm(path, { recursive: true, force: true })
   }
 }
 

@@ -110,6 +110,10 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
     },
   ],
   [
+    'max_connections',
+    { reason: 'the agents, the proxy and a superuser need at least 20', allows: atLeast(20, parseCount) },
+  ],
+  [
     'hot_standby',
     { reason: 'standbys must answer queries: that is how they are seen to replay', allows: isOn },
   ],

@@ -111,7 +111,12 @@ export class BackupSink {
     }
     const storeAs = entry.path === CONTROL_FILE ? CONTROL_FILE_UNVERIFIED : entry.path
     const mode = (entry.mode & directoryMode & 0o666) | 0o600
-    this.files.begin(entry.path, this.#notKept.has(entry.path) ? null : storeAs, mode)
+    this.files.begin({
+      path: entry.path,
+      storeAs: this.#notKept.has(entry.path) ? null : storeAs,
+      sizeBytes: entry.sizeBytes,
+      mode,
+    })
   }
 
   /** The manifest comes after every file, and file checksums are complete as soon as their last byte has arrived. */

@@ -1,6 +1,6 @@
 /** The checksums of a backup manifest, computed while the bytes pass by. */
 import { createHash } from 'node:crypto'
-import { Crc32c } from '../protocol/crc32c.ts'
+import { Crc32c, type Crc32cMemory } from '../protocol/crc32c.ts'
 
 export type ManifestChecksums = 'SHA256' | 'CRC32C'
 
@@ -10,8 +10,9 @@ export interface Checksum {
   digest(): string
 }
 
-export function newChecksum(algorithm: ManifestChecksums): Checksum {
-  if (algorithm === 'CRC32C') return new Crc32c()
+/** Slices that lie in `memory` need not be copied for a CRC32C. */
+export function newChecksum(algorithm: ManifestChecksums, memory: Crc32cMemory): Checksum {
+  if (algorithm === 'CRC32C') return new Crc32c(memory)
   const hash = createHash('sha256')
   return {
     update: (slice) => {

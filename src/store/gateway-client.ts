@@ -18,6 +18,7 @@ import { Authenticator, type Credentials } from './gateway/authenticator.ts'
 import { Endpoints } from './gateway/endpoints.ts'
 import {
   parseListing,
+  parseRevision,
   parseTransaction,
   rangeOfKey,
   rangeOfPrefix,
@@ -142,7 +143,7 @@ class GatewayStore implements Store {
       body: { ID: String(leaseId) },
       purpose: 'lease',
       repeat: 'unanswered',
-      parse: (answer) => answer,
+      parse: parseRevision,
     })
     const gone = reply.kind === 'ok' || (reply.kind === 'refused' && reply.code === 'lease-lost')
     return gone ? ok(null) : reply

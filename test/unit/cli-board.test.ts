@@ -75,6 +75,14 @@ describe('the board of a cluster in trouble', () => {
     expect(text).toContain('  ! bravo: its agent does not [31manswer [connect-failed]\n    HINT: Start it.')
   })
 
+  it('does not name the node twice', () => {
+    const [problem] = bravoDown.problems
+    if (problem === undefined) throw new Error('no problem')
+    const problems = [{ ...problem, message: 'bravo does not stream' }]
+    const text = renderBoard({ ...bravoDown, problems }, plain).join('\n')
+    expect(text).toContain('  ! bravo does not stream [connect-failed]')
+  })
+
   it('lets no control character of another machine through', () => {
     expect(renderBoard(bravoDown, plain).join('')).not.toContain('\u001b')
   })
@@ -119,6 +127,10 @@ describe('the verdict', () => {
     const relaxed = clusterStatus({ quorum: { acks: 0, standbys: [] }, nodes: [nodeStatus('alpha')] })
     expect(quorumSentence(relaxed)).toContain('wait for no standby')
     expect(lossSentence(relaxed)).toBe('No standby streams: the data exists once.')
+  })
+
+  it('says nothing of what is in force when nobody can tell', () => {
+    expect(quorumSentence(clusterStatus({ epoch: null, quorum: null }))).toContain('is not known')
   })
 
   it('counts more than one node that may be lost', () => {

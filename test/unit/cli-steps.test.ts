@@ -91,9 +91,18 @@ describe('a frame of running steps', () => {
 
   it('shows two clones at once, their bars below each other', () => {
     expect(renderRunning(two, frame())).toEqual([
-      '⠋ bravo: copying    ━━━━────────────────  20 %  20.0 MB of 100 MB  10.0 MB/s  8 s left',
-      '⠋ charlie: copying  ━━━━━━━━────────────  40 %  20.0 MB of 50.0 MB  10.0 MB/s  3 s left',
+      '⠋ bravo: copying    ━━━━────────────────   20 %  20.0 MB of 100 MB  10.0 MB/s  8 s left',
+      '⠋ charlie: copying  ━━━━━━━━────────────   40 %  20.0 MB of 50.0 MB  10.0 MB/s  3 s left',
     ])
+  })
+
+  it('keeps the bar where it is when the rate and the time left appear', () => {
+    const early = step({ progress: addSample(null, { bytesDone: MB, bytesTotal: 100 * MB, atMs: 0 }) })
+    const late = step({ progress: steadyClone(9_000, 100 * MB) })
+    const barOf = (each: StepState, nowMs: number): string | undefined =>
+      /^\S+ \S+ \S+ +[━─]+ +\d+ %/.exec(renderRunning([each], frame({ nowMs, width: 90 }))[0] ?? '')?.[0]
+    expect(barOf(early, 0)?.length).toBe(barOf(late, 9_000)?.length)
+    expect(barOf(late, 9_000)).toContain('90 %')
   })
 
   it('leaves out what does not fit, the time left first and the share last', () => {
@@ -187,6 +196,14 @@ describe('where the output is not a terminal', () => {
       'ok  bravo streams (5.0 s)',
       '',
     ])
+  })
+
+  it('does not print a step again when only its label changes', () => {
+    const { screen, view } = plainView()
+    view.step('a', 'alpha')
+    view.step('a', 'alpha: starting')
+    view.done('a')
+    expect(screen.text).toBe('... alpha\nok  alpha: starting (0 ms)\n')
   })
 
   it('names what failed, what was warned of and what was not finished, without escapes', () => {

@@ -244,7 +244,7 @@ describe('watching', () => {
   it('never writes more lines than the screen has', () => {
     const lines = Array.from({ length: 50 }, (_, index) => `line ${index}`)
     for (const rows of [1, 2, 3, 10])
-      expect(screenText(lines, rows).split('\r\n').length).toBeLessThanOrEqual(rows)
+      expect(screenText(lines, rows).split('\n').length).toBeLessThanOrEqual(rows)
     expect(screenText(['a'], 10)).toContain('q leaves')
   })
 })

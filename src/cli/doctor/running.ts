@@ -47,8 +47,11 @@ export function judgePorts(facts: readonly PortFacts[]): Judgement {
   const bad = facts.filter(({ state }) => state === 'taken' || state === 'forbidden')
   if (bad.length === 0) {
     const ours = facts.filter(({ state }) => state === 'ours').length
-    const free = plural(facts.length - ours, 'port')
-    return fine(ours === 0 ? `${free} free` : `${ours} used by this cluster, ${free} free`)
+    const words = [
+      ...(ours === 0 ? [] : [`${ours} used by this cluster`]),
+      ...(ours === facts.length ? [] : [`${plural(facts.length - ours, 'port')} free`]),
+    ]
+    return fine(words.join(', '))
   }
   const forbidden = bad.some(({ state }) => state === 'forbidden')
   const words = bad.map(({ port, use, state, owner }) => {

@@ -80,11 +80,14 @@ export async function followStart(
   }
 }
 
-/** All nodes stream, under the durability that was asked for where there are enough nodes for it. */
+/**
+ * All nodes stream, under the durability that was asked for where there are enough nodes for it. Both ends must say so: a standby
+ * knows it a moment before its primary has looked, and until then the board would show a cluster that commits wait for.
+ */
 export function isReady(config: ResolvedConfig, status: ClusterStatus): boolean {
-  if (status.primary === null || status.phase !== 'steady') return false
-  const streaming = status.nodes.every((node) =>
-    node.name === status.primary ? node.state === 'running' : node.state === 'streaming',
+  if (status.primary === null || !status.healthy) return false
+  const streaming = status.nodes.every(
+    (node) => node.name === status.primary || (node.state === 'streaming' && node.syncState !== null),
   )
   if (!streaming) return false
   const quorumWanted = config.durability === 'quorum' && config.nodes.length >= 3

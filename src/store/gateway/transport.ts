@@ -88,8 +88,11 @@ export class Transport {
         if (!this.#open.delete(fail)) return
         clearTimeout(deadline)
         clearTimeout(connectDeadline)
-        // A request without an answer takes its socket with it: whatever comes later on it belongs to nobody.
-        if (outcome.kind === 'failed') outgoing.destroy()
+        if (outcome.kind === 'failed') {
+          // A request without an answer takes its socket with it: whatever comes later on it belongs to nobody.
+          outgoing.destroy()
+          dropIdle(this.#agent(request.endpoint, request.purpose))
+        }
         resolve(outcome)
       }
       const fail = (reason: string): void => settle({ kind: 'failed', reason, sent: sending.begun })
@@ -152,12 +155,17 @@ export class Transport {
     purpose: Purpose,
     contentLength: number | null,
   ): http.ClientRequest {
-    const secure = request.endpoint.protocol === 'https:'
     const headers: http.OutgoingHttpHeaders = { 'content-type': 'application/json', ...request.headers }
     if (contentLength !== null) headers['content-length'] = contentLength
-    const agent = this.#agents[secure ? 'https:' : 'http:'][purpose]
+    const agent = this.#agent(request.endpoint, purpose)
     const options = { method: 'POST', path: request.path, headers, agent }
-    return secure ? https.request(request.endpoint, options) : http.request(request.endpoint, options)
+    return agent instanceof https.Agent
+      ? https.request(request.endpoint, options)
+      : http.request(request.endpoint, options)
+  }
+
+  #agent(endpoint: URL, purpose: Purpose): http.Agent {
+    return this.#agents[endpoint.protocol === 'https:' ? 'https:' : 'http:'][purpose]
   }
 }
 
@@ -171,6 +179,11 @@ function secureOptions(given: TransportTls): https.AgentOptions {
       cause: error,
     })
   }
+}
+
+/** What broke one connection has mostly broken the idle ones beside it; the next request shall not have to find that out for each. */
+function dropIdle(agent: http.Agent): void {
+  for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy()
 }
 
 /** `begun` once bytes of the request may be on their way: from the connection being made, or at once on a kept one. */

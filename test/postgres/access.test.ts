@@ -1,0 +1,142 @@
+/** Who gets in: the roles of a new cluster and pg_hba.conf, tried from several addresses, with and without TLS. */
+import { readFileSync } from 'node:fs'
+import { Socket } from 'node:net'
+import { Client, type ClientConfig, DatabaseError } from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { AGENT_ROLE, REPLICATION_ROLE } from '../../src/postgres/layout.ts'
+import { MAJORS, type TestNode, Workspace } from './fixture.ts'
+
+interface Attempt {
+  readonly from?: string
+  readonly tls?: boolean
+  readonly user: string
+  /** Name of the secret; another text is a wrong password. */
+  readonly password: 'superuser' | 'replication' | 'agent' | 'application' | 'wrong'
+  readonly database?: string
+  readonly replication?: boolean
+}
+
+describe.each(MAJORS)('access to PostgreSQL %i', (major) => {
+  let workspace: Workspace
+  let node: TestNode
+
+  beforeAll(async () => {
+    workspace = await Workspace.make(`ac${major}`)
+    node = await workspace.primary('alpha', major, {
+      extraHba: [
+        'host all all 127.0.0.3/32 scram-sha-256',
+        'hostssl replication app 127.0.0.3/32 scram-sha-256',
+      ],
+    })
+  })
+
+  afterAll(() => workspace.end())
+
+  /** 'ok', or the SQLSTATE of the refusal. */
+  async function attempt(options: Attempt): Promise<string> {
+    const secrets = workspace.secrets
+    const { password } = options
+    const config: ClientConfig & { replication?: string } = {
+      host: '127.0.0.1',
+      port: node.member.port,
+      user: options.user,
+      database: options.database ?? 'postgres',
+      password: password === 'wrong' ? 'wrong' : readFileSync(secrets[password], 'utf8').trim(),
+      ssl: options.tls === false ? false : { ca: readFileSync(workspace.authority.certificate) },
+      stream: () => socketFrom(options.from ?? '127.0.0.1'),
+      ...(options.replication === true ? { replication: 'true' } : {}),
+    }
+    const client = new Client(config)
+    client.on('error', () => undefined)
+    try {
+      await client.connect()
+      await client.query(options.replication === true ? 'IDENTIFY_SYSTEM' : 'SELECT 1')
+      return 'ok'
+    } catch (error) {
+      if (error instanceof DatabaseError) return error.code ?? '?'
+      throw error
+    } finally {
+      await client.end().catch(() => undefined)
+    }
+  }
+
+  const refused = '28000'
+  const wrongPassword = '28P01'
+  const replication = { user: REPLICATION_ROLE, password: 'replication', replication: true } as const
+  const agent = { user: AGENT_ROLE, password: 'agent' } as const
+  const application = { user: 'app', password: 'application', database: 'app' } as const
+  const superuser = { user: 'postgres', password: 'superuser' } as const
+
+  test.each<[string, Attempt, string]>([
+    ['replication from a member with TLS', replication, 'ok'],
+    ['replication from another address', { ...replication, from: '127.0.0.2' }, refused],
+    ['replication without TLS', { ...replication, tls: false }, refused],
+    ['replication with a wrong password', { ...replication, password: 'wrong' }, wrongPassword],
+    ['replication as superuser', { ...superuser, replication: true }, refused],
+    ['the replication role into a database', { ...replication, replication: false }, refused],
+    ['replication past the user’s own lines', { ...replication, from: '127.0.0.3', tls: false }, refused],
+    ['the agent of a member', agent, 'ok'],
+    ['the agent from another address', { ...agent, from: '127.0.0.2' }, refused],
+    ['the agent without TLS', { ...agent, tls: false }, refused],
+    ['the agent into another database', { ...agent, database: 'app' }, refused],
+    ['the agent past the user’s own lines', { ...agent, from: '127.0.0.3', tls: false }, refused],
+    ['a client with TLS from anywhere', { ...application, from: '127.0.0.2' }, 'ok'],
+    ['a client without TLS from this machine', { ...application, tls: false }, 'ok'],
+    ['a client without TLS from elsewhere', { ...application, tls: false, from: '127.0.0.2' }, refused],
+    ['a client that the user’s own line lets in', { ...application, tls: false, from: '127.0.0.3' }, 'ok'],
+    ['a client with a wrong password', { ...application, password: 'wrong' }, wrongPassword],
+  ])('%s', async (_, options, expected) => {
+    expect(await attempt(options)).toBe(expected)
+  })
+
+  test('PostgreSQL reads every line of pg_hba.conf', async () => {
+    expect(await node.sql('SELECT * FROM pg_hba_file_rules WHERE error IS NOT NULL')).toEqual([])
+  })
+
+  test('roles have what they need and no more; passwords are stored as SCRAM verifiers', async () => {
+    const rows = await node.sql(
+      `SELECT rolname, rolsuper, rolreplication, rolcreaterole, rolcreatedb, rolconnlimit, left(rolpassword, 14) AS kind
+       FROM pg_authid WHERE rolcanlogin ORDER BY rolname`,
+    )
+    const common = { rolcreaterole: false, rolcreatedb: false, rolsuper: false, kind: 'SCRAM-SHA-256$' }
+    expect(rows).toEqual([
+      { ...common, rolname: 'app', rolreplication: false, rolconnlimit: -1 },
+      {
+        ...common,
+        rolname: 'postgres',
+        rolsuper: true,
+        rolreplication: true,
+        rolcreaterole: true,
+        rolcreatedb: true,
+        rolconnlimit: -1,
+      },
+      { ...common, rolname: AGENT_ROLE, rolreplication: true, rolconnlimit: 12 },
+      { ...common, rolname: REPLICATION_ROLE, rolreplication: true, rolconnlimit: -1 },
+    ])
+    expect(
+      await node.sql(
+        `SELECT datname, pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding FROM pg_database WHERE datname = 'app'`,
+      ),
+    ).toEqual([{ datname: 'app', owner: 'app', encoding: 'UTF8' }])
+  })
+
+  test('no password is in a log or in a process list', async () => {
+    const passwords = Object.values(workspace.secrets).map((path) => readFileSync(path, 'utf8').trim())
+    const [{ titles } = { titles: '' }] = await node.sql(
+      `SELECT coalesce(string_agg(query, ' '), '') AS titles FROM pg_stat_activity`,
+    )
+    const seen = `${await node.log()} ${JSON.stringify(node.events)} ${String(titles)}`
+    for (const password of passwords) expect(seen).not.toContain(password)
+  })
+})
+
+function socketFrom(localAddress: string): Socket {
+  class BoundSocket extends Socket {
+    // pg calls connect(port, host), which leaves no room for the address to come from.
+    override connect(...args: unknown[]): this {
+      const [port, host] = args
+      return super.connect({ port: Number(port), host: String(host), localAddress })
+    }
+  }
+  return new BoundSocket()
+}
