@@ -2,6 +2,8 @@
  * The only place that executes actions. In order, and the order is a promise: when one fails, those behind it are not done, and the
  * next cycle decides anew from what is then the case. Long ones are started here and end as tasks.
  */
+
+import type { Ballot } from '../core/ballot.ts'
 import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster-view.ts'
 import type { Action } from '../core/decision.ts'
 import { formatLsn } from '../core/lsn.ts'
@@ -12,6 +14,7 @@ import type { StoreResult } from '../ports/store.ts'
 import type { AgentDependencies } from './dependencies.ts'
 import type { EventLog } from './events.ts'
 import type { Membership } from './membership.ts'
+import type { PrimaryLease } from './primary-lease.ts'
 import type { StateDirectory } from './state-directory.ts'
 import type { Tasks } from './tasks.ts'
 
@@ -20,18 +23,23 @@ const START_DEADLINE_MS = 3_600_000
 const STOP_DEADLINE_MS = 30_000
 const PROOF_DEADLINE_MS = 5_000
 
+const PROMOTE_DEADLINE_MS = 120_000
+
 export interface ActorState {
+  /** Of the promotion that this agent has made; goes into primacy with `steady`. */
+  nextXid: string | null
   applied: WantedConfiguration | null
   proven: { readonly rule: Rule; readonly atMs: number } | null
   cloneProgress: CloneProgress | null
 }
 
 export class Actor {
-  readonly state: ActorState = { applied: null, proven: null, cloneProgress: null }
+  readonly state: ActorState = { nextXid: null, applied: null, proven: null, cloneProgress: null }
   readonly #dependencies: AgentDependencies
   readonly #directory: StateDirectory
   readonly #membership: Membership
   readonly #tasks: Tasks
+  readonly #lease: PrimaryLease
   readonly #events: EventLog
 
   constructor(
@@ -40,6 +48,7 @@ export class Actor {
       readonly directory: StateDirectory
       readonly membership: Membership
       readonly tasks: Tasks
+      readonly lease: PrimaryLease
       readonly events: EventLog
     },
   ) {
@@ -47,6 +56,7 @@ export class Actor {
     this.#directory = parts.directory
     this.#membership = parts.membership
     this.#tasks = parts.tasks
+    this.#lease = parts.lease
     this.#events = parts.events
   }
 
@@ -78,6 +88,22 @@ export class Actor {
         return DONE
       case 'configure':
         return this.#configure(action.wanted, view)
+      case 'removePassfiles':
+        await this.#dependencies.passfiles.keepOnly(null)
+        return DONE
+      case 'vote':
+        return this.#vote(action.ballot)
+      case 'takePrimaryLease':
+        return this.#lease.take(view.self, action.expected)
+      case 'dropPrimaryLease':
+        await this.#lease.drop()
+        return DONE
+      case 'dropRequest':
+        this.#events.add({ kind: 'switchover-request', message: action.reason })
+        return this.#afterSwap(await this.#dependencies.store.dropSwitchover(action.expected), () => {})
+      case 'abort':
+        await this.#tasks.abort(action.task)
+        return DONE
       case 'createSlot':
         return postgres.createSlot(action.name)
       case 'dropSlot':
@@ -92,6 +118,8 @@ export class Actor {
       case 'start':
       case 'stop':
       case 'clone':
+      case 'rewind':
+      case 'promote':
       case 'prove':
         this.#startTask(action, view)
         return DONE
@@ -117,6 +145,18 @@ export class Actor {
       case 'clone':
         this.#events.add({ kind: 'clone', message: `clones ${action.from}`, epoch: action.epoch })
         this.#tasks.start('clone', (signal) => this.#clone(action, view, signal))
+        return
+      case 'rewind':
+        this.#events.add({ kind: 'rewind', message: `rewinds to ${action.from}`, epoch: action.epoch })
+        this.#tasks.start('rewind', (signal) => this.#rewind(action, view, signal))
+        return
+      case 'promote':
+        this.#events.add({
+          kind: 'promote',
+          message: `promotes onto timeline ${action.timelineId}`,
+          epoch: action.epoch,
+        })
+        this.#tasks.start('promote', () => this.#promote(action.timelineId))
         return
       case 'prove':
         this.#tasks.start('prove', () => this.#prove(action.rule))
@@ -145,6 +185,7 @@ export class Actor {
           host: action.host,
           port: action.port,
           systemIdentifier: identity.systemIdentifier,
+          makeRoom: () => this.#makeRoom(),
         },
         (progress) => {
           this.state.cloneProgress = progress
@@ -152,16 +193,64 @@ export class Actor {
         signal,
       )
       if (cloned.kind !== 'ok') return cloned
-      const { bytes, durationMs, movedAside } = cloned.value
+      const { bytes, durationMs } = cloned.value
+      await this.#directory.clearReplacing()
+      // A copy of this epoch's primary is within its history by itself (I8).
+      await this.#directory.rememberFollowed(action.epoch)
       this.#events.add({
         kind: 'cloned',
         message: `cloned ${action.from}`,
-        details: { bytes, durationMs, movedAside },
+        details: { bytes, durationMs },
       })
       return cloned
     } finally {
       this.state.cloneProgress = null
     }
+  }
+
+  /** Nothing may run in it any more, and it may not be what an election counts on: then the clone waits for the next attempt. */
+  async #makeRoom(): Promise<Outcome> {
+    const { postgres } = this.#dependencies
+    const directory = await postgres.inspectDirectory()
+    if (directory.kind === 'absent') return DONE
+    const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
+    return stopped.kind === 'ok' ? this.#moveAside('replaced') : stopped
+  }
+
+  /** The sentinel is durable before pg_rewind opens the directory up, and gone only when that has ended well (I12). */
+  async #rewind(
+    action: Extract<Action, { kind: 'rewind' }>,
+    view: ClusterView,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { position, history } = view.local
+    // A rewind that was interrupted goes on: what the directory held is remembered already.
+    if (this.#directory.sentinel === null) await this.#directory.markReplacing({ position, history })
+    const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
+    if (stopped.kind !== 'ok') return stopped
+    const rewound = await this.#dependencies.postgres.rewind({ host: action.host, port: action.port }, signal)
+    if (rewound.kind !== 'ok') return rewound
+    await this.#directory.clearReplacing()
+    return DONE
+  }
+
+  async #promote(timelineId: number): Promise<Outcome<unknown>> {
+    const promoted = await this.#dependencies.postgres.promote(timelineId, PROMOTE_DEADLINE_MS)
+    if (promoted.kind === 'ok') this.state.nextXid = promoted.value.nextXid
+    return promoted
+  }
+
+  async #vote(ballot: Ballot): Promise<Outcome> {
+    const cast = await this.#dependencies.store.castBallot(ballot)
+    if (cast.kind !== 'ok') return { kind: 'failed', code: 'store-unreachable', reason: cast.reason }
+    const { position, epoch, gone } = ballot
+    this.#events.add({
+      kind: 'vote',
+      message: `votes in epoch ${epoch}`,
+      epoch,
+      details: { timelineId: position.timelineId, lsn: formatLsn(position.lsn), gone },
+    })
+    return DONE
   }
 
   async #prove(rule: Rule): Promise<Outcome<unknown>> {
@@ -193,7 +282,8 @@ export class Actor {
       if (reloaded.kind !== 'ok') return reloaded
     }
     this.state.applied = wanted
-    await passfiles.keepOnly(wanted.epoch)
+    if (wanted.upstream !== null) await this.#directory.rememberFollowed(wanted.epoch)
+    await passfiles.keepOnly(wanted.upstream === null ? null : wanted.epoch)
     return DONE
   }
 
@@ -216,7 +306,11 @@ export class Actor {
   ): Promise<Outcome> {
     const { store } = this.#dependencies
     if (action.kind === 'writePrimacy') {
-      return this.#afterSwap(await store.writePrimacy(action.primacy, action.expected), () =>
+      const primacy =
+        action.primacy.phase === 'steady' && action.primacy.nextXid === null
+          ? { ...action.primacy, nextXid: this.state.nextXid }
+          : action.primacy
+      return this.#afterSwap(await store.writePrimacy(primacy, action.expected), () =>
         this.#tellPrimacy(action.primacy, action.why),
       )
     }

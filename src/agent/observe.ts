@@ -1,15 +1,18 @@
 /** Builds the immutable view of one cycle: the store, the files, the process, SQL, all asked at the same time. */
 import type { ClusterView, LocalView, NodeReport, StoreFacts, StoreView } from '../core/cluster-view.ts'
 import type { ServerFacts } from '../core/facts.ts'
+import { firstTimeline } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
-import type { Postgres } from '../ports/postgres.ts'
+import type { Postgres, StablePosition } from '../ports/postgres.ts'
 import type { StoreResult } from '../ports/store.ts'
 import type { AgentOptions } from './dependencies.ts'
 
 const SQL_DEADLINE_MS = 1_000
 /** Reports of the others are hints: the watch says when they change, this is how long a lost event may cost. */
 const NODES_EVERY_MS = 5_000
+
+export type Remembered = Omit<LocalView, 'directory' | 'postmaster' | 'server' | 'position' | 'history'>
 
 export class Observer {
   readonly #options: AgentOptions
@@ -33,18 +36,21 @@ export class Observer {
     this.#nodesReadAtMs = Number.NEGATIVE_INFINITY
   }
 
-  async observe(local: Omit<LocalView, 'directory' | 'postmaster' | 'server'>): Promise<ClusterView> {
+  /** `remembered` is asked for at the end, so that what tasks and probes learned meanwhile is in the same view. */
+  async observe(remembered: () => Remembered): Promise<ClusterView> {
     const [store, directory, { postmaster, server }] = await Promise.all([
       this.#observeStore(),
       this.#postgres.inspectDirectory(),
       this.#observeServer(),
     ])
+    const local = { ...remembered(), directory, postmaster, server }
+    const stable = await this.#observePosition(store, local)
     return {
       now: this.#clock.nowMs(),
       self: this.#options.node,
       spec: this.#options.spec,
       store,
-      local: { ...local, directory, postmaster, server },
+      local: { ...local, position: stable?.position ?? null, history: stable?.history ?? firstTimeline() },
     }
   }
 
@@ -56,22 +62,37 @@ export class Observer {
     return { postmaster, server }
   }
 
+  /** Asked for only where it decides something: a node that streams in a steady epoch moves on all the time. */
+  async #observePosition(
+    store: StoreView,
+    local: Pick<LocalView, 'postmaster' | 'server' | 'applied' | 'followedEpoch'>,
+  ): Promise<StablePosition | null> {
+    const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
+    if (primacy === undefined || local.postmaster.kind === 'foreign') return null
+    const steadyPrimary = primacy.primary === this.#options.node && primacy.phase === 'steady'
+    const follows = local.followedEpoch === primacy.epoch && primacy.phase !== 'electing'
+    if (steadyPrimary || follows || (local.server !== null && local.server.walreceiver !== null)) return null
+    const stable = await this.#postgres.stablePosition(SQL_DEADLINE_MS)
+    return stable.kind === 'ok' ? stable.value : null
+  }
+
   async #observeStore(): Promise<StoreView> {
     const facts = await this.#store.readFacts()
     if (facts.kind !== 'ok') return this.#unreachable(facts)
     this.#unreachableSinceMs = null
     await this.#refreshNodes()
-    this.#last = { ...facts.value, nodes: this.#nodes }
-    return { kind: 'read', facts: this.#last }
+    const read: StoreFacts = { ...facts.value, nodes: this.#nodes }
+    this.#last = read
+    return { kind: 'read', facts: read }
   }
 
   async #refreshNodes(): Promise<void> {
     const startedAtMs = this.#clock.nowMs()
     if (startedAtMs - this.#nodesReadAtMs < NODES_EVERY_MS) return
-    const nodes = await this.#store.readNodes()
-    if (nodes.kind !== 'ok') return
-    this.#nodes = nodes.value
     this.#nodesReadAtMs = startedAtMs
+    const nodes = await this.#store.readNodes()
+    if (nodes.kind === 'ok') this.#nodes = nodes.value
+    else this.nodesChanged()
   }
 
   #unreachable(result: Exclude<StoreResult<ClusterFacts>, { kind: 'ok' }>): StoreView {

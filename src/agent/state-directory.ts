@@ -4,13 +4,23 @@
  */
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import path from 'node:path'
+import type { Sentinel } from '../core/cluster-view.ts'
+import { formatLsn, parseLsn } from '../core/lsn.ts'
+import { firstTimeline, historyFromWire, historyToWire } from '../core/timeline.ts'
 
 interface Remembered {
   readonly promisedEpoch: number
   readonly initialized: string | null
+  readonly followedEpoch: number
+  /** While a rewind is under way: what the directory held before (I12). In the store's form, since LSNs are no JSON. */
+  readonly sentinel: {
+    readonly timelineId: number | null
+    readonly lsn: string
+    readonly history: unknown
+  } | null
 }
 
-const NOTHING: Remembered = { promisedEpoch: 0, initialized: null }
+const NOTHING: Remembered = { promisedEpoch: 0, initialized: null, followedEpoch: 0, sentinel: null }
 
 export class StateDirectory {
   readonly #directory: string
@@ -33,6 +43,44 @@ export class StateDirectory {
 
   get initialized(): string | null {
     return this.#remembered.initialized
+  }
+
+  get followedEpoch(): number {
+    return this.#remembered.followedEpoch
+  }
+
+  get sentinel(): Sentinel | null {
+    const { sentinel } = this.#remembered
+    if (sentinel === null) return null
+    const lsn = parseLsn(sentinel.lsn)
+    const { timelineId } = sentinel
+    return {
+      position: timelineId === null || lsn === null ? null : { timelineId, lsn },
+      history: historyFromWire(sentinel.history) ?? firstTimeline(),
+    }
+  }
+
+  /** Durable before the directory is opened up, and taken away only when it is whole again. */
+  async markReplacing(sentinel: Sentinel): Promise<void> {
+    const { position, history } = sentinel
+    await this.#write({
+      ...this.#remembered,
+      sentinel: {
+        timelineId: position?.timelineId ?? null,
+        lsn: position === null ? '0/0' : formatLsn(position.lsn),
+        history: historyToWire(history),
+      },
+    })
+  }
+
+  /** What is there now was never checked against any primary's history. */
+  async clearReplacing(): Promise<void> {
+    await this.#write({ ...this.#remembered, sentinel: null, followedEpoch: 0 })
+  }
+
+  async rememberFollowed(epoch: number): Promise<void> {
+    if (this.#remembered.followedEpoch === epoch) return
+    await this.#write({ ...this.#remembered, followedEpoch: epoch })
   }
 
   /** Never lowers; durable when it returns. */
@@ -74,7 +122,7 @@ async function read(file: string): Promise<Remembered> {
   const value = JSON.parse(text) as Partial<Remembered>
   if (typeof value.promisedEpoch !== 'number')
     throw new Error(`${file} is damaged: it holds no promised epoch`)
-  return { promisedEpoch: value.promisedEpoch, initialized: value.initialized ?? null }
+  return { ...NOTHING, ...value, promisedEpoch: value.promisedEpoch }
 }
 
 async function syncDirectory(directory: string): Promise<void> {

@@ -34,6 +34,8 @@ export function createApi(source: ApiSource): Hono {
       ? context.json(errorBody('timeout', 'the agent has just started'), 503)
       : context.json(detail)
   })
+  // Answered from nothing: whether this process lives.
+  app.get('/v1/alive', (context) => context.body(null, 204))
   app.get('/v1/why', (context) => context.json(source.why()))
   app.get('/v1/events', (context) => {
     const after = Number(context.req.query('after') ?? context.req.header('last-event-id') ?? 0)

@@ -81,13 +81,18 @@ export const ERRORS = {
   'connect-failed': { hint: 'Check that the server runs and that nothing blocks the port.' },
   'server-error': { hint: 'The message is PostgreSQL’s own; the server log of that node says more.' },
   'clone-failed': { hint: 'The next attempt starts anew; nothing that could start was left behind.' },
+  'rewind-failed': {
+    hint: 'The directory is marked and never started like this; the node is cloned anew by itself.',
+  },
   'backup-corrupt': {
     hint: 'The copy did not match its manifest and was thrown away. Check the primary’s disk (page checksums).',
   },
   'protocol-violation': { hint: 'The peer sent what the protocol does not allow: is it PostgreSQL?' },
   'initdb-failed': { hint: 'The output of initdb is in the log that is named.' },
   'postgres-failed': { hint: 'PostgreSQL did not start: its log is named above.' },
-  'sql-failed': { hint: 'PostgreSQL refused a statement of the agent: the server log of that node says more.' },
+  'sql-failed': {
+    hint: 'PostgreSQL refused a statement of the agent: the server log of that node says more.',
+  },
   'parameter-refused': { hint: 'Remove the parameter; understudy sets it itself, for the reason given.' },
   // --- commands
   timeout: { hint: 'Look at `understudy status` and `understudy why`; the cluster goes on by itself.' },

@@ -4,6 +4,7 @@
  */
 import type { DirectoryState, PostmasterState, ReplicationConfiguration, ServerFacts } from '../core/facts.ts'
 import type { Lsn } from '../core/lsn.ts'
+import type { TimelineHistory, TimelinePosition } from '../core/timeline.ts'
 import type { ErrorCode } from '../errors/codes.ts'
 
 export type {
@@ -61,6 +62,12 @@ export interface Postgres {
 
   /** Calls back when the postmaster ends or its connection breaks, as early as can be known. */
   onChange(listener: (what: string) => void): void
+  /** null: not stable yet (a walreceiver runs, or replay has not drained what is on disk), or only recovery can tell. */
+  stablePosition(deadlineMs: number): Promise<Outcome<StablePosition | null>>
+  /** Onto exactly this timeline (I6); ok when PostgreSQL is out of recovery. */
+  promote(timelineId: number, deadlineMs: number): Promise<Outcome<{ readonly nextXid: string }>>
+  /** pg_rewind from a primary that has made a checkpoint on its timeline. PostgreSQL must be stopped. */
+  rewind(source: RewindFrom, signal: AbortSignal): Promise<Outcome>
   /** Renames a stopped data directory to aside/<time>-<reason>, both directories fsynced; returns the new path (I11). */
   moveAside(reason: string): Promise<Outcome<{ readonly path: string }>>
   /** Closes connections; leaves PostgreSQL running. */
@@ -71,4 +78,15 @@ export interface RefusedParameter {
   readonly name: string
   readonly reason: string
   readonly origin: 'configuration' | 'postgresql.auto.conf'
+}
+
+/** Where a node's WAL ends, and the history of that timeline. */
+export interface StablePosition {
+  readonly position: TimelinePosition & { readonly complete: boolean }
+  readonly history: TimelineHistory
+}
+
+export interface RewindFrom {
+  readonly host: string
+  readonly port: number
 }

@@ -9,6 +9,7 @@ import { askPrimary } from './ask.ts'
 import { logFile, partsOf } from './layout.ts'
 import { stopLeftPostmaster } from './leftovers.ts'
 import type { OpenCluster } from './open.ts'
+import { pauseForStop, resumeAfterStop } from './pause.ts'
 import { findPart, isPart, type Part, signal, startPart, waitGone } from './processes.ts'
 
 const LOOK_EVERY_MS = 250
@@ -51,6 +52,7 @@ export class Supervisor {
 
   /** Until `stop` or the signal. */
   async watch(abort: AbortSignal): Promise<void> {
+    void this.#resume(abort)
     while (!this.#stopping && !abort.aborted) {
       for (const each of this.#running) this.#look(each)
       await sleep(LOOK_EVERY_MS, undefined, { signal: abort }).catch(() => {})
@@ -61,6 +63,12 @@ export class Supervisor {
   async stop(onProgress: (message: string) => void = () => {}): Promise<void> {
     this.#stopping = true
     await stopParts(this.#cluster, onProgress)
+  }
+
+  async #resume(abort: AbortSignal): Promise<void> {
+    while (!this.#stopping && !abort.aborted && !(await resumeAfterStop(this.#cluster))) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal: abort }).catch(() => {})
+    }
   }
 
   #look(each: Running): void {
@@ -90,6 +98,7 @@ export async function stopParts(
   const { directory, configFile, config } = cluster
   const parts = partsOf(directory, configFile, config)
   const agents = parts.filter((part) => part.kind === 'agent')
+  if (findPart(parts[0] ?? { name: '', kind: 'store', args: [] }) !== null) await pauseForStop(cluster)
   const primary = await askPrimary(config)
   const first = agents.filter((part) => part.name === primary)
   const rest = agents.filter((part) => part.name !== primary)

@@ -179,12 +179,15 @@ function isFenced(applied: WantedConfiguration | null, primacy: Primacy): boolea
   )
 }
 
-/** The ladder, one rung a time, each limited by its own waiting after failures: rewind where the binaries have it, else a new clone. */
+/**
+ * Whoever carries out a rung stops PostgreSQL first, where it runs: the position is known only as long as it runs (I8), and a clone
+ * fills its directory beside while the old one still serves reads.
+ *
+ * The ladder, one rung a time, each limited by its own waiting after failures: rewind where the binaries have it, else a new clone.
+ */
 function climb(view: ClusterView, follows: Following, why: string): Verdict {
   const { primacy, upstream } = follows
   if (!primaryIsUp(view, primacy)) return { reason: `${why}: waits until ${upstream.name} runs`, actions: [] }
-  if (view.local.postmaster.kind === 'running')
-    return { reason: `${why}: PostgreSQL is stopped`, actions: [{ kind: 'stop', mode: 'fast' }] }
   const rewinds = view.local.canRewind && (view.local.failures.get('rewind')?.count ?? 0) < 2
   const waits = waitsAfterFailure(view, rewinds ? 'rewind' : 'clone')
   if (waits !== null) return { reason: waits, actions: [] }
@@ -226,7 +229,7 @@ const stuck: DecisionRule = {
       return { reason: `makes no progress: is cloned anew after ${other}`, actions: [], memory: next }
     return {
       reason: 'makes no progress: is cloned anew, the old directory stays beside',
-      actions: [{ kind: 'stop', mode: 'fast' }, ...cloneFrom(follows)],
+      actions: [...cloneFrom(follows)],
       memory: next,
     }
   },
