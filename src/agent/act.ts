@@ -178,6 +178,9 @@ export class Actor {
     const identity = view.store.kind === 'read' ? view.store.facts.identity : null
     if (identity === null)
       return { kind: 'failed', code: 'clone-failed', reason: 'the cluster has no identity yet' }
+    // What has diverged must not be read by anybody any more.
+    const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
+    if (stopped.kind !== 'ok') return stopped
     try {
       const cloned = await this.#dependencies.cloner.clone(
         {
@@ -212,9 +215,7 @@ export class Actor {
   async #makeRoom(): Promise<Outcome> {
     const { postgres } = this.#dependencies
     const directory = await postgres.inspectDirectory()
-    if (directory.kind === 'absent') return DONE
-    const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
-    return stopped.kind === 'ok' ? this.#moveAside('replaced') : stopped
+    return directory.kind === 'absent' ? DONE : this.#moveAside('replaced')
   }
 
   /** The sentinel is durable before pg_rewind opens the directory up, and gone only when that has ended well (I12). */

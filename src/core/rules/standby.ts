@@ -180,8 +180,8 @@ function isFenced(applied: WantedConfiguration | null, primacy: Primacy): boolea
 }
 
 /**
- * Whoever carries out a rung stops PostgreSQL first, where it runs: the position is known only as long as it runs (I8), and a clone
- * fills its directory beside while the old one still serves reads.
+ * Whoever carries out a rung stops PostgreSQL, where it runs, as its first step: a rule that stopped it would forget the position
+ * that it has decided on, which is known only as long as PostgreSQL runs.
  *
  * The ladder, one rung a time, each limited by its own waiting after failures: rewind where the binaries have it, else a new clone.
  */
