@@ -103,10 +103,20 @@ export interface PrimaryProbes {
   readonly postgres: Probe
 }
 
-/** A data directory that is being rewound or cloned: what it held before, so that it can still be voted (I12). */
+/**
+ * A data directory that is being rewound, or swapped for a clone: what it held before, so that it can still be voted (I12). Written and
+ * fsynced before the first byte of the directory changes.
+ */
 export interface Sentinel {
   readonly position: TimelinePosition | null
   readonly history: TimelineHistory
+  /** Whose primary is the source. */
+  readonly epoch: number
+  /**
+   * The rewind has ended well, but needs WAL of its source before it is consistent: PostgreSQL may be started to stream from that
+   * epoch's primary and from nobody else. The shell removes the sentinel when it has seen PostgreSQL accept connections.
+   */
+  readonly finished: boolean
 }
 
 /** How PostgreSQL's files say it shall run; null when this agent has not written them yet. */
@@ -117,7 +127,7 @@ export interface WantedConfiguration {
   readonly synchronousStandbyNames: string
 }
 
-export type TaskKind = 'initialize' | 'clone' | 'rewind' | 'start' | 'stop' | 'prove' | 'promote'
+export type TaskKind = 'initialize' | 'clone' | 'rewind' | 'start' | 'stop' | 'prove' | 'promote' | 'settle'
 
 export interface Failure {
   readonly code: ErrorCode
@@ -142,23 +152,48 @@ export interface LocalView {
   readonly applied: WantedConfiguration | null
   readonly tasks: ReadonlySet<TaskKind>
   readonly failures: ReadonlyMap<TaskKind, Failure>
-  /** The last rule whose commit was proven to wait (I5), and when. */
+  /** The last rule whose commit was proven to wait (I5), and when that proof BEGAN. */
   readonly proven: { readonly rule: Rule; readonly atMs: number } | null
   /**
-   * The end of what is on this node's disk, when that is stable: no walreceiver, and either this postmaster has streamed it itself or
-   * replay has drained it (I3c, M: posNaive). `complete`: it ends with a complete record, which I8 asks for.
+   * The synchronous_standby_names that every process of this postmaster is known to have applied: what it was started with by this agent,
+   * or what the last `settle` ended with; null when that is not known (a reload since, or another agent's postmaster). SHOW is no proof
+   * (I5).
+   */
+  readonly namesInEffect: string | null
+  /** A promotion was asked of the postmaster that runs now (state directory, with its pid): it may become writable at any moment. */
+  readonly promotionAsked: boolean
+  /** The highest timeline whose history file PostgreSQL itself has written here; empty files that fill gaps do not count; 1 when none. */
+  readonly newestHistory: number
+  /**
+   * The end of what is on this node's disk, when that is stable (I3c, M: posNaive); null otherwise. The process list is read first and
+   * must show no walreceiver, then the position is read; never the other way round.
+   * - In recovery and drained (the startup process waits for WAL): the timeline and end of the last complete record; `complete`.
+   * - In recovery, not drained, and this postmaster has streamed WAL of that timeline at or past its replay position:
+   *   pg_last_wal_receive_lsn() as a bound; not `complete`.
+   * - Stopped after a clean shutdown as primary: the end of the shutdown record; `complete`.
+   * - Stopped cleanly in recovery: what this agent last saw as drained while `applied` had no upstream, if that was of the postmaster
+   *   that ended; `complete`. Nothing else is known of a stopped one: recovery must look.
+   * - Writable: null.
    */
   readonly position: (TimelinePosition & { readonly complete: boolean }) | null
+  /** Of the position's timeline; of the timeline that is written on a primary. */
   readonly history: TimelineHistory
-  /** The newest epoch whose primary this node has followed after I8 was checked, from the state directory: what came since came from there. */
+  /**
+   * Written and fsynced before files with an upstream are, and after a rewind or clone has ended well, with its epoch.
+   * The newest epoch whose primary this node has followed after I8 was checked, from the state directory: what came since came from there.
+   */
   readonly followedEpoch: number
   readonly probes: PrimaryProbes | null
   /** The epoch in which this agent has seen its own PostgreSQL run as primary. */
   readonly ranAsPrimaryIn: number | null
   readonly sentinel: Sentinel | null
-  /** The own lease of I10, counted from the sending of its last renewal; null when it is not held. */
+  /**
+   * The end of the own lease of I10, counted from the SENDING of its last taking or renewal; null when it is not held. It and the lease's
+   * id survive the agent (state directory, CLOCK_MONOTONIC beside the boot id, no fsync needed), for PostgreSQL does too. The shell
+   * renews it by itself while it is held.
+   */
   readonly primaryLeaseUntilMs: number | null
-  /** Evidence from before this instant does not count: the process had been paused. */
+  /** When this process started, or went on after a pause longer than `pauseMs`: evidence from before does not count. */
   readonly awakeSinceMs: number
   readonly canRewind: boolean
 }

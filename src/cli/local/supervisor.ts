@@ -17,6 +17,8 @@ const RESTART_AFTER_MS = 1_000
 const RESTART_AT_MOST_MS = 10_000
 /** A part that ran this long can run: it is started again after a second. One that dies sooner waits longer each time. */
 const STEADY_MS = 2_000
+/** A primary that has not come by then is looked for among the others. */
+const RESUME_AFTER_MS = 15_000
 const STOP_DEADLINE_MS = 90_000
 
 interface Running {
@@ -65,9 +67,14 @@ export class Supervisor {
     await stopParts(this.#cluster, onProgress)
   }
 
+  /** Failover goes on when the primary is back, or after a while without it: before that every standby would find it dead. */
   async #resume(abort: AbortSignal): Promise<void> {
-    while (!this.#stopping && !abort.aborted && !(await resumeAfterStop(this.#cluster))) {
+    const startedAtMs = performance.now()
+    while (!this.#stopping && !abort.aborted) {
       await sleep(LOOK_EVERY_MS, undefined, { signal: abort }).catch(() => {})
+      const waited = performance.now() - startedAtMs > RESUME_AFTER_MS
+      if (!waited && (await askPrimary(this.#cluster.config)) === null) continue
+      if (await resumeAfterStop(this.#cluster)) return
     }
   }
 

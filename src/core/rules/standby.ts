@@ -93,11 +93,19 @@ function cloneFrom({ primacy, upstream }: Following): readonly Action[] {
   ]
 }
 
-/** Only a steady primary is a source: one that is still being promoted may yet be replaced. */
+/**
+ * A source must have been promoted, and be on the timeline that it was elected for; steady it need not be: the commit that makes it
+ * steady may be waiting for the very node that is to be rewound or cloned.
+ */
 function primaryIsUp(view: ClusterView, primacy: Primacy): boolean {
-  if (view.store.kind !== 'read' || primacy.phase !== 'steady') return false
+  if (view.store.kind !== 'read') return false
   const report = view.store.facts.nodes.get(primacy.primary)
-  return report?.role === 'primary' && report.state === 'running' && report.epoch === primacy.epoch
+  return (
+    report?.role === 'primary' &&
+    report.state === 'running' &&
+    report.epoch === primacy.epoch &&
+    report.timelineId === primacy.timelineId
+  )
 }
 
 type Standing = 'within' | 'diverged' | 'unknown'
