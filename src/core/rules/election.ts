@@ -172,7 +172,7 @@ function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action): Ver
       promise,
       { kind: 'removePassfiles' },
       { kind: 'configure', wanted: fenced(view, primacy) },
-      { kind: 'start' },
+      { kind: 'start', notAfterMs: null },
     ],
   }
 }

@@ -48,7 +48,7 @@ const startPrimary: DecisionRule = {
       actions: [
         { kind: 'promise', epoch: primacy.value.epoch },
         { kind: 'configure', wanted: primaryConfiguration(primacy.value, currentRule(primacy.value)) },
-        { kind: 'start' },
+        { kind: 'start', notAfterMs: null },
       ],
     }
   },

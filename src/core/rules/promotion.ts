@@ -77,7 +77,7 @@ function startElected(
       { kind: 'promise', epoch: primacy.epoch },
       { kind: 'removePassfiles' },
       { kind: 'configure', wanted },
-      { kind: 'start' },
+      { kind: 'start', notAfterMs: null },
     ],
   }
 }
@@ -119,7 +119,7 @@ function promote(view: ClusterView, primacy: Primacy, rule: Rule): Verdict {
   }
   return {
     reason: `elected in epoch ${primacy.epoch}: is promoted onto timeline ${primacy.timelineId}`,
-    actions: [{ kind: 'promote', timelineId: primacy.timelineId, epoch: primacy.epoch }],
+    actions: [{ kind: 'promote', timelineId: primacy.timelineId, epoch: primacy.epoch, notAfterMs: null }],
   }
 }
 

@@ -140,7 +140,7 @@ const startStandby: DecisionRule = {
       actions: [
         { kind: 'promise', epoch: follows.primacy.epoch },
         { kind: 'configure', wanted },
-        { kind: 'start' },
+        { kind: 'start', notAfterMs: null },
       ],
     }
   },
