@@ -4,6 +4,9 @@
  */
 import { defineConfig } from 'vitest/config'
 
+/** What is drawn depends on the terminal: the same one everywhere, also where there is none. */
+const env = { TERM: 'xterm-256color' }
+
 export default defineConfig({
   test: {
     pool: 'forks',
@@ -13,6 +16,7 @@ export default defineConfig({
           name: 'fast',
           include: ['test/{core,protocol,unit,tidy}/**/*.test.ts'],
           testTimeout: 20_000,
+          env,
           sequence: { groupOrder: 0 },
         },
       },
@@ -24,6 +28,7 @@ export default defineConfig({
           hookTimeout: 120_000,
           fileParallelism: true,
           maxWorkers: 2,
+          env,
           sequence: { groupOrder: 1 },
         },
       },
@@ -34,6 +39,7 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 120_000,
           fileParallelism: false,
+          env,
           sequence: { groupOrder: 2 },
         },
       },

@@ -4,12 +4,13 @@
  * process of a test was left running. Arguments: files or folders to run only those (`npm test -- test/store`), `--project NAME`,
  * `--forbid-skips` (a skipped test fails the run), and whatever else vitest takes.
  */
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { findLeftovers } from './leftovers.mjs'
-import { build, installDependencies, PreparationError, ROOT, requireNode, run } from './prepare.mjs'
+import { prepare, Refusal, ROOT } from './prepare.mjs'
 import { missingPrograms } from './requirements.mjs'
 
 const PROJECTS = ['fast', 'component', 'cluster']
@@ -27,7 +28,9 @@ try {
   await main()
 } catch (error) {
   total.failed++
-  say(error instanceof PreparationError ? `\n${error.message}` : `\n${error.stack ?? error}`)
+  say(
+    error instanceof Refusal ? `\nerror: ${error.message}\nHINT: ${error.hint}` : `\n${error.stack ?? error}`,
+  )
 }
 // Set instead of exiting: what a slow pipe has not read yet must still arrive.
 process.exitCode = total.failed > 0 ? 1 : 0
@@ -35,9 +38,7 @@ say(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`
 
 async function main() {
   const options = parseArguments(process.argv.slice(2))
-  requireNode()
-  await installDependencies((text) => say(`${text} …`))
-  await build()
+  await prepare()
   const temporary = makeTemporary()
   try {
     await runAll(options, temporary)
@@ -93,7 +94,7 @@ async function runProject(project, passedOn, temporary, marker) {
       `--outputFile.json=${file}`,
       ...passedOn,
     ],
-    { env: { ...process.env, TMPDIR: temporary.forTests, UNDERSTUDY_TEST_RUN: marker } },
+    { ...process.env, TMPDIR: temporary.forTests, UNDERSTUDY_TEST_RUN: marker },
   )
   return { project, durationMs: performance.now() - startedAtMs, ...count(readResults(file), code) }
 }
@@ -181,6 +182,15 @@ function makeTemporary() {
   return { forTests, results: mkdtempSync(path.join(os.tmpdir(), 'understudy-results-')) }
 }
 
+/** The exit code; 1 when a signal ended it. */
+function run(program, args, env) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'], env })
+    child.on('error', reject)
+    child.on('close', (code) => resolve(code ?? 1))
+  })
+}
+
 function parseArguments(args) {
   const options = { projects: [], forbidSkips: false, passedOn: [] }
   const left = [...args]
@@ -192,7 +202,7 @@ function parseArguments(args) {
   }
   const unknown = options.projects.find((name) => !PROJECTS.includes(name))
   if (unknown !== undefined)
-    throw new PreparationError(`there is no project "${unknown}"\nHINT: They are ${PROJECTS.join(', ')}.`)
+    throw new Refusal(`There is no project "${unknown}".`, `They are ${PROJECTS.join(', ')}.`)
   if (options.projects.length === 0) options.projects = PROJECTS
   return options
 }

@@ -5,7 +5,7 @@
 export const ERRORS = {
   // --- usage and configuration
   usage: { hint: 'Run the command with --help to see what it takes.' },
-  'config-invalid': { hint: 'Correct the line that is named; `understudy config explain` lists every key.' },
+  'config-invalid': { hint: 'Correct the line that is named; docs/reference/configuration.md lists every key.' },
   'flags-differ': {
     hint: 'Run it without flags to go on with the remembered ones, or name another directory with --data.',
   },

@@ -176,7 +176,8 @@ async function examine(
   if (runAs !== null && !(await reachableBy(runAs, postgres))) {
     return failed('no-permission', `the user ${runAs.name} cannot reach ${postgres}`)
   }
-  const version = await readVersion(postgres)
+  const env = kind === 'system' ? libraryPath() : {}
+  const version = await readVersion(postgres, env)
   if (version.kind === 'failed') return version
   const major = Number.parseInt(version.value, 10)
   if (major < OLDEST || major > NEWEST) {
@@ -195,14 +196,26 @@ async function examine(
     pgRewind: await executable(binDir, 'pg_rewind'),
     pgBasebackup: await executable(binDir, 'pg_basebackup'),
     psql: await executable(binDir, 'psql'),
-    env: {},
+    env,
   })
 }
 
+/**
+ * A PostgreSQL built by hand may need it. Never for the embedded one: LD_LIBRARY_PATH goes before a program's own run path, and would
+ * give it the system's libpq.
+ */
+function libraryPath(): Readonly<Record<string, string>> {
+  const path = process.env['LD_LIBRARY_PATH']
+  return path === undefined ? {} : { LD_LIBRARY_PATH: path }
+}
+
 /** "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)" → "15.18". */
-async function readVersion(postgres: string): Promise<Outcome<string>> {
+async function readVersion(
+  postgres: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Outcome<string>> {
   const result = await runCommand(postgres, ['--version'], {
-    env: { LC_ALL: 'C' },
+    env: { LC_ALL: 'C', ...env },
     deadlineMs: VERSION_DEADLINE_MS,
   })
   const version = result.kind === 'exited' ? /\(PostgreSQL\) (\d+\S*)/.exec(result.stdout)?.[1] : undefined

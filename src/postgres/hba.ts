@@ -12,7 +12,7 @@ export function renderHba(members: readonly Member[], extra: readonly string[]):
 local     all          all                    scram-sha-256
 
 # Replication: exactly the members of this cluster, over TLS. Host addresses only, so that no neighbour in the network can copy
-# the whole cluster even if it knew the password.
+# the whole cluster even if it knew the password. (Better addresses than names: a name costs every connection a look-up at the DNS.)
 ${addresses.map((address) => `hostssl   replication  ${REPLICATION_ROLE}  ${address}  scram-sha-256`).join('\n')}
 
 # The agents of the members look at each other's server.

@@ -19,8 +19,8 @@ export interface SessionOptions {
 }
 
 /**
- * What a user's configuration may set for clients must not hit the agent: its session is idle between looks, and must neither wait
- * for a standby nor be read-only. search_path: nothing that a user creates can stand in for a function of PostgreSQL's.
+ * What a user's configuration may set for clients must not hit the agent: its session is idle between looks, and must not wait for a
+ * standby. search_path: nothing that a user creates can stand in for a function of PostgreSQL's.
  */
 const SETTINGS = [
   'synchronous_commit=local',
@@ -28,7 +28,6 @@ const SETTINGS = [
   'lock_timeout=0',
   'idle_session_timeout=0',
   'idle_in_transaction_session_timeout=0',
-  'default_transaction_read_only=off',
   'search_path=pg_catalog',
   'client_min_messages=error',
   'DateStyle=ISO',
@@ -46,7 +45,7 @@ export interface Statement {
 export class Session {
   readonly #client: Client
   readonly #socket: Socket
-  #open = true
+  #state: 'connecting' | 'open' | 'closed' = 'connecting'
 
   private constructor(client: Client, socket: Socket) {
     this.#client = client
@@ -74,16 +73,20 @@ export class Session {
     client.on('error', (error) => session.#broken(error.message, options.onBreak))
     client.on('end', () => session.#broken('the connection ended', options.onBreak))
     const connected = await within(client.connect(), deadlineMs)
-    if (connected.kind === 'ok') return ok(session)
+    if (connected.kind === 'ok' && session.#state === 'connecting') {
+      session.#state = 'open'
+      return ok(session)
+    }
     session.destroy()
     const where = socketPath(options.socketDirectory, options.port)
+    if (connected.kind === 'ok') return failed('connect-failed', `${where}: the connection ended at once`)
     return connected.kind === 'late'
       ? failed('timeout', `no answer through ${where} within ${deadlineMs} ms`)
       : sqlFailure(connected.error, where)
   }
 
   get isOpen(): boolean {
-    return this.#open
+    return this.#state === 'open'
   }
 
   /** At the deadline the connection is dropped: its server process may still be waiting, and nothing else may wait behind it. */
@@ -111,14 +114,15 @@ export class Session {
   }
 
   destroy(): void {
-    this.#open = false
+    this.#state = 'closed'
     this.#socket.destroy()
   }
 
   #broken(reason: string, onBreak: ((reason: string) => void) | undefined): void {
-    if (!this.#open) return
+    // An attempt that failed is told by its outcome; only what was open can break.
+    const wasOpen = this.#state === 'open'
     this.destroy()
-    onBreak?.(reason)
+    if (wasOpen) onBreak?.(reason)
   }
 }
 

@@ -86,7 +86,7 @@ export class BackupManifestReader {
     this.#lineBytes = 0
     const line = bytes.toString('utf8').replace(/\n$/, '')
     // The manifest's own checksum covers every byte before the line that carries it.
-    if (this.#section !== 'checksum') this.#hash.update(bytes)
+    if (this.#section !== 'checksum' && this.#section !== 'end') this.#hash.update(bytes)
     switch (this.#section) {
       case 'start':
         this.#version = Number(capture(line, /^\{ "PostgreSQL-Backup-Manifest-Version": (\d{1,4}),$/))

@@ -1,13 +1,14 @@
 /**
- * Writes the files of a base backup while it streams in: checksums on the way, large files in blocks past the page cache,
- * writes and fsyncs in the thread pool, memory bounded by holding the stream back.
+ * All files of a base backup: made, filled and made durable while the stream comes in. Memory and open files are bounded by
+ * holding the stream back.
  */
-import { closeSync, constants, ftruncate, mkdirSync, openSync, write, writeSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import type { UnderstudyError } from '../errors/codes.ts'
-import { BLOCK_BYTES, BlockPool } from './block-pool.ts'
-import { type Checksum, type ManifestChecksums, newChecksum } from './checksums.ts'
-import { DIRECT_ALIGNMENT, directFlag } from './direct-io.ts'
+import { BackupFile, type BackupFileContext, SMALL_FILE_BYTES } from './backup-file.ts'
+import { BlockPool } from './block-pool.ts'
+import type { ManifestChecksums } from './checksums.ts'
+import { directFlag } from './direct-io.ts'
 import { syncDirectory } from './durable.ts'
 import { fileFailure } from './failures.ts'
 import { SyncQueue } from './sync-queue.ts'
@@ -36,55 +37,24 @@ export interface FileHeader {
   readonly mode: number
 }
 
-interface OpenFile {
-  readonly header: FileHeader
-  /** -1 for a file that is not kept. */
-  readonly fd: number
-  readonly isSmall: boolean
-  readonly checksum: Checksum
-  receivedBytes: number
-  /** The block being filled, and how far it is filled and check-summed. */
-  block: Buffer | null
-  filled: number
-  summed: number
-  /** Full blocks that wait for the one being written. */
-  readonly queue: { readonly block: Buffer; readonly bytes: number }[]
-  /** Where the next block goes. */
-  position: number
-  /** Writes under way. */
-  writes: number
-  complete: boolean
-}
-
-interface PartialWrite {
-  readonly block: Buffer
-  readonly length: number
-  readonly position: number
-  readonly done: number
-}
-
+/** 12 MB: enough for the disk to be busy while the event loop is not. */
 const BLOCKS = 24
-/** The disk has the next one while the event loop is busy with the stream. */
-const WRITES_PER_FILE = 3
 /** One slice of the stream (64 kB at most) can fill one block and begin another. */
 const HOLD_BELOW_BLOCKS = 3
 const GO_ON_AT_BLOCKS = 8
 const HOLD_ABOVE_UNSYNCED = 512
 const GO_ON_AT_UNSYNCED = 128
-/** A file that fits into one block is written at once: a trip through the thread pool takes longer. */
-const SMALL_FILE_BYTES = 128 * 1024
-/** Check-summed in steps that are still in the nearest cache. */
-const SUM_BYTES = 64 * 1024
 
 export class BackupFiles {
   readonly #options: BackupFilesOptions
   readonly #pool = new BlockPool(BLOCKS)
   readonly #directFlag: number
+  readonly #context: BackupFileContext
   readonly #directories: string[] = []
   readonly #written = new Map<string, WrittenFile>()
-  readonly #open = new Set<OpenFile>()
+  readonly #open = new Set<BackupFile>()
   readonly #syncs: SyncQueue
-  #current: OpenFile | null = null
+  #current: { readonly path: string; readonly file: BackupFile } | null = null
   #held = false
   #failure: UnderstudyError | null = null
   #idle: (() => void) | null = null
@@ -102,6 +72,15 @@ export class BackupFiles {
         this.#checkIdle()
       },
     })
+    this.#context = {
+      pool: this.#pool,
+      checksums: options.checksums,
+      direct: this.#directFlag !== 0,
+      hasFailed: () => this.#failure !== null,
+      onFailure: (error) => this.#fail(error),
+      onProgress: () => this.#regulate(),
+      onDone: (file, whole) => this.#done(file, whole),
+    }
   }
 
   /** What was received, by path; complete after finish(). */
@@ -117,54 +96,24 @@ export class BackupFiles {
   begin(header: FileHeader): void {
     this.#current = null
     const isSmall = header.sizeBytes <= SMALL_FILE_BYTES
-    const { storeAs } = header
-    let fd = -1
-    const opened = this.#attempt(() => {
-      if (storeAs !== null) fd = this.#openFile(storeAs, header.mode, isSmall)
+    this.#attempt(() => {
+      const fd = header.storeAs === null ? -1 : this.#openFile(header.storeAs, header.mode, isSmall)
+      const file = new BackupFile(fd, isSmall, this.#context)
+      this.#open.add(file)
+      this.#current = { path: header.path, file }
     })
-    if (!opened) return
-    this.#current = {
-      header,
-      fd,
-      isSmall,
-      checksum: newChecksum(this.#options.checksums, this.#pool.memory),
-      receivedBytes: 0,
-      block: null,
-      filled: 0,
-      summed: 0,
-      queue: [],
-      position: 0,
-      writes: 0,
-      complete: false,
-    }
-    this.#open.add(this.#current)
   }
 
   /** The next bytes of the file begun last. Copies them. */
   data(slice: Buffer): void {
-    const file = this.#current
-    if (file === null) return
-    file.receivedBytes += slice.length
-    for (let offset = 0; offset < slice.length; ) {
-      file.block ??= this.#pool.take()
-      const copied = slice.copy(file.block, file.filled, offset)
-      file.filled += copied
-      offset += copied
-      if (file.filled - file.summed >= SUM_BYTES || file.filled === BLOCK_BYTES) sum(file)
-      if (file.filled === BLOCK_BYTES) this.#seal(file)
-    }
+    this.#current?.file.append(slice)
     this.#regulate()
   }
 
   end(): void {
-    const file = this.#current
+    const current = this.#current
     this.#current = null
-    if (file === null) return
-    sum(file)
-    this.#written.set(file.header.path, { sizeBytes: file.receivedBytes, checksum: file.checksum.digest() })
-    file.complete = true
-    if (file.isSmall && file.fd >= 0) this.#writeSmall(file)
-    else this.#seal(file)
+    if (current !== null) this.#written.set(current.path, current.file.finish())
     this.#regulate()
   }
 
@@ -182,7 +131,7 @@ export class BackupFiles {
     this.#failure ??= fileFailure(new Error('given up'), this.#options.directory, 'clone-failed')
     this.#current = null
     this.#syncs.abandon()
-    for (const file of this.#open) if (file.writes === 0) this.#forget(file)
+    for (const file of this.#open) file.giveUp()
     await this.#whenIdle()
   }
 
@@ -191,87 +140,12 @@ export class BackupFiles {
     return openSync(join(this.#options.directory, name), flags, mode)
   }
 
-  /** The block is as full as it gets: to the queue, or back to the pool when the file is not kept. */
-  #seal(file: OpenFile): void {
-    const { block, filled } = file
-    file.block = null
-    file.filled = 0
-    file.summed = 0
-    if (block !== null) {
-      if (file.fd < 0) this.#pool.give(block)
-      else file.queue.push({ block, bytes: filled })
-    }
-    this.#continue(file)
-  }
-
-  #continue(file: OpenFile): void {
-    while (this.#failure === null && file.writes < WRITES_PER_FILE) {
-      const next = file.queue.shift()
-      if (next === undefined) break
-      file.writes++
-      // A direct write has to have a round length; what is too much is cut off at the end.
-      const length = this.#directFlag === 0 ? next.bytes : roundUp(next.bytes)
-      this.#write(file, { block: next.block, length, position: file.position, done: 0 })
-      file.position += next.bytes
-    }
-    if (file.writes > 0) return
-    if (this.#failure !== null) this.#forget(file)
-    else if (file.complete) this.#trim(file)
-  }
-
-  #write(file: OpenFile, part: PartialWrite): void {
-    const { block, length, position, done } = part
-    write(file.fd, block, done, length - done, position + done, (error, written) => {
-      if (error !== null || written === 0) {
-        this.#fail(error ?? Object.assign(new Error('a write wrote nothing'), { code: 'ENOSPC' }))
-      } else if (done + written < length) {
-        this.#write(file, { ...part, done: done + written })
-        return
-      }
-      file.writes--
-      this.#pool.give(block)
-      this.#regulate()
-      this.#continue(file)
-    })
-  }
-
-  #trim(file: OpenFile): void {
-    if (this.#directFlag === 0 || file.position % DIRECT_ALIGNMENT === 0) {
-      this.#close(file, 'large')
-      return
-    }
-    file.writes++
-    ftruncate(file.fd, file.position, (error) => {
-      file.writes--
-      if (error !== null) this.#fail(error)
-      if (this.#failure === null) this.#close(file, 'large')
-      else this.#forget(file)
-    })
-  }
-
-  #writeSmall(file: OpenFile): void {
-    const { block, filled } = file
-    file.block = null
-    const written = this.#attempt(() => {
-      for (let done = 0; block !== null && done < filled; ) {
-        done += writeSync(file.fd, block, done, filled - done, done)
-      }
-    })
-    if (block !== null) this.#pool.give(block)
-    if (written) this.#close(file, 'small')
-    else this.#forget(file)
-  }
-
-  #close(file: OpenFile, size: 'small' | 'large'): void {
+  #done(file: BackupFile, whole: boolean): void {
     this.#open.delete(file)
-    if (file.fd >= 0) this.#syncs.add(file.fd, size)
-    this.#checkIdle()
-  }
-
-  /** Closes a file that nothing comes of. */
-  #forget(file: OpenFile): void {
-    if (!this.#open.delete(file)) return
-    if (file.fd >= 0) closeSync(file.fd)
+    if (file.fd >= 0) {
+      if (whole && this.#failure === null) this.#syncs.add(file.fd, file.isSmall ? 'small' : 'large')
+      else closeSync(file.fd)
+    }
     this.#checkIdle()
   }
 
@@ -314,14 +188,4 @@ export class BackupFiles {
     this.#failure = fileFailure(error, this.#options.directory, 'clone-failed')
     this.#options.onFailure(this.#failure)
   }
-}
-
-function roundUp(bytes: number): number {
-  return Math.ceil(bytes / DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT
-}
-
-function sum(file: OpenFile): void {
-  if (file.block === null || file.summed === file.filled) return
-  file.checksum.update(file.block.subarray(file.summed, file.filled))
-  file.summed = file.filled
 }

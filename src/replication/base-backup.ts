@@ -4,71 +4,23 @@
  *
  * Nothing that could start exists before everything was verified against the server's manifest and is durable.
  */
-import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { formatLsn, type Lsn } from '../core/lsn.ts'
 import { toUnderstudyError, UnderstudyError } from '../errors/codes.ts'
 import { baseBackupCommand } from '../protocol/base-backup-messages.ts'
 import { classifyBackupFailure } from './backup-failures.ts'
+import { type BackupPoint, pointOf, refuseTablespaces, totalBytes } from './backup-header.ts'
 import { BackupSink } from './backup-sink.ts'
+import { type BackupSource, connectSource } from './backup-source.ts'
+import type { BaseBackupOptions, BaseBackupPhase, BaseBackupResult } from './base-backup-options.ts'
 import type { ManifestChecksums } from './checksums.ts'
-import { createReplicationSlot, firstRow, identifySystem, show, walSegmentSize } from './commands.ts'
-import {
-  connectReplication,
-  type ReplicationConnection,
-  type ReplicationConnectionOptions,
-} from './connection.ts'
-import type { ResultSet } from './exchange.ts'
+import { connectReplication, type ReplicationConnection } from './connection.ts'
 import { abortedFailure } from './failures.ts'
-import { type FinalFile, prepareTarget, publishCopy } from './target-directory.ts'
+import { prepareTarget, publishCopy } from './target-directory.ts'
 import { WalReceiver } from './wal-receiver.ts'
 
-export type BaseBackupPhase = 'connecting' | 'checkpoint' | 'copying' | 'finishing'
-
-export interface BaseBackupProgress {
-  readonly phase: BaseBackupPhase
-  readonly bytesDone: number
-  /** The server's estimate, made before it begins; null until then. */
-  readonly bytesTotal: number | null
-}
-
-export interface BaseBackupOptions {
-  readonly connection: Omit<ReplicationConnectionOptions, 'replication' | 'signal'>
-  /** Absent or empty. The caller names it beside the final place and renames it. */
-  readonly targetDirectory: string
-  /** Decimal digits; a server with another one is refused before anything is copied. */
-  readonly expectedSystemIdentifier?: string
-  /** Written into the copy after everything else and before it can start: postgresql.auto.conf, standby.signal. */
-  readonly finalFiles: readonly FinalFile[]
-  /** At most ten times a second, and at every change of phase. */
-  readonly onProgress?: (progress: BaseBackupProgress) => void
-  readonly signal?: AbortSignal
-  /** Kilobytes per second, 32 to 1048576. */
-  readonly maxRateKb?: number
-  /** 'fast' when left out. */
-  readonly checkpoint?: 'fast' | 'spread'
-  /** True when left out; false is for tests and benchmarks. */
-  readonly fsync?: boolean
-  /**
-   * CRC32C when left out, as with pg_basebackup: SHA-256 makes the server, whose one process is the bottleneck, half as slow
-   * again, and over TLS nothing can be put between that a CRC would miss.
-   */
-  readonly manifestChecksums?: ManifestChecksums
-  readonly label?: string
-}
-
-export interface BaseBackupResult {
-  readonly startLsn: Lsn
-  readonly endLsn: Lsn
-  /** Of the end. */
-  readonly timelineId: number
-  readonly systemIdentifier: string
-  /** Bytes of the archive that was received; WAL is not counted. */
-  readonly bytes: number
-  readonly durationMs: number
-}
-
 const PROGRESS_INTERVAL_MS = 100
+const REPORT_BYTES = 32 * 1024
 /** A fast checkpoint of large shared buffers onto a slow disk takes minutes, and the server says nothing meanwhile. */
 const CHECKPOINT_SILENCE_MS = 10 * 60_000
 const COPY_SILENCE_MS = 60_000
@@ -98,16 +50,6 @@ export async function takeBaseBackup(options: BaseBackupOptions): Promise<BaseBa
   }
 }
 
-interface Source {
-  readonly data: ReplicationConnection
-  readonly wal: ReplicationConnection
-  readonly slot: string
-  readonly systemIdentifier: string
-  readonly segmentBytes: number
-  readonly directoryMode: number
-  readonly reportFlush: boolean
-}
-
 class BaseBackupRun {
   readonly #options: BaseBackupOptions
   readonly #startedAt = performance.now()
@@ -119,6 +61,7 @@ class BaseBackupRun {
   #phase: BaseBackupPhase = 'connecting'
   #bytesTotal: number | null = null
   #reportedAt = Number.NEGATIVE_INFINITY
+  #reportedBytes = 0
   #failure: UnderstudyError | null = null
 
   constructor(options: BaseBackupOptions) {
@@ -143,7 +86,7 @@ class BaseBackupRun {
 
   async run(): Promise<BaseBackupResult> {
     this.#enter('connecting')
-    const source = await this.#connect()
+    const source = await connectSource(() => this.#open(), this.#options.expectedSystemIdentifier)
     await prepareTarget(this.#options.targetDirectory, source.directoryMode)
     const sink = this.#openSink(source)
     this.#sink = sink
@@ -159,6 +102,7 @@ class BaseBackupRun {
       throw new UnderstudyError('backup-corrupt', 'The manifest belongs to another cluster')
     }
     await publishCopy({
+      signal: this.#stop.signal,
       directory: this.#options.targetDirectory,
       finalFiles: this.#options.finalFiles,
       manifest: sink.manifestText,
@@ -182,33 +126,6 @@ class BaseBackupRun {
     if (this.#failure !== null) await this.#sink?.files.abandon()
   }
 
-  async #connect(): Promise<Source> {
-    const [data, wal] = await Promise.all([this.#open(), this.#open()])
-    if (data.serverMajor < 15) {
-      throw new UnderstudyError('unsupported-version', `The source runs PostgreSQL ${data.serverMajor}`)
-    }
-    const [identity, walIdentity] = await Promise.all([identifySystem(data), identifySystem(wal)])
-    const expected = this.#options.expectedSystemIdentifier ?? identity.systemIdentifier
-    // Both connections: behind a name with two addresses they may reach two servers.
-    for (const { systemIdentifier } of [identity, walIdentity]) {
-      if (systemIdentifier === expected) continue
-      const found = `the source is cluster ${systemIdentifier}, expected ${expected}`
-      throw new UnderstudyError('system-identifier', found)
-    }
-    const slot = `understudy_clone_${process.pid}_${randomBytes(4).toString('hex')}`
-    await createReplicationSlot(wal, { name: slot, temporary: true, reserveWal: true })
-    return {
-      data,
-      wal,
-      slot,
-      systemIdentifier: identity.systemIdentifier,
-      segmentBytes: await walSegmentSize(wal),
-      directoryMode: (await show(wal, 'data_directory_mode')).endsWith('750') ? 0o750 : 0o700,
-      // '*' would make this receiver a synchronous standby, and a commit would rest on a copy that is not one yet.
-      reportFlush: !(await show(wal, 'synchronous_standby_names')).includes('*'),
-    }
-  }
-
   async #open(): Promise<ReplicationConnection> {
     const connection = await connectReplication({
       ...this.#options.connection,
@@ -224,7 +141,7 @@ class BaseBackupRun {
     return connection
   }
 
-  #openSink(source: Source): BackupSink {
+  #openSink(source: BackupSource): BackupSink {
     return new BackupSink({
       directory: this.#options.targetDirectory,
       checksums: this.#checksums,
@@ -240,10 +157,13 @@ class BaseBackupRun {
     return this.#options.manifestChecksums ?? 'CRC32C'
   }
 
-  async #copy(source: Source, sink: BackupSink): Promise<{ readonly start: Point; readonly end: Point }> {
+  async #copy(
+    source: BackupSource,
+    sink: BackupSink,
+  ): Promise<{ readonly start: BackupPoint; readonly end: BackupPoint }> {
     const { checkpoint = 'fast', maxRateKb, label = 'pg-understudy base backup' } = this.#options
     this.#enter('checkpoint')
-    let start: Point | null = null
+    let start: BackupPoint | null = null
     const result = await source.data.execute(
       baseBackupCommand({
         label,
@@ -259,13 +179,13 @@ class BaseBackupRun {
             refuseTablespaces(resultSets[1])
             start = pointOf(resultSets[0])
             this.#bytesTotal = totalBytes(resultSets[1])
-            source.data.limitSilence(COPY_SILENCE_MS)
+            source.data.limitSilence(this.#options.connection.silenceTimeoutMs ?? COPY_SILENCE_MS)
             this.#enter('copying')
             this.#startWal(source, start)
           },
           part: (part, offset, total) => {
             sink.part(part, offset, total)
-            this.#report()
+            this.#reportBytes(sink.bytesDone)
           },
         },
       },
@@ -274,7 +194,7 @@ class BaseBackupRun {
     return { start, end: pointOf(result.resultSets.at(-1)) }
   }
 
-  #startWal(source: Source, start: Point): void {
+  #startWal(source: BackupSource, start: BackupPoint): void {
     this.#receiver = new WalReceiver({
       connection: source.wal,
       directory: join(this.#options.targetDirectory, 'pg_wal'),
@@ -317,6 +237,13 @@ class BaseBackupRun {
     this.#report()
   }
 
+  /** Reads the clock only now and then: slices of the stream are small and many. */
+  #reportBytes(bytesDone: number): void {
+    if (bytesDone - this.#reportedBytes < REPORT_BYTES) return
+    this.#reportedBytes = bytesDone
+    this.#report()
+  }
+
   #report(): void {
     const now = performance.now()
     if (now - this.#reportedAt < PROGRESS_INTERVAL_MS) return
@@ -326,33 +253,5 @@ class BaseBackupRun {
       bytesDone: this.#sink?.bytesDone ?? 0,
       bytesTotal: this.#bytesTotal,
     })
-  }
-}
-
-interface Point {
-  readonly lsn: Lsn
-  readonly timelineId: number
-}
-
-function pointOf(resultSet: ResultSet | undefined): Point {
-  const row = firstRow(resultSet, 'BASE_BACKUP')
-  return { lsn: row.lsn('recptr'), timelineId: row.integer('tli') }
-}
-
-function totalBytes(tablespaces: ResultSet | undefined): number {
-  const column = tablespaces?.columns.indexOf('size') ?? -1
-  let kilobytes = 0
-  for (const row of tablespaces?.rows ?? []) kilobytes += Number(row[column] ?? 0)
-  return kilobytes * 1024
-}
-
-/** The row of the data directory itself has neither oid nor location. */
-function refuseTablespaces(tablespaces: ResultSet | undefined): void {
-  const column = tablespaces?.columns.indexOf('spclocation') ?? -1
-  const locations = (tablespaces?.rows ?? [])
-    .map((row) => row[column] ?? null)
-    .filter((location) => location !== null)
-  if (locations.length > 0) {
-    throw new UnderstudyError('tablespaces', `The source has tablespaces (${locations.join(', ')})`)
   }
 }

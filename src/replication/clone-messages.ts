@@ -1,6 +1,6 @@
 /** What a clone worker and its parent say to each other over IPC: plain JSON, so LSNs are text. */
 import type { ErrorCode } from '../errors/codes.ts'
-import type { BaseBackupPhase } from './base-backup.ts'
+import type { BaseBackupPhase } from './base-backup-options.ts'
 import type { ManifestChecksums } from './checksums.ts'
 import type { ServerAddress, TlsSettings } from './socket.ts'
 import type { FinalFile } from './target-directory.ts'

@@ -19,8 +19,8 @@ function abort(reason: string): void {
   setTimeout(() => process.exit(1), ABORT_GRACE_MS).unref()
 }
 
-function send(message: WorkerMessage): void {
-  if (process.connected) process.send?.(message)
+function send(message: WorkerMessage, sent: () => void = () => undefined): void {
+  if (process.connected) process.send?.(message, sent)
 }
 
 async function clone(job: CloneJob): Promise<CloneOutcome> {
@@ -49,9 +49,10 @@ async function clone(job: CloneJob): Promise<CloneOutcome> {
 process.once('message', (job: CloneJob) => {
   void clone(job).then((outcome) => {
     process.exitCode = outcome.kind === 'done' ? 0 : 1
-    send(outcome)
-    // Closing the channel lets the process end once the message is out.
-    if (process.connected) process.disconnect()
+    // Closing the channel lets the process end; not before the message is out.
+    send(outcome, () => {
+      if (process.connected) process.disconnect()
+    })
   })
 })
 process.once('disconnect', () => abort('The process that asked for the clone is gone'))

@@ -129,8 +129,8 @@ export function firstRow(resultSet: ResultSet | undefined, command: string): Nam
   }
 }
 
-function slotIdentifier(name: string): string {
-  // PostgreSQL allows nothing else in a slot's name, so nothing needs quoting.
+/** PostgreSQL allows nothing else in a slot's name, so nothing needs quoting. */
+export function slotIdentifier(name: string): string {
   if (!/^[a-z0-9_]{1,63}$/.test(name)) throw new UnderstudyError('internal', `"${name}" is no slot name`)
   return name
 }

@@ -2,6 +2,7 @@
  * A replication connection: session start, and one command at a time with its result sets and COPY streams (manual:
  * "Streaming Replication Protocol"). COPY data goes to a sink as it arrives; the sink holds the server back with pause().
  */
+import { dirname } from 'node:path'
 import { UnderstudyError } from '../errors/codes.ts'
 import type { BackendMessage } from '../protocol/backend-messages.ts'
 import type { ErrorFields } from '../protocol/error-fields.ts'
@@ -58,7 +59,10 @@ export async function connectReplication(
   if (options.signal?.aborted === true) abort()
   try {
     const password = await findPassword(options.passwordFrom, {
-      host: 'host' in options.address ? options.address.host : 'localhost',
+      hosts:
+        'host' in options.address
+          ? [options.address.host]
+          : ['localhost', dirname(options.address.socketPath)],
       port: 'port' in options.address ? options.address.port : portOfSocket(options.address.socketPath),
       database: 'replication',
       user: options.user,

@@ -9,8 +9,8 @@ import { UnderstudyError } from '../errors/codes.ts'
 export type PasswordSource = string | (() => string | Promise<string>)
 
 export interface PassfileKey {
-  /** Host as given for connecting, or 'localhost' for a Unix socket. */
-  readonly host: string
+  /** The host as given for connecting; 'localhost' and the socket's directory for a Unix socket. One of them must match. */
+  readonly hosts: readonly string[]
   readonly port: number
   /** 'replication' for a physical replication connection. */
   readonly database: string
@@ -43,13 +43,15 @@ export async function findPassword(
 
 /** The password of the first line that matches, as libpq takes it. */
 export function passwordIn(text: string, key: PassfileKey): string | null {
-  const wanted = [key.host, String(key.port), key.database, key.user]
+  const wanted = [key.hosts, [String(key.port)], [key.database], [key.user]]
   for (const line of text.split(/\r?\n/)) {
     if (line === '' || line.startsWith('#')) continue
     const fields = splitLine(line)
     const password = fields[4]
     if (password === undefined) continue
-    if (wanted.every((value, i) => fields[i] === '*' || fields[i] === value)) return password
+    const matches = (values: readonly string[], field: string): boolean =>
+      field === '*' || values.includes(field)
+    if (wanted.every((values, i) => matches(values, fields[i] ?? ''))) return password
   }
   return null
 }

@@ -1,5 +1,5 @@
 /** The directory that a base backup is copied into, and the order in which it becomes one that PostgreSQL can start on. */
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { UnderstudyError } from '../errors/codes.ts'
 import { safePath } from '../protocol/tar-header.ts'
@@ -30,6 +30,8 @@ export async function prepareTarget(directory: string, mode: number): Promise<vo
         `${directory} is not empty (${found.slice(0, 3).join(', ')} ...)`,
       )
     }
+    // An empty directory may have been made with other rights, and PostgreSQL starts on no other than these.
+    await chmod(directory, mode)
     const wal = join(directory, 'pg_wal')
     await mkdir(wal, { mode })
     await mkdir(join(wal, 'archive_status'), { mode })
@@ -48,6 +50,8 @@ export async function publishCopy(options: {
   readonly manifest: readonly Buffer[]
   readonly fileMode: number
   readonly fsync: boolean
+  /** An abort counts until the last step, and not after it. */
+  readonly signal: AbortSignal
 }): Promise<void> {
   const { directory, fileMode } = options
   const sync = options.fsync ? syncDirectory : async (): Promise<void> => undefined
@@ -61,6 +65,7 @@ export async function publishCopy(options: {
     await writeSynced(join(directory, 'backup_manifest'), Buffer.concat(options.manifest), fileMode)
     await sync(directory)
     await sync(dirname(directory))
+    options.signal.throwIfAborted()
     await rename(join(directory, CONTROL_FILE_UNVERIFIED), join(directory, CONTROL_FILE))
     await sync(join(directory, 'global'))
   } catch (error) {

@@ -7,7 +7,7 @@ import { formatLsn, type Lsn, lsnOf, ZERO_LSN } from '../core/lsn.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 import { standbyStatusUpdate, WalStreamReader } from '../protocol/replication-messages.ts'
 import { segmentStartOf } from '../protocol/wal-names.ts'
-import { firstRow, timelineHistory } from './commands.ts'
+import { firstRow, slotIdentifier, timelineHistory } from './commands.ts'
 import type { ReplicationConnection } from './connection.ts'
 import type { CommandResult } from './exchange.ts'
 import { fileFailure } from './failures.ts'
@@ -117,7 +117,7 @@ export class WalReceiver {
       keepalive: ({ replyRequested }) => this.#answer(replyRequested),
     })
     const from = `${formatLsn(this.#receivedLsn)} TIMELINE ${this.#timelineId}`
-    const command = `START_REPLICATION${slot === undefined ? '' : ` SLOT ${slot}`} PHYSICAL ${from}`
+    const command = `START_REPLICATION${slot === undefined ? '' : ` SLOT ${slotIdentifier(slot)}`} PHYSICAL ${from}`
     try {
       return await connection.execute(command, {
         copy: {

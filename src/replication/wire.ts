@@ -25,7 +25,9 @@ export class Wire {
   readonly #reader: FrameReader
   readonly #silenceTimer: NodeJS.Timeout
   #silenceLimitMs = Number.POSITIVE_INFINITY
-  #lastReadAt = performance.now()
+  /** Whether anything came since the last check: a clock read for each slice of a backup would be felt. */
+  #heard = true
+  #silentSince = 0
   #paused = false
   #failure: UnderstudyError | null = null
   #ended = false
@@ -67,14 +69,14 @@ export class Wire {
 
   resume(): void {
     this.#paused = false
-    this.#lastReadAt = performance.now()
+    this.#heard = true
     this.#socket.resume()
   }
 
   /** From now on the peer may not be silent for longer than this, pauses of ours not counted. */
   limitSilence(limitMs: number): void {
     this.#silenceLimitMs = limitMs
-    this.#lastReadAt = performance.now()
+    this.#heard = true
   }
 
   /** Ends at once, and `ended` gets this reason. Does nothing when it has ended already. */
@@ -99,7 +101,7 @@ export class Wire {
   }
 
   #take(chunk: Buffer): void {
-    this.#lastReadAt = performance.now()
+    this.#heard = true
     if (this.#ended) return
     try {
       this.#reader.push(chunk)
@@ -110,8 +112,14 @@ export class Wire {
   }
 
   #checkSilence(): void {
-    const silentMs = performance.now() - this.#lastReadAt
-    if (this.#paused || silentMs <= this.#silenceLimitMs) return
+    const now = performance.now()
+    if (this.#heard || this.#paused) {
+      this.#heard = false
+      this.#silentSince = now
+      return
+    }
+    const silentMs = now - this.#silentSince
+    if (silentMs <= this.#silenceLimitMs) return
     const seconds = Math.round(silentMs / 1000)
     this.#end(new UnderstudyError('connect-failed', `${this.#where} has sent nothing for ${seconds} s`))
   }

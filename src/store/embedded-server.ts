@@ -9,7 +9,6 @@ import { createApi, newLeaseId } from './embedded/api.ts'
 import { type DirectoryLock, lockDirectory } from './embedded/directory-lock.ts'
 import { type Disk, errorCode, openDisk } from './embedded/disk.ts'
 import { Engine } from './embedded/engine.ts'
-import { header } from './embedded/execute.ts'
 import { createFront } from './embedded/http-front.ts'
 import { Journal, type JournalOptions } from './embedded/journal.ts'
 import type { Position } from './embedded/log-file.ts'
@@ -34,8 +33,6 @@ export interface EmbeddedStoreOptions {
   readonly maxRequestBytes?: number
   /** How much of the past a watch can resume from: 10,000 commits, 4 MiB. */
   readonly historyLimits?: HistoryLimits
-  /** Unsent bytes of a watch that end it (8 MiB). */
-  readonly maxBufferedBytes?: number
   /** Between signs of life on quiet watches that ask for them (5 s). */
   readonly progressIntervalMs?: number
   /** The log is replaced when it has grown beyond this (4 MiB), and grows in steps of `allocationBytes` (256 KiB). */
@@ -84,12 +81,12 @@ async function startLocked(options: EmbeddedStoreOptions, lock: DirectoryLock): 
   const log = options.log ?? (() => {})
   const nowMs = options.nowMs ?? (() => performance.now())
   const { identity, state, position } = await load(options, disk)
-  const hub = new WatchHub((revision) => header(identity, revision))
+  const hub = new WatchHub()
   const engine = new Engine({
     state,
     nowMs,
     historyLimits: options.historyLimits ?? HISTORY_LIMITS,
-    onCommits: (commits) => hub.publish(commits),
+    onPublished: () => hub.publish(),
   })
   const front = createFront({
     token: options.token,
@@ -99,9 +96,7 @@ async function startLocked(options: EmbeddedStoreOptions, lock: DirectoryLock): 
       engine,
       hub,
       identity,
-      maxBufferedBytes: options.maxBufferedBytes ?? 8 * MIB,
-      onDropped: (bytes) =>
-        log({ level: 'warn', event: 'watcher-dropped', message: `a watcher left ${bytes} bytes unread` }),
+      onDropped: () => log({ level: 'warn', event: 'watcher-dropped', message: 'a watcher does not read' }),
     }),
     healthy: () => running.healthy,
   })
@@ -119,7 +114,7 @@ async function startLocked(options: EmbeddedStoreOptions, lock: DirectoryLock): 
   engine.start(await Journal.start(journalOptions, position))
   try {
     const progressIntervalMs = options.progressIntervalMs ?? PROGRESS_INTERVAL_MS
-    const onProgress = (): void => hub.progress(engine.publishedRevision)
+    const onProgress = (): void => hub.progress()
     await running.listen(options.host ?? '127.0.0.1', options.port ?? 0, progressIntervalMs, onProgress)
   } catch (error) {
     await engine.stop()
@@ -157,6 +152,8 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   EACCES: 'no-permission',
   EPERM: 'no-permission',
   EROFS: 'no-permission',
+  ENOTDIR: 'config-invalid',
+  EEXIST: 'config-invalid',
   ENOSPC: 'no-space',
   EDQUOT: 'no-space',
   EIO: 'store-disk',

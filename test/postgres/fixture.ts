@@ -11,6 +11,7 @@ import { type Binaries, findBinaries } from '../../src/postgres/binaries.ts'
 import { ensureAuthority, issueCertificate } from '../../src/postgres/certificates.ts'
 import { createPostgres, type PostgresOptions } from '../../src/postgres/create-postgres.ts'
 import { REPLICATION_ROLE } from '../../src/postgres/layout.ts'
+import { listPostgresIn } from '../../src/postgres/processes.ts'
 import { ensureSecret, writePassfile } from '../../src/postgres/secrets.ts'
 import { becomeOrdinaryUser, makeWorkspace, ordinaryUser } from '../support/as-user.ts'
 
@@ -191,6 +192,8 @@ export class Workspace {
     for (const node of this.#nodes) {
       await node.postgres.stop('immediate', 5_000)
       await node.postgres.close()
+      // Whatever a failed test left: nothing goes on running without its directory.
+      for (const { pid } of await listPostgresIn(node.dataDir)) process.kill(pid, 'SIGKILL')
     }
     this.#remove()
   }

@@ -1,11 +1,13 @@
 /** The postmaster's life: start, stop, adopt, crash, what a crash leaves, and what is not ours. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { Postgres } from '../../src/ports/postgres.ts'
+import type { AdapterEvent, AdapterLog } from '../../src/postgres/adapter-log.ts'
 import { issueCertificate } from '../../src/postgres/certificates.ts'
 import { createPostgres } from '../../src/postgres/create-postgres.ts'
 import { isAlive, listPostgresIn } from '../../src/postgres/processes.ts'
@@ -15,8 +17,17 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
   let workspace: Workspace
   const started: ChildProcess[] = []
 
+  let node: TestNode
+  const agents: Postgres[] = []
+
   beforeAll(async () => {
     workspace = await Workspace.make(`pm${major}`)
+    node = await workspace.initialized('alpha', major)
+    value(await node.postgres.configure(PRIMARY))
+  })
+
+  afterEach(async () => {
+    for (const each of agents.splice(0)) await each.close()
   })
 
   afterAll(async () => {
@@ -24,37 +35,48 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
     await workspace.end()
   })
 
-  /** A second agent of the same node, as after a restart of the first. */
-  function successor(node: TestNode): TestNode['postgres'] {
-    return createPostgres(node.options)
+  /** An agent's hold on the node: each test is a successor of the one before. */
+  function agent(log: AdapterLog = () => undefined): Postgres {
+    const postgres = createPostgres({ ...node.options, log })
+    agents.push(postgres)
+    return postgres
+  }
+
+  function listen(postgres: Postgres): readonly string[] {
+    const told: string[] = []
+    postgres.onChange((what) => told.push(what))
+    return told
   }
 
   test('starts detached, is seen running, and stops', async () => {
-    const node = await workspace.initialized('life', major)
-    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
-    value(await node.postgres.configure(PRIMARY))
-    const { pid } = value(await node.postgres.start(30_000))
-    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'running', pid, status: 'ready' })
-    const [session] = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ').slice(3) ?? []
+    const postgres = agent()
+    expect(await postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+    const told = listen(postgres)
+    expect(await postgres.observe(1_000)).toMatchObject({ kind: 'failed', code: 'connect-failed' })
+    await sleep(50)
+    expect(told, 'a look at nothing is no change, or the agent would look again at once, for ever').toEqual(
+      [],
+    )
+    const { pid } = value(await postgres.start(30_000))
+    expect(await postgres.inspectPostmaster()).toEqual({ kind: 'running', pid, status: 'ready' })
+    const session = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ')[3]
     expect(Number(session), 'a session of its own, so that nothing of ours ends it').toBe(pid)
-    expect(value(await node.postgres.start(30_000)), 'starting what runs changes nothing').toEqual({ pid })
-    value(await node.postgres.stop('fast', 10_000))
-    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+    expect(value(await postgres.start(30_000)), 'starting what runs changes nothing').toEqual({ pid })
+    value(await postgres.stop('fast', 10_000))
+    expect(await postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
     expect(await listPostgresIn(node.dataDir)).toEqual([])
-    const directory = await node.postgres.inspectDirectory()
-    expect(directory).toMatchObject({
+    expect(await postgres.inspectDirectory()).toMatchObject({
       kind: 'cluster',
       major,
-      control: { state: 'shutDown', dataChecksums: true },
+      control: { state: 'shutDown' },
     })
   })
 
   test('tells at once when the postmaster is killed, and starts again over what it left', async () => {
-    const node = await workspace.primary('crash', major)
-    value(await node.postgres.observe(5_000))
-    const { pid } = value(await node.postgres.start(1_000))
-    const told: string[] = []
-    node.postgres.onChange((what) => told.push(what))
+    const postgres = agent()
+    const { pid } = value(await postgres.start(30_000))
+    value(await postgres.observe(5_000))
+    const told = listen(postgres)
     process.kill(pid, 'SIGKILL')
     await eventually(
       'the end was told',
@@ -62,62 +84,57 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
       2_000,
     )
     expect(readFileSync(join(node.dataDir, 'postmaster.pid'), 'utf8')).toContain(String(pid))
-    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
-    const again = value(await node.postgres.start(30_000))
-    expect(again.pid).not.toBe(pid)
-    expect(value(await node.postgres.observe(5_000)).inRecovery).toBe(false)
+    expect(await postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+    expect(value(await postgres.start(30_000)).pid).not.toBe(pid)
+    expect(value(await postgres.observe(5_000)).inRecovery).toBe(false)
   })
 
   test('a new agent adopts what its predecessor left running, watches it, and stops it', async () => {
-    const node = await workspace.primary('adopt', major)
-    const { pid } = value(await node.postgres.start(1_000))
-    await node.postgres.close()
-    const next = successor(node)
-    expect(await next.inspectPostmaster()).toEqual({ kind: 'running', pid, status: 'ready' })
-    const told: string[] = []
-    next.onChange((what) => told.push(what))
+    const first = agent()
+    const { pid } = value(await first.start(30_000))
+    await first.close()
+    const second = agent()
+    expect(await second.inspectPostmaster()).toEqual({ kind: 'running', pid, status: 'ready' })
+    const told = listen(second)
     process.kill(pid, 'SIGKILL')
     await eventually('the end was told', async () => told.length > 0, 2_000)
-    const { pid: second } = value(await next.start(30_000))
-    await next.close()
-    const last = successor(node)
-    value(await last.stop('fast', 10_000))
-    expect(await isAlive(second)).toBe(false)
-    await last.close()
+    const again = value(await second.start(30_000))
+    await second.close()
+    value(await agent().stop('fast', 10_000))
+    expect(await isAlive(again.pid)).toBe(false)
   })
 
   test('an adopted postmaster’s end is told by the broken connection, sooner than by looking', async () => {
-    const node = await workspace.primary('broken', major)
-    const { pid } = value(await node.postgres.start(1_000))
-    await node.postgres.close()
-    const next = successor(node)
-    value(await next.observe(5_000))
-    const told: string[] = []
-    next.onChange((what) => told.push(what))
+    const first = agent()
+    const { pid } = value(await first.start(30_000))
+    await first.close()
+    const second = agent()
+    value(await second.observe(5_000))
+    const told = listen(second)
     process.kill(pid, 'SIGQUIT')
     await eventually(
       'the break was told',
       async () => told.some((what) => what.includes('connection')),
       2_000,
     )
-    await next.close()
   })
 
   test('a postmaster in our directory that we did not start is named and never signalled', async () => {
-    const node = await workspace.initialized('foreign', major)
-    value(await node.postgres.configure(PRIMARY))
-    const child = spawn(
-      node.options.binaries.postgres,
-      ['-D', node.dataDir, '-c', `config_file=${node.options.nodeDir}/conf/postgresql.conf`],
-      { stdio: 'ignore', detached: true, env: { LC_ALL: 'C' } },
-    )
+    const postgres = agent()
+    value(await postgres.stop('fast', 10_000))
+    const config = `config_file=${node.options.nodeDir}/conf/postgresql.conf`
+    const child = spawn(node.options.binaries.postgres, ['-D', node.dataDir, '-c', config], {
+      stdio: 'ignore',
+      detached: true,
+      env: { LC_ALL: 'C' },
+    })
     started.push(child)
-    await eventually('it runs', async () => (await node.postgres.inspectPostmaster()).kind === 'foreign')
-    expect(await node.postgres.inspectPostmaster()).toMatchObject({ kind: 'foreign', pid: child.pid })
+    await eventually('it runs', async () => (await postgres.inspectPostmaster()).kind === 'foreign')
+    expect(await postgres.inspectPostmaster()).toMatchObject({ kind: 'foreign', pid: child.pid })
     for (const refused of [
-      await node.postgres.start(1_000),
-      await node.postgres.stop('immediate', 100),
-      await node.postgres.reload(),
+      await postgres.start(1_000),
+      await postgres.stop('immediate', 100),
+      await postgres.reload(),
     ]) {
       expect(refused).toMatchObject({ kind: 'failed', code: 'foreign-postmaster' })
     }
@@ -128,32 +145,22 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
   })
 
   test('the number of a dead postmaster that another program has now stops nothing', async () => {
-    const node = await workspace.initialized('reused', major)
-    value(await node.postgres.configure(PRIMARY))
+    const postgres = agent()
     const other = spawn('sleep', ['60'], { stdio: 'ignore' })
     started.push(other)
-    const lines = [
-      other.pid,
-      node.dataDir,
-      1,
-      node.options.port,
-      node.options.socketDirectory,
-      '127.0.0.1',
-      '1 1',
-      'ready',
-    ]
+    const { port, socketDirectory } = node.options
+    const lines = [other.pid, node.dataDir, 1, port, socketDirectory, '127.0.0.1', '1 1', 'ready']
     writeFileSync(join(node.dataDir, 'postmaster.pid'), `${lines.join('\n')}\n`)
-    const socket = join(node.options.socketDirectory, `.s.PGSQL.${node.options.port}.lock`)
-    writeFileSync(socket, `${lines.slice(0, 5).join('\n')}\n`)
-    expect(await node.postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
-    value(await node.postgres.start(30_000))
+    writeFileSync(join(socketDirectory, `.s.PGSQL.${port}.lock`), `${lines.slice(0, 5).join('\n')}\n`)
+    expect(await postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+    value(await postgres.start(30_000))
     expect(await isAlive(other.pid ?? 0), 'the other program was left alone').toBe(true)
-    value(await node.postgres.stop('fast', 10_000))
   })
 
   test('backends of a dead postmaster that go on are ended before a start', async () => {
-    const node = await workspace.primary('orphans', major)
-    const { pid } = value(await node.postgres.start(1_000))
+    const events: AdapterEvent[] = []
+    const postgres = agent((event) => events.push(event))
+    const { pid } = value(await postgres.start(30_000))
     // Stopped, so that it cannot notice the death of its postmaster, as a backend in a long computation does not.
     const orphan = (await listPostgresIn(node.dataDir)).find(({ title }) => title.includes('checkpointer'))
     if (orphan === undefined) throw new Error('there is no checkpointer')
@@ -165,41 +172,33 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
         ({ pid, title }) => pid === orphan.pid || title.includes('logger'),
       ),
     )
-    value(await node.postgres.start(30_000))
+    value(await postgres.start(30_000))
     expect(await isAlive(orphan.pid)).toBe(false)
-    expect(node.events.filter(({ level }) => level === 'warn').map(({ message }) => message)).toContainEqual(
-      expect.stringContaining('ending what a dead postmaster left'),
-    )
+    const warnings = events.filter(({ level }) => level === 'warn').map(({ message }) => message)
+    expect(warnings).toContainEqual(expect.stringContaining('ending what a dead postmaster left'))
   })
 
-  test('a frozen postmaster is stopped all the same, with everything of it', async () => {
-    const node = await workspace.primary('frozen', major)
-    const { pid } = value(await node.postgres.start(1_000))
-    process.kill(pid, 'SIGSTOP')
-    value(await node.postgres.stop('fast', 300))
-    expect(await isAlive(pid)).toBe(false)
-    expect(await listPostgresIn(node.dataDir)).toEqual([])
-  })
-
-  test('a client that does not leave delays a fast stop only until the deadline', async () => {
-    const node = await workspace.primary('busy', major)
-    const [backend] = await node.sql('SELECT pg_backend_pid() AS pid')
-    expect(backend).toBeDefined()
+  test('a client in a long statement does not hold up a fast stop', async () => {
+    const postgres = agent()
+    value(await postgres.start(30_000))
     const slow = node.sql('SELECT pg_sleep(60)').catch(() => 'ended')
     await sleep(200)
     const began = performance.now()
-    value(await node.postgres.stop('fast', 5_000))
+    value(await postgres.stop('fast', 5_000))
     expect(performance.now() - began).toBeLessThan(5_000)
     expect(await slow).toBe('ended')
   })
 
-  describe('a start that fails says why', () => {
-    let node: TestNode
-    beforeAll(async () => {
-      node = await workspace.initialized('failing', major)
-      value(await node.postgres.configure(PRIMARY))
-    })
+  test('a frozen postmaster is stopped all the same, with everything of it', async () => {
+    const postgres = agent()
+    const { pid } = value(await postgres.start(30_000))
+    process.kill(pid, 'SIGSTOP')
+    value(await postgres.stop('fast', 300))
+    expect(await isAlive(pid)).toBe(false)
+    expect(await listPostgresIn(node.dataDir)).toEqual([])
+  })
 
+  describe('a start that fails says why', () => {
     test('port taken', async () => {
       const server = createServer().listen(node.options.port, '127.0.0.1')
       await once(server, 'listening')
@@ -210,7 +209,7 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
 
     test('certificate expired, not yet valid, without its key', async () => {
       const target = { certificate: node.options.tls.certificate, key: node.options.tls.key }
-      const order = { authority: workspace.authority, target, node: 'failing', hosts: ['127.0.0.1'] }
+      const order = { authority: workspace.authority, target, node: 'alpha', hosts: ['127.0.0.1'] }
       const day = 86_400_000
       value(
         await issueCertificate({
@@ -227,6 +226,10 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
       writeFileSync(target.key, readFileSync(workspace.authority.key))
       expect(await node.postgres.start(5_000)).toMatchObject({ kind: 'failed', code: 'tls-failed' })
       writeFileSync(target.key, key)
+      const certificate = readFileSync(target.certificate)
+      rmSync(target.certificate)
+      expect(await node.postgres.start(5_000)).toMatchObject({ kind: 'failed', code: 'tls-failed' })
+      writeFileSync(target.certificate, certificate)
     })
 
     test('a parameter that PostgreSQL does not know, with its words', async () => {

@@ -181,7 +181,6 @@ export async function startPrimary(options: ServerOptions): Promise<TestServer> 
   const server = new TestServer(options, await freePort())
   cpSync(initializedTemplate(options), server.dataDirectory, { recursive: true, verbatimSymlinks: true })
   giveToServerUser(server.dataDirectory, { recursive: true })
-  chmodSync(server.dataDirectory, 0o700)
   writeConfiguration(server)
   await server.start()
   return server

@@ -121,11 +121,15 @@ async function watchRunning(
   const ended = new AbortController()
   listenForEnd(ended)
   const view = stepView(options)
+  let watched = supervisorPid
   const guard =
-    supervisorPid === undefined
+    watched === undefined
       ? null
       : setInterval(() => {
-          if (!isAlive(supervisorPid)) ended.abort('died')
+          if (watched === undefined || isAlive(watched)) return
+          // Of two that were started at once one gives way at once: the other one brings the cluster up.
+          watched = findPart(supervisorPart(cluster.directory)) ?? undefined
+          if (watched === undefined) ended.abort('died')
         }, 200)
   try {
     const readiness = await followStart(cluster.config, view, ended.signal)

@@ -4,6 +4,7 @@
  */
 import { stat } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface Lock {
   release(): Promise<void>
@@ -17,6 +18,18 @@ export async function acquireLock(directory: string, purpose: string): Promise<L
   if (!taken) return null
   server.unref()
   return { release: () => new Promise((resolve) => server.close(() => resolve())) }
+}
+
+/**
+ * For what takes a second and must not be done twice at once: two authorities that are made together leave the key of one and the
+ * certificate of the other.
+ */
+export async function waitForLock(directory: string, purpose: string): Promise<Lock> {
+  for (;;) {
+    const lock = await acquireLock(directory, purpose)
+    if (lock !== null) return lock
+    await sleep(50)
+  }
 }
 
 function listen(server: Server, name: string): Promise<boolean> {

@@ -1,9 +1,9 @@
 /** Before anything is started: every port is free, or used by a part of this very cluster that still runs. */
 import { createServer } from 'node:net'
 import { UnderstudyError } from '../../errors/codes.ts'
-import { partsOf } from './layout.ts'
+import { NODE_NAMES, partsOf, portsFrom } from './layout.ts'
 import { clusterRunsPostgres } from './leftovers.ts'
-import type { OpenCluster } from './open.ts'
+import type { LocalSettings, OpenCluster } from './open.ts'
 import { findPart } from './processes.ts'
 
 interface NeededPort {
@@ -18,13 +18,30 @@ export async function refuseTakenPorts(cluster: OpenCluster): Promise<void> {
   const parts = partsOf(cluster.directory, cluster.configFile, cluster.config)
   const running = new Set(parts.filter((part) => findPart(part) !== null).map((part) => part.name))
   const left = new Set(await clusterRunsPostgres(cluster))
-  for (const needed of neededPorts(cluster)) {
-    if (running.has(needed.part) || (needed.use === 'PostgreSQL' && left.has(needed.part))) continue
-    if (await isFree(needed.host, needed.port)) continue
-    throw new UnderstudyError(
-      'port-taken',
-      `port ${needed.port} (${needed.use} of ${needed.part}) is in use by another program`,
-    )
+  const own = (needed: NeededPort): boolean =>
+    running.has(needed.part) || (needed.use === 'PostgreSQL' && left.has(needed.part))
+  await refuseTaken(neededPorts(cluster).filter((needed) => !own(needed)))
+}
+
+/** The same for a cluster that is not made yet: refused now, nothing has to be made that remembers these ports. */
+export async function refuseTakenPortsOf(
+  settings: Pick<LocalSettings, 'nodes' | 'portBase'>,
+  host: string,
+): Promise<void> {
+  const ports = portsFrom(settings.portBase)
+  await refuseTaken([
+    { host, port: ports.store, use: 'the API', part: 'store' },
+    ...NODE_NAMES.slice(0, settings.nodes).flatMap((name, index) => [
+      { host, port: ports.postgres(index), use: 'PostgreSQL', part: name },
+      { host, port: ports.agent(index), use: 'the agent', part: name },
+    ]),
+  ])
+}
+
+async function refuseTaken(ports: readonly NeededPort[]): Promise<void> {
+  for (const { host, port, use, part } of ports) {
+    if (await isFree(host, port)) continue
+    throw new UnderstudyError('port-taken', `port ${port} (${use} of ${part}) is in use by another program`)
   }
 }
 

@@ -16,6 +16,7 @@ import { ensureAuthority, ensureCertificate } from '../../postgres/certificates.
 import { MAX_SOCKET_PATH_BYTES, socketPath } from '../../postgres/layout.ts'
 import { ensureSecret } from '../../postgres/secrets.ts'
 import { NODE_NAMES, portsFrom } from './layout.ts'
+import { waitForLock } from './lock.ts'
 import {
   CONFIG_NAME,
   type LocalSettings,
@@ -24,6 +25,7 @@ import {
   readSettings,
   SETTINGS_NAME,
 } from './open.ts'
+import { refuseTakenPortsOf } from './ports.ts'
 
 export interface UpFlags {
   readonly nodes?: number | undefined
@@ -40,13 +42,24 @@ export interface Prepared {
 
 const HOST = '127.0.0.1'
 
-/** Errors: flags-differ, foreign-data, no-binaries, unsupported-version, no-permission, no-space, no-openssl. */
+/** Errors: flags-differ, foreign-data, no-binaries, unsupported-version, port-taken, no-permission, no-space, no-openssl. */
 export async function prepareCluster(directory: string, flags: UpFlags): Promise<Prepared> {
   await makeDirectory(directory)
+  const lock = await waitForLock(directory, 'prepare')
+  try {
+    return await prepareAlone(directory, flags)
+  } finally {
+    await lock.release()
+  }
+}
+
+async function prepareAlone(directory: string, flags: UpFlags): Promise<Prepared> {
   const known = await readSettings(directory)
   if (known === null) await refuseForeign(directory)
   else refuseOtherFlags(known, flags)
   const settings = known ?? (await newSettings(directory, flags))
+  // Before anything remembers the ports: the way out is another --port-base, which must not be refused as another flag then.
+  if (known === null) await refuseTakenPortsOf(settings, HOST)
   await makeFiles(directory, settings)
   if (known === null)
     await writeDurably(path.join(directory, SETTINGS_NAME), `${JSON.stringify(settings, null, 2)}\n`)
@@ -178,7 +191,7 @@ function renderConfig(directory: string, settings: LocalSettings): string {
     const line = beside ? '' : `, socketDirectory: ${JSON.stringify(sockets)}`
     return `  ${name}: { host: ${HOST}, port: ${ports.postgres(index)}, apiPort: ${ports.agent(index)}, directory: nodes/${name}${line} }`
   })
-  return `# The local cluster that \`understudy up\` made. Change it while the cluster is down; \`understudy config explain\` tells every key.
+  return `# The local cluster that \`understudy up\` made. Change it while the cluster is down.
 cluster: main
 
 # quorum: a commit is acknowledged when enough standbys have it on disk. async: at once.
@@ -204,7 +217,7 @@ ${nodes.join('\n')}
 `
 }
 
-async function makeDirectory(directory: string): Promise<void> {
+export async function makeDirectory(directory: string): Promise<void> {
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 })
   } catch (error) {

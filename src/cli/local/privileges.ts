@@ -23,7 +23,7 @@ import { fileURLToPath } from 'node:url'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { chooseRunAs, findUser, reachableBy, type SystemUser } from '../../postgres/run-as.ts'
 import { LOCATION_NAME, readSettings, realDirectory } from './open.ts'
-import { demand } from './prepare.ts'
+import { demand, makeDirectory } from './prepare.ts'
 
 const SHARED_ROOT = '/var/lib/understudy'
 const PACKAGE_ROOT = fileURLToPath(new URL('../../../..', import.meta.url))
@@ -64,9 +64,8 @@ export async function runAs(user: SystemUser, args: readonly string[], shown: st
       UNDERSTUDY_SHOWN_DATA: shown,
     },
   })
-  // A Ctrl-C of the terminal reaches the child by itself; a signal to this process alone is passed on.
-  process.on('SIGINT', () => {})
-  for (const name of ['SIGTERM', 'SIGHUP'] as const) process.on(name, () => child.kill(name))
+  // A Ctrl-C of the terminal reaches the child by itself, a signal to this process alone does not; a second one changes nothing there.
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => child.kill(name))
   return await new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('exit', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 130)))
@@ -81,7 +80,7 @@ async function placeFor(named: string, real: string, user: SystemUser): Promise<
   if (await reachableBy(user, parent)) return handOver(named, user)
   const digest = createHash('sha256').update(named).digest('hex').slice(0, 12)
   const directory = path.join(SHARED_ROOT, 'clusters', digest)
-  await mkdir(named, { recursive: true, mode: 0o700 })
+  await makeDirectory(named)
   const others = (await readdir(named)).filter((entry) => entry !== LOCATION_NAME)
   if (others.length > 0)
     throw new UnderstudyError('foreign-data', `${named} holds something else (${others[0]}) and no cluster`)
@@ -93,7 +92,7 @@ async function placeFor(named: string, real: string, user: SystemUser): Promise<
 
 /** Only an empty directory changes hands: what has contents belongs to somebody. */
 async function handOver(directory: string, user: SystemUser): Promise<string> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await makeDirectory(directory)
   const { uid } = await lstat(directory)
   if (uid === user.uid) return directory
   const contents = await readdir(directory)

@@ -35,10 +35,10 @@ async function writeAndRead(
   writer: pg.Client,
   standbys: readonly (readonly [string, pg.Client])[],
 ): Promise<ReplicationProof> {
-  await writer.query('CREATE SCHEMA IF NOT EXISTS understudy')
-  await writer.query(
-    'CREATE TABLE IF NOT EXISTS understudy.proof (id uuid PRIMARY KEY, written_at timestamptz NOT NULL DEFAULT clock_timestamp())',
-  )
+  // One string is one transaction. IF NOT EXISTS alone fails when two do it at once: two `up` of the same cluster prove it both.
+  await writer.query(`SELECT pg_advisory_xact_lock(hashtext('understudy.proof'));
+    CREATE SCHEMA IF NOT EXISTS understudy;
+    CREATE TABLE IF NOT EXISTS understudy.proof (id uuid PRIMARY KEY, written_at timestamptz NOT NULL DEFAULT clock_timestamp())`)
   // The delay is that of the row, not that of the table.
   await Promise.all(
     standbys.map(([, reader]) =>
@@ -55,7 +55,11 @@ async function writeAndRead(
       return { node, delayMs: performance.now() - committedAtMs }
     }),
   )
-  await writer.query('DELETE FROM understudy.proof WHERE id <> $1', [id])
+  // The row of another proof that is under way just now stays.
+  await writer.query(
+    "DELETE FROM understudy.proof WHERE id <> $1 AND written_at < clock_timestamp() - interval '1 minute'",
+    [id],
+  )
   return { commitMs: committedAtMs - sentAtMs, standbys: delays }
 }
 

@@ -44,6 +44,10 @@ export class Draft {
     this.#done = done
   }
 
+  get isEmpty(): boolean {
+    return this.#events.length === 0
+  }
+
   put(put: { readonly key: string; readonly value: string; readonly leaseId: string }): void {
     const { key, value, leaseId } = put
     const previous = this.#entries.get(key) ?? null

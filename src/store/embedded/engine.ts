@@ -3,7 +3,6 @@
  * disk. Reads wait too, because what they saw could still be lost.
  */
 import type { JsonObject } from '../wire.ts'
-import type { Commit } from './draft.ts'
 import type { Outcome } from './execute.ts'
 import { type Failure, failure, GRPC } from './failure.ts'
 import type { Journal } from './journal.ts'
@@ -14,8 +13,8 @@ export interface EngineOptions {
   readonly state: StoreState
   readonly nowMs: () => number
   readonly historyLimits: HistoryLimits
-  /** Takes what became durable, in order. */
-  readonly onCommits: (commits: readonly Commit[]) => void
+  /** Revisions up to `publishedRevision` are durable now. */
+  readonly onPublished: () => void
 }
 
 /** How long between two looks at the leases, when no deadline is nearer. */
@@ -34,6 +33,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     this.#published = options.state.revision
+    options.state.trim(options.historyLimits, this.#published)
     for (const leaseId of options.state.leaseIds()) this.#startLease(leaseId)
   }
 
@@ -95,13 +95,11 @@ export class Engine {
     return this.#leases.remainingMs(leaseId, this.#options.nowMs())
   }
 
+  /** Everything up to this revision is on disk. */
   onDurable(revision: number): void {
     if (revision > this.#published) {
-      const commits = this.state
-        .commitsFrom(this.#published + 1)
-        .filter((commit) => commit.revision <= revision)
       this.#published = revision
-      this.#options.onCommits(commits)
+      this.#options.onPublished()
     }
     this.state.trim(this.#options.historyLimits, this.#published)
   }

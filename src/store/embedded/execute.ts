@@ -49,7 +49,7 @@ export function executeRange(state: StoreState, request: RangeRequest): JsonObje
   return shown.length < found.length ? { kvs, more: true, count } : { kvs, count }
 }
 
-/** The revision of every read and of every change within is the same: that of the transaction. */
+/** Operations see what those before them did; the header of each shows the revision as it was then, as etcd does. */
 export function executeTxn(state: StoreState, request: TxnRequest): Outcome | Failure {
   const invalid = checkTxn(request)
   if (invalid !== null) return invalid
@@ -58,14 +58,16 @@ export function executeTxn(state: StoreState, request: TxnRequest): Outcome | Fa
   const refused = branch.map((operation) => precheck(state, operation)).find((result) => result !== null)
   if (refused !== undefined) return refused
   const draft = state.begin()
-  const responses = branch.map((operation) => perform(state, draft, operation))
+  const before = state.revision
+  const responses = branch.map((operation) => {
+    const { name, body } = perform(state, draft, operation)
+    const revision = draft.isEmpty ? before : draft.revision
+    return { [name]: { header: { revision: String(revision) }, ...body } }
+  })
   const commit = draft.commit()
-  const inner = { header: { revision: String(state.revision) } }
   const answer = {
     ...(succeeded ? { succeeded } : {}),
-    ...(responses.length > 0
-      ? { responses: responses.map(({ name, body }) => ({ [name]: { ...inner, ...body } })) }
-      : {}),
+    ...(responses.length > 0 ? { responses } : {}),
   }
   return { answer, record: commit === null ? null : { kind: 'commit', ...commit } }
 }

@@ -1,7 +1,7 @@
 /** A store that serves: from the port being bound to everything being closed, by a call or because its disk failed. */
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { UnderstudyError } from '../../errors/codes.ts'
+import { type ErrorCode, UnderstudyError } from '../../errors/codes.ts'
 import type { DirectoryLock } from './directory-lock.ts'
 import { errorCode } from './disk.ts'
 import type { Engine } from './engine.ts'
@@ -74,9 +74,7 @@ export class RunningStore {
   fail(error: unknown): void {
     const code = errorCode(error)
     const message = `the store cannot write to its disk (${code || String(error)}) and has stopped`
-    this.#failure = new UnderstudyError(code === 'ENOSPC' ? 'no-space' : 'store-disk', message, {
-      cause: error,
-    })
+    this.#failure = new UnderstudyError(failureCode(code), message, { cause: error })
     this.#parts.log({ level: 'error', event: 'disk-failed', message })
     void this.stop()
   }
@@ -102,4 +100,10 @@ export class RunningStore {
     log({ level: 'info', event: 'stopped', message: 'the store has stopped' })
     this.#settle(this.#failure)
   }
+}
+
+/** What carries no code of the system was no disk, but a bug. */
+function failureCode(code: string): ErrorCode {
+  if (code === '') return 'internal'
+  return code === 'ENOSPC' || code === 'EDQUOT' ? 'no-space' : 'store-disk'
 }

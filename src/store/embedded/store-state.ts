@@ -63,8 +63,11 @@ export class StoreState {
     return this.#before(revision + 1).range(range)
   }
 
-  commitsFrom(revision: number): readonly Commit[] {
-    return this.#history.filter((commit) => commit.revision >= revision)
+  /** What happened in this revision; null when that is in the future, or compacted away. */
+  commitAt(revision: number): Commit | null {
+    // One commit per revision, without gaps.
+    const first = this.#history[0]?.revision ?? 0
+    return this.#history[revision - first] ?? null
   }
 
   leaseTtlSeconds(leaseId: string): number | null {

@@ -22,7 +22,9 @@ export function rangeOfKey(key: string): JsonObject {
   return { key: encodeText(key) }
 }
 
+/** The empty prefix is everything, and everything begins at the key of one zero byte: an empty key is no key. */
 export function rangeOfPrefix(prefix: string): JsonObject {
+  if (prefix === '') return { key: encodeText('\0'), range_end: encodeText('\0') }
   return { key: encodeText(prefix), range_end: encodePrefixEnd(prefix) }
 }
 

@@ -1,8 +1,8 @@
 /** A watch that keeps itself alive: it resumes behind the last event that it delivered, on whichever endpoint answers. */
 import type { WatchListener } from '../../ports/store.ts'
-import { asObject, encodePrefixEnd, encodeText, type JsonObject, parseInt64, parseObject } from '../wire.ts'
+import { asObject, type JsonObject, parseInt64, parseObject } from '../wire.ts'
 import { type GatewayError, meaning, readError } from './answers.ts'
-import { parseEvents, parseRevision } from './messages.ts'
+import { parseEvents, parseRevision, rangeOfPrefix } from './messages.ts'
 import type { Session } from './session.ts'
 import { type Ending, WatchStream } from './watch-stream.ts'
 
@@ -138,8 +138,7 @@ export class Watch {
   #createRequest(): string {
     const { prefix } = this.#options
     const request = {
-      key: encodeText(prefix),
-      range_end: encodePrefixEnd(prefix),
+      ...rangeOfPrefix(prefix),
       start_revision: String(this.#nextRevision),
       progress_notify: true,
     }
