@@ -23,18 +23,27 @@ const START_DEADLINE_MS = 3_600_000
 const STOP_DEADLINE_MS = 30_000
 const PROOF_DEADLINE_MS = 5_000
 
+/** The checkpoint in it writes every dirty page. */
+const SETTLE_DEADLINE_MS = 600_000
 const PROMOTE_DEADLINE_MS = 120_000
 
 export interface ActorState {
   /** Of the promotion that this agent has made; goes into primacy with `steady`. */
   nextXid: string | null
+  namesInEffect: string | null
   applied: WantedConfiguration | null
   proven: { readonly rule: Rule; readonly atMs: number } | null
   cloneProgress: CloneProgress | null
 }
 
 export class Actor {
-  readonly state: ActorState = { nextXid: null, applied: null, proven: null, cloneProgress: null }
+  readonly state: ActorState = {
+    nextXid: null,
+    namesInEffect: null,
+    applied: null,
+    proven: null,
+    cloneProgress: null,
+  }
   readonly #dependencies: AgentDependencies
   readonly #directory: StateDirectory
   readonly #membership: Membership
@@ -121,13 +130,13 @@ export class Actor {
       case 'rewind':
       case 'promote':
       case 'prove':
+      case 'settle':
         this.#startTask(action, view)
         return DONE
     }
   }
 
   #startTask(action: Extract<Action, { kind: TaskKind }>, view: ClusterView): void {
-    const { postgres } = this.#dependencies
     switch (action.kind) {
       case 'initialize':
         this.#events.add({
@@ -137,10 +146,10 @@ export class Actor {
         this.#tasks.start('initialize', (signal) => this.#initialize(signal))
         return
       case 'start':
-        this.#tasks.start('start', () => postgres.start(START_DEADLINE_MS))
+        this.#tasks.start('start', () => this.#start(action))
         return
       case 'stop':
-        this.#tasks.start('stop', () => postgres.stop(action.mode, STOP_DEADLINE_MS))
+        this.#tasks.start('stop', () => this.#stop(action.mode))
         return
       case 'clone':
         this.#events.add({ kind: 'clone', message: `clones ${action.from}`, epoch: action.epoch })
@@ -156,10 +165,13 @@ export class Actor {
           message: `promotes onto timeline ${action.timelineId}`,
           epoch: action.epoch,
         })
-        this.#tasks.start('promote', () => this.#promote(action.timelineId))
+        this.#tasks.start('promote', () => this.#promote(action, view))
         return
       case 'prove':
         this.#tasks.start('prove', () => this.#prove(action.rule))
+        return
+      case 'settle':
+        this.#tasks.start('settle', () => this.#settle())
     }
   }
 
@@ -197,9 +209,7 @@ export class Actor {
       )
       if (cloned.kind !== 'ok') return cloned
       const { bytes, durationMs } = cloned.value
-      await this.#directory.clearReplacing()
-      // A copy of this epoch's primary is within its history by itself (I8).
-      await this.#directory.rememberFollowed(action.epoch)
+      await this.#directory.finishReplacing(action.epoch)
       this.#events.add({
         kind: 'cloned',
         message: `cloned ${action.from}`,
@@ -218,27 +228,71 @@ export class Actor {
     return directory.kind === 'absent' ? DONE : this.#moveAside('replaced')
   }
 
-  /** The sentinel is durable before pg_rewind opens the directory up, and gone only when that has ended well (I12). */
+  /**
+   * The sentinel is durable before pg_rewind opens the directory up. When that has ended well PostgreSQL may only stream from its
+   * source until it is consistent; the sentinel goes when it has been seen to accept connections (I12).
+   */
   async #rewind(
     action: Extract<Action, { kind: 'rewind' }>,
     view: ClusterView,
     signal: AbortSignal,
   ): Promise<Outcome> {
     const { position, history } = view.local
+    const { postgres } = this.#dependencies
+    const before = this.#directory.sentinel
     // A rewind that was interrupted goes on: what the directory held is remembered already.
-    if (this.#directory.sentinel === null) await this.#directory.markReplacing({ position, history })
-    const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
+    const held =
+      before === null ? { position, history } : { position: before.position, history: before.history }
+    await this.#directory.markReplacing({ ...held, epoch: action.epoch, finished: false })
+    const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok') return stopped
-    const rewound = await this.#dependencies.postgres.rewind({ host: action.host, port: action.port }, signal)
+    const rewound = await postgres.rewind({ host: action.host, port: action.port }, signal)
     if (rewound.kind !== 'ok') return rewound
-    await this.#directory.clearReplacing()
+    await this.#directory.markReplacing({ ...held, epoch: action.epoch, finished: true })
     return DONE
   }
 
-  async #promote(timelineId: number): Promise<Outcome<unknown>> {
-    const promoted = await this.#dependencies.postgres.promote(timelineId, PROMOTE_DEADLINE_MS)
+  async #promote(action: Extract<Action, { kind: 'promote' }>, view: ClusterView): Promise<Outcome<unknown>> {
+    const { postmaster } = view.local
+    if (postmaster.kind !== 'running')
+      return { kind: 'failed', code: 'postgres-failed', reason: 'PostgreSQL does not run' }
+    await this.#directory.rememberPromotion(postmaster.pid)
+    const promoted = await this.#dependencies.postgres.promote({
+      timelineId: action.timelineId,
+      postmasterPid: postmaster.pid,
+      deadlineMs: PROMOTE_DEADLINE_MS,
+      mayBegin: () => this.#isBefore(action.notAfterMs),
+    })
     if (promoted.kind === 'ok') this.state.nextXid = promoted.value.nextXid
     return promoted
+  }
+
+  #isBefore(deadlineMs: number | null): boolean {
+    return deadlineMs === null || this.#dependencies.clock.nowMs() < deadlineMs
+  }
+
+  /** What it was started with is in effect in every process of it; a reload makes that unknown until it is settled (I5). */
+  async #start(action: Extract<Action, { kind: 'start' }>): Promise<Outcome<unknown>> {
+    const names = this.state.applied?.synchronousStandbyNames ?? null
+    const started = await this.#dependencies.postgres.start(START_DEADLINE_MS, () =>
+      this.#isBefore(action.notAfterMs),
+    )
+    if (started.kind === 'ok' && this.state.applied?.synchronousStandbyNames === names)
+      this.state.namesInEffect = names
+    return started
+  }
+
+  async #settle(): Promise<Outcome<unknown>> {
+    const settled = await this.#dependencies.postgres.settle(SETTLE_DEADLINE_MS)
+    if (settled.kind === 'ok') this.state.namesInEffect = settled.value.synchronousStandbyNames
+    return settled
+  }
+
+  /** Before PostgreSQL is stopped nothing may still be on its way that makes a later postmaster writable. */
+  async #stop(mode: 'fast' | 'immediate'): Promise<Outcome> {
+    await this.#tasks.abort('promote')
+    this.state.namesInEffect = null
+    return this.#dependencies.postgres.stop(mode, STOP_DEADLINE_MS)
   }
 
   async #vote(ballot: Ballot): Promise<Outcome> {
@@ -255,9 +309,10 @@ export class Actor {
   }
 
   async #prove(rule: Rule): Promise<Outcome<unknown>> {
-    const proof = await this.#dependencies.postgres.proveCommit(PROOF_DEADLINE_MS)
+    const beganAtMs = this.#dependencies.clock.nowMs()
+    const proof = await this.#dependencies.postgres.proveCommit(PROOF_DEADLINE_MS, rule)
     if (proof.kind !== 'ok') return proof
-    this.state.proven = { rule, atMs: this.#dependencies.clock.nowMs() }
+    this.state.proven = { rule, atMs: beganAtMs }
     this.#events.add({
       kind: 'rule-proven',
       message: `a commit was acknowledged under the rule: ${rule.acks} of ${rule.standbys.join(', ') || 'nobody'}`,
@@ -269,6 +324,8 @@ export class Actor {
   async #configure(wanted: WantedConfiguration, view: ClusterView): Promise<Outcome<unknown>> {
     const { postgres, passfiles } = this.#dependencies
     const running = view.local.postmaster.kind === 'running'
+    // First: files that lead to a primary are only ever written after what they lead to is known to be right (I8).
+    if (wanted.upstream !== null) await this.#directory.rememberFollowed(wanted.epoch)
     const written = await postgres.configure(await this.#render(wanted))
     if (written.kind !== 'ok') return written
     for (const refused of written.value.refused) {
@@ -282,8 +339,9 @@ export class Actor {
       const reloaded = await postgres.reload()
       if (reloaded.kind !== 'ok') return reloaded
     }
+    if (this.state.applied?.synchronousStandbyNames !== wanted.synchronousStandbyNames)
+      this.state.namesInEffect = null
     this.state.applied = wanted
-    if (wanted.upstream !== null) await this.#directory.rememberFollowed(wanted.epoch)
     await passfiles.keepOnly(wanted.upstream === null ? null : wanted.epoch)
     return DONE
   }

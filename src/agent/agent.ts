@@ -158,6 +158,7 @@ export class Agent {
     const view = await this.#observer.observe(() => this.#remembered())
     if (this.#stopping) return 0
     this.#watchPrimary(view)
+    await this.#settleRewind(view)
     const decision = decide(view, this.#memory)
     this.#memory = decision.memory
     this.#note(decision)
@@ -175,6 +176,8 @@ export class Agent {
       followedEpoch: this.#directory.followedEpoch,
       initialized: this.#directory.initialized,
       sentinel: this.#directory.sentinel,
+      promotionAskedPid: this.#directory.promotionAskedPid,
+      namesInEffect: this.#actor.state.namesInEffect,
       applied: this.#actor.state.applied,
       proven: this.#actor.state.proven,
       tasks: this.#tasks.running,
@@ -193,6 +196,13 @@ export class Agent {
     const gapMs = now - (this.#lastCycleAtMs ?? now)
     if (this.#lastCycleAtMs === null || gapMs > REST_MS + this.#timers.pauseMs) this.#awakeSinceMs = now
     this.#lastCycleAtMs = now
+  }
+
+  /** Consistent and accepting connections: what a rewind left is a whole data directory again (I12). */
+  async #settleRewind(view: ClusterView): Promise<void> {
+    const { sentinel, server } = view.local
+    if (sentinel?.finished === true && server?.inRecovery === true)
+      await this.#directory.finishReplacing(sentinel.epoch)
   }
 
   #watchPrimary(view: ClusterView): void {

@@ -1,6 +1,6 @@
 /** Builds the immutable view of one cycle: the store, the files, the process, SQL, all asked at the same time. */
 import type { ClusterView, LocalView, NodeReport, StoreFacts, StoreView } from '../core/cluster-view.ts'
-import type { ServerFacts } from '../core/facts.ts'
+import type { DirectoryState, ServerFacts } from '../core/facts.ts'
 import { firstTimeline } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
@@ -12,7 +12,10 @@ const SQL_DEADLINE_MS = 1_000
 /** Reports of the others are hints: the watch says when they change, this is how long a lost event may cost. */
 const NODES_EVERY_MS = 5_000
 
-export type Remembered = Omit<LocalView, 'directory' | 'postmaster' | 'server' | 'position' | 'history'>
+export type Remembered = Omit<
+  LocalView,
+  'directory' | 'postmaster' | 'server' | 'position' | 'history' | 'promotionAsked' | 'newestHistory'
+> & { readonly promotionAskedPid: number | null }
 
 export class Observer {
   readonly #options: AgentOptions
@@ -21,6 +24,7 @@ export class Observer {
   readonly #clock: Clock
   #nodes: ReadonlyMap<string, NodeReport> = new Map()
   #nodesReadAtMs = Number.NEGATIVE_INFINITY
+  #drained: { readonly pid: number; readonly stable: StablePosition } | null = null
   #last: StoreFacts | null = null
   #unreachableSinceMs: number | null = null
 
@@ -43,14 +47,23 @@ export class Observer {
       this.#postgres.inspectDirectory(),
       this.#observeServer(),
     ])
-    const local = { ...remembered(), directory, postmaster, server }
+    const { promotionAskedPid, ...known } = remembered()
+    const local = { ...known, directory, postmaster, server }
     const stable = await this.#observePosition(store, local)
+    const promotionAsked = postmaster.kind === 'running' && postmaster.pid === promotionAskedPid
+    const newestHistory = directory.kind === 'cluster' ? await this.#postgres.newestHistory() : 1
     return {
       now: this.#clock.nowMs(),
       self: this.#options.node,
       spec: this.#options.spec,
       store,
-      local: { ...local, position: stable?.position ?? null, history: stable?.history ?? firstTimeline() },
+      local: {
+        ...local,
+        promotionAsked,
+        newestHistory,
+        position: stable?.position ?? null,
+        history: stable?.history ?? firstTimeline(),
+      },
     }
   }
 
@@ -65,7 +78,7 @@ export class Observer {
   /** Asked for only where it decides something: a node that streams in a steady epoch moves on all the time. */
   async #observePosition(
     store: StoreView,
-    local: Pick<LocalView, 'postmaster' | 'server' | 'applied' | 'followedEpoch'>,
+    local: Pick<LocalView, 'postmaster' | 'server' | 'applied' | 'followedEpoch' | 'directory'>,
   ): Promise<StablePosition | null> {
     const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
     if (primacy === undefined || local.postmaster.kind === 'foreign') return null
@@ -73,7 +86,29 @@ export class Observer {
     const follows = local.followedEpoch === primacy.epoch && primacy.phase !== 'electing'
     if (steadyPrimary || follows || (local.server !== null && local.server.walreceiver !== null)) return null
     const stable = await this.#postgres.stablePosition(SQL_DEADLINE_MS)
-    return stable.kind === 'ok' ? stable.value : null
+    if (stable.kind !== 'ok') return null
+    return this.#remember(local, stable.value)
+  }
+
+  /**
+   * A standby that was stopped cleanly is where its replay had drained what is on disk, if nothing could stream since: what was seen so
+   * right before is kept for as long as it stays stopped. After any other end only recovery can tell.
+   */
+  #remember(
+    local: Pick<LocalView, 'postmaster' | 'applied'> & { readonly directory: DirectoryState },
+    stable: StablePosition | null,
+  ): StablePosition | null {
+    const { postmaster, applied, directory } = local
+    if (postmaster.kind === 'running') {
+      const drained =
+        stable?.position.complete === true && applied?.role === 'standby' && applied.upstream === null
+      if (drained) this.#drained = { pid: postmaster.pid, stable }
+      else if (this.#drained?.pid !== postmaster.pid) this.#drained = null
+      return stable
+    }
+    if (stable !== null) return stable
+    const cleanly = directory.kind === 'cluster' && directory.control.state === 'shutDownInRecovery'
+    return cleanly ? (this.#drained?.stable ?? null) : null
   }
 
   async #observeStore(): Promise<StoreView> {

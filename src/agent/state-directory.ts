@@ -8,19 +8,31 @@ import type { Sentinel } from '../core/cluster-view.ts'
 import { formatLsn, parseLsn } from '../core/lsn.ts'
 import { firstTimeline, historyFromWire, historyToWire } from '../core/timeline.ts'
 
+interface WrittenSentinel {
+  readonly timelineId: number | null
+  readonly lsn: string
+  readonly history: unknown
+  readonly epoch: number
+  readonly finished: boolean
+}
+
 interface Remembered {
   readonly promisedEpoch: number
   readonly initialized: string | null
   readonly followedEpoch: number
   /** While a rewind is under way: what the directory held before (I12). In the store's form, since LSNs are no JSON. */
-  readonly sentinel: {
-    readonly timelineId: number | null
-    readonly lsn: string
-    readonly history: unknown
-  } | null
+  readonly sentinel: WrittenSentinel | null
+  /** The postmaster that was asked to promote: it may become writable at any moment. */
+  readonly promotionAskedPid: number | null
 }
 
-const NOTHING: Remembered = { promisedEpoch: 0, initialized: null, followedEpoch: 0, sentinel: null }
+const NOTHING: Remembered = {
+  promisedEpoch: 0,
+  initialized: null,
+  followedEpoch: 0,
+  sentinel: null,
+  promotionAskedPid: null,
+}
 
 export class StateDirectory {
   readonly #directory: string
@@ -57,25 +69,37 @@ export class StateDirectory {
     return {
       position: timelineId === null || lsn === null ? null : { timelineId, lsn },
       history: historyFromWire(sentinel.history) ?? firstTimeline(),
+      epoch: sentinel.epoch,
+      finished: sentinel.finished,
     }
   }
 
   /** Durable before the directory is opened up, and taken away only when it is whole again. */
   async markReplacing(sentinel: Sentinel): Promise<void> {
-    const { position, history } = sentinel
+    const { position, history, epoch, finished } = sentinel
     await this.#write({
       ...this.#remembered,
       sentinel: {
         timelineId: position?.timelineId ?? null,
         lsn: position === null ? '0/0' : formatLsn(position.lsn),
         history: historyToWire(history),
+        epoch,
+        finished,
       },
     })
   }
 
-  /** What is there now was never checked against any primary's history. */
-  async clearReplacing(): Promise<void> {
-    await this.#write({ ...this.#remembered, sentinel: null, followedEpoch: 0 })
+  /** What is there now is that epoch's primary's, so within its history by itself (I8). */
+  async finishReplacing(epoch: number): Promise<void> {
+    await this.#write({ ...this.#remembered, sentinel: null, followedEpoch: epoch })
+  }
+
+  get promotionAskedPid(): number | null {
+    return this.#remembered.promotionAskedPid
+  }
+
+  async rememberPromotion(postmasterPid: number): Promise<void> {
+    await this.#write({ ...this.#remembered, promotionAskedPid: postmasterPid })
   }
 
   async rememberFollowed(epoch: number): Promise<void> {

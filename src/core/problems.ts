@@ -107,6 +107,7 @@ function verb(task: TaskKind): string {
     clone: 'cloning',
     rewind: 'rewinding',
     promote: 'promoting',
+    settle: 'settling the settings',
     start: 'starting PostgreSQL',
     stop: 'stopping PostgreSQL',
     prove: 'proving the rule',

@@ -2,12 +2,14 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Lsn } from '../core/lsn.ts'
+import type { Rule } from '../core/primacy.ts'
 import type {
   DirectoryState,
   Member,
   Outcome,
   Postgres,
   PostmasterState,
+  PromoteRequest,
   RefusedParameter,
   ReplicationConfiguration,
   RewindFrom,
@@ -25,7 +27,7 @@ import { type NodeLayout, nodeLayout } from './layout.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { OBSERVE_SQL, type ObserveMemory, readLook } from './observe.ts'
 import { DONE, failed, fileFailure, ok } from './outcome.ts'
-import { type PositionMemory, runningPosition, stoppedPosition } from './position.ts'
+import { newestHistory, type PositionMemory, runningPosition, stoppedPosition } from './position.ts'
 import { Postmaster } from './postmaster.ts'
 import { preflight } from './preflight.ts'
 import { listPostgresIn, readProcess, signalProcess } from './processes.ts'
@@ -170,7 +172,10 @@ class LocalPostgres implements Postgres {
     }
   }
 
-  async start(deadlineMs: number): Promise<Outcome<{ readonly pid: number }>> {
+  async start(
+    deadlineMs: number,
+    mayBegin: () => boolean = () => true,
+  ): Promise<Outcome<{ readonly pid: number }>> {
     const running = await this.#postmaster.inspect()
     if (running.kind === 'stopped') {
       const directory = await this.inspectDirectory()
@@ -184,6 +189,7 @@ class LocalPostgres implements Postgres {
       })
       if (ready.kind === 'failed') return ready
       await removeFillers(this.#layout.dataDir)
+      if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
     }
     return this.#postmaster.start(deadlineMs)
   }
@@ -210,8 +216,11 @@ class LocalPostgres implements Postgres {
     return this.#withSession((session) => advanceSlot(session, name, to, SLOT_DEADLINE_MS))
   }
 
-  proveCommit(deadlineMs: number): Promise<Outcome<{ readonly commitLsn: Lsn }>> {
-    return proveCommit(this.#sessionOptions(), deadlineMs, async (pid) => {
+  proveCommit(
+    deadlineMs: number,
+    rule: Pick<Rule, 'acks' | 'standbys'>,
+  ): Promise<Outcome<{ readonly commitLsn: Lsn }>> {
+    return proveCommit(this.#sessionOptions(), deadlineMs, rule, async (pid) => {
       await this.#signalChildren([pid], () => true)
     })
   }
@@ -226,6 +235,9 @@ class LocalPostgres implements Postgres {
     const { dataDir } = this.#layout
     if (postmaster.kind === 'stopped') return ok(await stoppedPosition(dataDir, directory.control))
     if (postmaster.kind !== 'running' || postmaster.status === 'starting') return ok(null)
+    // The process list first: a walreceiver that ends right after it was seen cannot have written behind what is read then.
+    const processes = await listPostgresIn(dataDir)
+    if (processes.some((each) => each.title.includes(': walreceiver '))) return ok(null)
     const session = await this.#connected(deadlineMs)
     if (session.kind === 'failed') return session
     return runningPosition(
@@ -237,22 +249,42 @@ class LocalPostgres implements Postgres {
     )
   }
 
-  async promote(timelineId: number, deadlineMs: number): Promise<Outcome<{ readonly nextXid: string }>> {
+  newestHistory(): Promise<number> {
+    return newestHistory(this.#layout.dataDir)
+  }
+
+  async promote(request: PromoteRequest): Promise<Outcome<{ readonly nextXid: string }>> {
+    const { timelineId, postmasterPid, deadlineMs } = request
     const looked = await this.observe(Math.min(deadlineMs, SLOT_DEADLINE_MS))
     if (looked.kind === 'failed') return looked
-    const postmaster = await this.inspectPostmaster()
-    if (postmaster.kind !== 'running')
-      return failed('postgres-failed', 'PostgreSQL does not run: nothing to promote')
     const promoted = await promote({
       dataDir: this.#layout.dataDir,
       from: looked.value.timelineId,
       to: timelineId,
-      signal: () => signalProcess(postmaster.pid, 'SIGUSR1'),
+      signal: async () => {
+        const postmaster = await this.inspectPostmaster()
+        const same = postmaster.kind === 'running' && postmaster.pid === postmasterPid
+        return same && request.mayBegin() && signalProcess(postmasterPid, 'SIGUSR1')
+      },
       isPromoted: (patienceMs) => waitUntil(patienceMs, () => this.#isWritable()),
       deadlineMs,
     })
     if (promoted.kind === 'failed') return promoted
     return this.#withSession((session) => readNextXid(session, SLOT_DEADLINE_MS))
+  }
+
+  async settle(deadlineMs: number): Promise<Outcome<{ readonly synchronousStandbyNames: string }>> {
+    const looked = await this.observe(Math.min(deadlineMs, SLOT_DEADLINE_MS))
+    if (looked.kind === 'failed') return looked
+    const ended = await this.endWalsenders(looked.value.walsenders.map((each) => each.pid))
+    if (ended.kind === 'failed') return ended
+    return this.#withSession(async (session) => {
+      const before = await session.query({ text: 'CHECKPOINT' }, deadlineMs)
+      if (before.kind === 'failed') return before
+      const shown = await session.query({ text: 'SHOW synchronous_standby_names' }, SLOT_DEADLINE_MS)
+      if (shown.kind === 'failed') return shown
+      return ok({ synchronousStandbyNames: String(shown.value[0]?.['synchronous_standby_names']) })
+    })
   }
 
   async #isWritable(): Promise<boolean> {

@@ -2,7 +2,7 @@
  * The end of what is on this node's disk, when it is stable (docs/failover.md, "Position" and I3c). Never pg_control's checkpoint, and
  * never a bare LSN: the timeline comes from the history of the newest timeline that the node has WAL of.
  */
-import { open, readdir, readFile } from 'node:fs/promises'
+import { open, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Lsn, lsnOf, maxLsn, parseLsn } from '../core/lsn.ts'
 import { firstTimeline, type TimelineHistory, timelineAt } from '../core/timeline.ts'
@@ -11,6 +11,7 @@ import { parseTimelineHistory } from '../protocol/timeline-history.ts'
 import {
   historyFileName,
   offsetInSegment,
+  parseHistoryFileName,
   parseWalFileName,
   segmentNumberOf,
   walFileName,
@@ -55,7 +56,8 @@ export async function runningPosition(
   }
   const drained = row['drained'] === true && memory.drainedAt === replay
   memory.drainedAt = row['drained'] === true ? replay : null
-  if (!drained && receive === null) return ok(null)
+  // Behind its replay it says nothing: a walreceiver begins at a segment's start.
+  if (!drained && (receive === null || receive < replay)) return ok(null)
   const lsn = drained || receive === null ? replay : maxLsn(receive, replay)
   const newest = await newestTimeline(dataDir, lsn, walSegmentSize)
   const history = await readHistory(dataDir, newest)
@@ -78,6 +80,19 @@ export async function stoppedPosition(
   const history = await readHistory(dataDir, control.timelineId)
   if (end === null || history === null) return null
   return { position: { timelineId: control.timelineId, lsn: end, complete: true }, history }
+}
+
+/** The highest timeline that PostgreSQL itself has begun or received here: its history files hold text, ours that fill gaps are empty. */
+export async function newestHistory(dataDir: string): Promise<number> {
+  const directory = join(dataDir, 'pg_wal')
+  const names = await readdir(directory).catch(() => [])
+  let newest = 1
+  for (const name of names) {
+    const timelineId = parseHistoryFileName(name)
+    if (timelineId === null || timelineId <= newest) continue
+    if ((await stat(join(directory, name))).size > 0) newest = timelineId
+  }
+  return newest
 }
 
 /** The timeline of the last byte before `lsn`. */

@@ -15,7 +15,7 @@ export interface PromoteOptions {
   readonly from: number
   readonly to: number
   /** SIGUSR1: the postmaster looks for the promote file. */
-  readonly signal: () => boolean
+  readonly signal: () => Promise<boolean>
   readonly isPromoted: (patienceMs: number) => Promise<boolean>
   readonly deadlineMs: number
 }
@@ -32,9 +32,9 @@ export async function promote(options: PromoteOptions): Promise<Outcome> {
     await giveUp(dataDir)
     return fileFailure(error, dataDir)
   }
-  if (!options.signal()) {
+  if (!(await options.signal())) {
     await giveUp(dataDir)
-    return failed('postgres-failed', 'PostgreSQL does not run: nothing to promote')
+    return failed('postgres-failed', 'the postmaster to be promoted is gone, or it is too late for it')
   }
   const promoted = await options.isPromoted(options.deadlineMs)
   await removeFillers(dataDir)
