@@ -83,6 +83,7 @@ export class SimAgent {
     this.#cycling = false
     this.#reported = ''
     this.#world.trace(node.name, 'agent-start', this.session)
+    this.#world.checks.unwatched(node)
     this.later(20, () => this.#cycle())
     this.later(100, () => this.#renew())
   }
@@ -245,8 +246,9 @@ export class SimAgent {
     this.request(
       () => world.store.renewLease(lease.id, ttlMs),
       (renewed) => {
-        if (renewed === null || state.lease?.id !== lease.id) return
-        state.lease = renewed ? { ...lease, untilMs: sentAtMs + ttlMs } : null
+        // Gone from the store: what was promised until then still holds, and `decide` takes it anew.
+        if (renewed !== true || state.lease?.id !== lease.id) return
+        state.lease = { ...lease, untilMs: sentAtMs + ttlMs }
       },
     )
   }

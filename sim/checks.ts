@@ -128,6 +128,7 @@ export class Checks {
     const epoch = this.#allocated.get(record.timelineId)?.epoch ?? 0
     const newest = this.#newestWritable
     if (newest.epoch <= epoch || newest.node === node.name) return
+    if (!node.agent.alive || node.agent.frozen) return
     const { rtoMs, loop } = this.#world
     const windowMs = timersOf(rtoMs).primaryLeaseMs + 2_000
     if (loop.now < (this.#unwatchedUntil.get(node.name) ?? 0) + windowMs) return
@@ -193,7 +194,8 @@ export class Checks {
     this.#world.trace(node.name, 'BALLOT', `epoch ${ballot.epoch} timeline ${ballot.position.timelineId} at ${ballot.position.lsn}${ballot.gone ? ', gone' : ''}`)
     if (node.state.promised < ballot.epoch && !this.#world.stateWasLost.has(node.name))
       this.fail('I3', `${node.name} votes in epoch ${ballot.epoch} without having promised it`)
-    if (this.#world.store.primacy?.value.epoch !== ballot.epoch) return
+    const primacy = this.#world.store.primacy?.value
+    if (primacy?.epoch !== ballot.epoch || primacy.phase !== 'electing') return
     node.votedIn = Math.max(node.votedIn, ballot.epoch)
     if (ballot.gone || !node.disk.present) return
     const { disk } = node
@@ -218,7 +220,7 @@ export class Checks {
       if (node === primary) continue
       const { run } = node
       const streams = run?.walreceiver?.connection?.from === primary
-      if (!streams) return `${node.name} does not stream (${node.agent.lastRule}: ${node.agent.lastReason})`
+      if (!streams) return `${node.name} does not stream, ${run?.status} ${run?.walreceiver === null ? 'without walreceiver' : `walreceiver of ${run?.walreceiver.upstream} epoch ${run?.walreceiver.epoch} ${run?.walreceiver.connection === null ? 'connecting' : 'connected'}`} (${node.agent.lastRule}: ${node.agent.lastReason})`
     }
     if (durability === 'quorum' && currentRule(primacy).standbys.length !== nodes.length - 1)
       return `the rule names ${currentRule(primacy).standbys}`

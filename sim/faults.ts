@@ -133,7 +133,6 @@ export class Faults {
     refreshContacts(world)
     world.loop.after(ms, () => {
       if (node.run === run) this.#thawPostgres(node)
-      else node.postgresFrozen = false
     })
   }
 

@@ -131,6 +131,8 @@ export class PostgresRun {
   /** The timeline that recovery goes for, or the one that is written. */
   timelineId: number
   promoting = false
+  /** Recovery is ending; it ends once. */
+  finishing = false
 
   constructor(id: number, startedAtMs: number, disk: Disk) {
     this.id = id

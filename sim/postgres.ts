@@ -195,6 +195,8 @@ export function promotePostgres(world: World, node: SimNode): void {
 }
 
 function finishPromotion(world: World, node: SimNode, run: PostgresRun): void {
+  if (run.finishing) return
+  run.finishing = true
   const { disk } = node
   const parent = run.timelineId
   const timelineId = newestHistory(disk, parent) + 1
@@ -271,6 +273,7 @@ export function endPostgres(world: World, node: SimNode, told: boolean): void {
   if (run === null) return
   closeAll(world, node, told)
   node.run = null
+  node.postgresFrozen = false
   node.deferred = []
   world.trace(node.name, 'pg-end', told ? '' : 'with the machine')
   node.agent.postgresChanged()

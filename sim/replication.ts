@@ -173,6 +173,7 @@ function receive(world: World, connection: Connection, upTo: number): void {
     if (record !== undefined) disk.wal.push(record)
   }
   if (cutShort && last !== undefined) disk.partial = world.random.int(last.end - last.start)
+  followTimeline(to, from, toRun)
   connection.sent = Math.max(connection.sent, count)
   if (toRun.walreceiver !== null) toRun.walreceiver.lastMessageAtMs = world.loop.now
   world.checks.received(to, connection)
@@ -182,6 +183,14 @@ function receive(world: World, connection: Connection, upTo: number): void {
     replaySoon(world, to)
     pumpAll(world, to)
   })
+}
+
+/** The upstream was promoted meanwhile: its history comes before its WAL. */
+function followTimeline(to: SimNode, from: SimNode, toRun: PostgresRun): void {
+  const timelineId = to.disk.timelineId()
+  if (timelineId <= toRun.timelineId) return
+  for (const [each, history] of from.disk.histories) if (each <= timelineId) to.disk.histories.set(each, history)
+  toRun.timelineId = timelineId
 }
 
 /** A message on its way arrives as long as the walsender lives, whatever became of the walreceiver. */

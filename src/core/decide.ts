@@ -8,7 +8,7 @@ import type { Decision, DecisionRule, Memory } from './decision.ts'
 import { bootstrapRules } from './rules/bootstrap.ts'
 import { directoryRules, taskUnderWay } from './rules/directory.ts'
 import { electionRules } from './rules/election.ts'
-import { leaseRules } from './rules/lease.ts'
+import { fenceRules, leaseRules } from './rules/lease.ts'
 import { primaryRules } from './rules/primary.ts'
 import { promotionRules } from './rules/promotion.ts'
 import { quorumRules } from './rules/quorum.ts'
@@ -20,6 +20,7 @@ import { track } from './track.ts'
 
 export const RULES: readonly DecisionRule[] = [
   ...directoryRules,
+  ...fenceRules,
   ...storeRules,
   ...bootstrapRules,
   ...leaseRules,

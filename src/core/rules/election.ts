@@ -10,6 +10,7 @@ import { suspecting, suspectsPrimary } from '../detector.ts'
 import { outlook, overlaps, ruleOfElected, rulesToSatisfy } from '../election.ts'
 import { currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
+import { mayWrite } from './lease.ts'
 
 function read(
   view: ClusterView,
@@ -130,14 +131,11 @@ function fenceAndVote(view: ClusterView, primacy: Primacy, facts: StoreFacts, me
   if (waitsForOldPrimary(view, primacy, facts, memory)) {
     return { reason: `switchover: takes the last WAL of ${currentRule(primacy).primary} first`, actions: [] }
   }
-  if (local.tasks.has('stop') || local.tasks.has('promote')) {
+  if (local.tasks.has('stop')) {
     return { reason: `election of epoch ${epoch}: waits for its own PostgreSQL`, actions: [promise] }
   }
   // A primary, or one that may become writable: it stops. A standby only loses its upstream.
-  const mayWrite =
-    local.server?.inRecovery === false ||
-    (local.applied?.role === 'primary' && local.postmaster.kind === 'running')
-  if (mayWrite) {
+  if (mayWrite(view)) {
     return {
       reason: `fences itself for epoch ${epoch}: PostgreSQL is stopped`,
       actions: [promise, { kind: 'stop', mode: 'fast' }],

@@ -3,12 +3,13 @@
  * `acks` standbys of the new rule, and only then does it say so (M: noSteadyAck). Crashed before it had promoted it tries again;
  * crashed after, on the allocated timeline, it goes on; in any doubt there is a new epoch.
  */
+import { waitsAfterFailure } from '../backoff.ts'
 import type { ClusterView, Versioned, WantedConfiguration } from '../cluster-view.ts'
 import type { Action, DecisionRule, Verdict } from '../decision.ts'
 import type { DirectoryState } from '../facts.ts'
 import { currentRule, type Primacy, type Rule, sameRule, synchronousStandbyNames } from '../primacy.ts'
-import { timersOf } from '../timers.ts'
 import { callElection } from './election.ts'
+import { holdsLease, leaseDeadlineMs } from './lease.ts'
 import { describe } from './quorum.ts'
 
 /** Read in this cycle, and naming this node for an epoch that is being promoted. */
@@ -35,15 +36,10 @@ const promotion: DecisionRule = {
     }
     const rule = currentRule(primacy.value)
     if (rule.acks === 0 && !holdsLease(view)) return takeLease(view, primacy)
-    if (local.postmaster.kind === 'stopped') return startElected(primacy.value, local.directory, rule)
+    if (local.postmaster.kind === 'stopped') return startElected(view, primacy, local.directory, rule)
     if (local.server === null) return { reason: 'elected: PostgreSQL does not answer yet', actions: [] }
-    return local.server.inRecovery ? promote(view, primacy.value, rule) : prove(view, primacy, rule)
+    return local.server.inRecovery ? promote(view, primacy, rule) : prove(view, primacy, rule)
   },
-}
-
-function holdsLease(view: ClusterView): boolean {
-  const until = view.local.primaryLeaseUntilMs
-  return until !== null && view.now < until - timersOf(view.spec.rtoMs).selfFenceMarginMs
 }
 
 /** I10: nobody may still be acknowledging without standbys. */
@@ -61,23 +57,36 @@ function takeLease(view: ClusterView, primacy: Versioned<Primacy>): Verdict {
   }
 }
 
+/** Whether a promotion had begun here that did not end: then the timeline may have content, and nobody may begin it once more (I6). */
+function inDoubt(view: ClusterView, primacy: Versioned<Primacy>): Verdict | null {
+  if (view.local.newestHistory < primacy.value.timelineId || view.local.promotionAsked) return null
+  const reason = `${view.self} had begun timeline ${primacy.value.timelineId} when it crashed: it takes a new one`
+  return { reason, actions: [callElection(primacy, view.self, reason)] }
+}
+
 function startElected(
-  primacy: Primacy,
+  view: ClusterView,
+  primacy: Versioned<Primacy>,
   directory: Extract<DirectoryState, { kind: 'cluster' }>,
   rule: Rule,
 ): Verdict {
+  const { value } = primacy
   const own = Math.max(directory.control.timelineId, directory.control.minRecoveryTimelineId)
-  const promoted = own === primacy.timelineId && !directory.standbySignal
-  const wanted = promoted ? asPrimary(primacy, rule) : asCandidate(primacy, rule)
+  const promoted = own === value.timelineId && !directory.standbySignal
+  const doubt = promoted ? null : inDoubt(view, primacy)
+  if (doubt !== null) return doubt
+  const waits = waitsAfterFailure(view, 'start')
+  if (waits !== null) return { reason: waits, actions: [] }
+  const wanted = promoted ? asPrimary(value, rule) : asCandidate(value, rule)
   return {
     reason: promoted
       ? 'elected and promoted before it crashed: it goes on'
       : 'elected: starts as standby, to be promoted',
     actions: [
-      { kind: 'promise', epoch: primacy.epoch },
+      { kind: 'promise', epoch: value.epoch },
       { kind: 'removePassfiles' },
       { kind: 'configure', wanted },
-      { kind: 'start', notAfterMs: null },
+      { kind: 'start', notAfterMs: promoted && rule.acks === 0 ? leaseDeadlineMs(view) : null },
     ],
   }
 }
@@ -95,31 +104,44 @@ function asPrimary(primacy: Primacy, rule: Rule): WantedConfiguration {
   return { ...asCandidate(primacy, rule), role: 'primary' }
 }
 
-function promote(view: ClusterView, primacy: Primacy, rule: Rule): Verdict {
-  const { applied, server, promisedEpoch } = view.local
+function promote(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Verdict {
+  const { applied, server, promisedEpoch, namesInEffect, promotionAsked, tasks } = view.local
+  const { value } = primacy
+  if (promotionAsked)
+    return { reason: 'elected: the promotion that was asked for takes its time', actions: [] }
+  const doubt = inDoubt(view, primacy)
+  if (doubt !== null) return doubt
   const names = synchronousStandbyNames(rule)
   const ready =
     applied?.role === 'standby' &&
     applied.upstream === null &&
-    applied.epoch === primacy.epoch &&
+    applied.epoch === value.epoch &&
     applied.synchronousStandbyNames === names &&
-    promisedEpoch >= primacy.epoch
+    promisedEpoch >= value.epoch
   if (!ready) {
     return {
-      reason: `elected in epoch ${primacy.epoch}: commits shall wait for ${describe(rule)} before there are any (I5)`,
+      reason: `elected in epoch ${value.epoch}: commits shall wait for ${describe(rule)} before there are any (I5)`,
       actions: [
-        { kind: 'promise', epoch: primacy.epoch },
+        { kind: 'promise', epoch: value.epoch },
         { kind: 'removePassfiles' },
-        { kind: 'configure', wanted: asCandidate(primacy, rule) },
+        { kind: 'configure', wanted: asCandidate(value, rule) },
       ],
     }
   }
   if (server?.synchronousStandbyNames !== names || server.walreceiver !== null) {
-    return { reason: 'elected: waits until the settings are in effect (I5)', actions: [] }
+    return { reason: 'elected: waits until the settings are read', actions: [] }
   }
+  if (namesInEffect !== names) {
+    const waits = waitsAfterFailure(view, 'settle')
+    return {
+      reason: 'elected: every process must have applied the settings before there are commits (I5)',
+      actions: tasks.has('settle') || waits !== null ? [] : [{ kind: 'settle' }],
+    }
+  }
+  const notAfterMs = rule.acks === 0 ? leaseDeadlineMs(view) : null
   return {
-    reason: `elected in epoch ${primacy.epoch}: is promoted onto timeline ${primacy.timelineId}`,
-    actions: [{ kind: 'promote', timelineId: primacy.timelineId, epoch: primacy.epoch, notAfterMs: null }],
+    reason: `elected in epoch ${value.epoch}: is promoted onto timeline ${value.timelineId}`,
+    actions: [{ kind: 'promote', timelineId: value.timelineId, epoch: value.epoch, notAfterMs }],
   }
 }
 

@@ -9,6 +9,7 @@ import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
 import { isOnHistory } from '../timeline.ts'
 import { namesCarried } from './election.ts'
+import { mayWrite } from './lease.ts'
 
 interface Following {
   readonly primacy: Primacy
@@ -58,10 +59,7 @@ export const stalePrimary: DecisionRule = {
   evaluate(view) {
     const follows = following(view)
     const { local } = view
-    const mayWrite =
-      local.server?.inRecovery === false ||
-      (local.applied?.role === 'primary' && local.postmaster.kind === 'running')
-    if (follows === null || !mayWrite || local.tasks.has('stop')) return null
+    if (follows === null || !mayWrite(view) || local.tasks.has('stop')) return null
     return {
       reason: `PostgreSQL runs as primary here, but ${follows.primacy.primary} is primary of epoch ${follows.primacy.epoch}`,
       actions: [
@@ -115,9 +113,9 @@ function standing(view: ClusterView, primacy: Primacy): Standing {
   if (view.local.followedEpoch === primacy.epoch) return 'within'
   const { position } = view.local
   if (position === null) return 'unknown'
-  // An ancestor's end may still be replayed towards; what is beyond is foreign even before the last record is complete.
-  if (!position.complete) return 'unknown'
-  return isOnHistory(primacy.history, position) ? 'within' : 'diverged'
+  if (isOnHistory(primacy.history, position)) return 'within'
+  // A bound: what is beyond may be a torn record, which replay will drop.
+  return position.complete ? 'diverged' : 'unknown'
 }
 
 const startStandby: DecisionRule = {
@@ -224,7 +222,9 @@ const stuck: DecisionRule = {
   evaluate(view, memory) {
     const follows = following(view)
     if (follows === null || view.local.server === null) return null
-    const getsNothing = view.local.server.walreceiver === null && view.local.postmaster.kind === 'running'
+    // A walreceiver that comes and goes without ever streaming gets nothing either.
+    const getsNothing =
+      view.local.server.walreceiver?.status !== 'streaming' && view.local.postmaster.kind === 'running'
     if (!getsNothing || !primaryIsUp(view, follows.primacy)) {
       return memory.stuckSinceMs === null ? null : quiet({ ...memory, stuckSinceMs: null })
     }
