@@ -173,7 +173,10 @@ export class Checks {
       this.fail('I3', `${node.name} voted in epoch ${node.votedIn} and takes WAL of ${connection.from.name} by a connection of epoch ${connection.epoch}`)
   }
 
-  refusedStream(node: SimNode, upstream: SimNode): void {
+  /** PostgreSQL itself refuses. A mistake of the decision only when it was made for this epoch's primary, not left over from an older. */
+  refusedStream(node: SimNode, upstream: SimNode, epoch: number): void {
+    const primacy = this.#world.store.primacy?.value
+    if (primacy?.epoch !== epoch || primacy.primary !== upstream.name) return
     this.fail('I8', `${node.name} (timeline ${node.disk.timelineId()} at ${node.disk.end()}) asks ${upstream.name} (timeline ${upstream.run?.timelineId}) for WAL although it is not within its history`)
   }
 

@@ -67,7 +67,7 @@ function startReplication(
   const { disk } = node
   const within = isOnHistory(history, { timelineId: disk.timelineId(), lsn: BigInt(disk.end()) as never })
   if (!within) {
-    world.checks.refusedStream(node, upstream)
+    world.checks.refusedStream(node, upstream, walreceiver.epoch)
     return false
   }
   const common = Math.min(disk.wal.length, upstream.disk.wal.length)

@@ -74,6 +74,13 @@ const takeLease: DecisionRule = {
   },
 }
 
+/** A postmaster that does not answer may be a primary in crash recovery, whatever its files say by now. */
+function certainlyNotWritable(view: ClusterView): boolean {
+  const { postmaster, server, tasks } = view.local
+  if (tasks.has('start') || mayWrite(view)) return false
+  return postmaster.kind === 'stopped' || server?.inRecovery === true
+}
+
 /** Whoever waits for it must not wait until it runs out. Never while this node may still write. */
 const dropLease: DecisionRule = {
   id: 'drop-lease',

@@ -237,8 +237,9 @@ const stuck: DecisionRule = {
       return { reason: `makes no progress: is cloned anew after ${other}`, actions: [], memory: next }
     return {
       reason: 'makes no progress: is cloned anew, the old directory stays beside',
-      actions: [...cloneFrom(follows)],
-      memory: next,
+      actions: cloneFrom(follows),
+      // The new directory gets its own time to begin streaming.
+      memory: { ...memory, stuckSinceMs: null },
     }
   },
 }
