@@ -89,10 +89,7 @@ const dropLease: DecisionRule = {
     const primacy = view.store.facts.primacy?.value
     if (primacy === undefined) return null
     const inOffice = primacy.primary === view.self && primacy.phase !== 'electing'
-    const needed = inOffice
-      ? currentRule(primacy).acks === 0
-      : mayWrite(view) || view.local.tasks.has('start')
-    if (needed) return null
+    if (inOffice ? currentRule(primacy).acks === 0 : !certainlyNotWritable(view)) return null
     return { reason: 'gives the lease of the primary back (I10)', actions: [{ kind: 'dropPrimaryLease' }] }
   },
 }
