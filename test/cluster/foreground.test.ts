@@ -3,7 +3,6 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { cliEnvironment, MAIN } from '../support/cli.ts'
 import { makeCluster, said, type TestCluster } from '../support/cluster-harness.ts'
-import { processesOf } from '../support/cluster-processes.ts'
 import type { Writer } from '../support/cluster-writer.ts'
 
 let cluster: TestCluster
@@ -55,7 +54,7 @@ test('Ctrl-C in a terminal stops everything in order and leaves no process', asy
   expect(result.stdout.lastIndexOf('\x1b[?25h')).toBeGreaterThanOrEqual(
     result.stdout.lastIndexOf('\x1b[?25l'),
   )
-  expect(processesOf(cluster.workspace)).toEqual([])
+  expect(cluster.processes()).toEqual([])
   expect(stopOrder()).toEqual(['alpha', 'bravo', 'charlie'])
 })
 

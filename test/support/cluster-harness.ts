@@ -83,8 +83,10 @@ export class TestCluster {
   readonly portBase: number
   /** The test's own directory; every process of the cluster names it. */
   readonly workspace: string
-  /** --data */
-  readonly data: string
+  /** --data; where the data really is, when the product had to put it elsewhere. */
+  data: string
+  /** Directories that the cluster's processes are known by: the workspace, and where else its data is. */
+  readonly places: string[]
   readonly nodes: readonly string[]
   #failed = false
 
@@ -94,6 +96,7 @@ export class TestCluster {
     // Short, because sockets lie below it. Resolved, because that is how /proc names it.
     this.workspace = mkdtempSync(path.join(realpathSync(tmpdir()), 'c-'))
     chmodSync(this.workspace, 0o755)
+    this.places = [this.workspace]
     this.data = path.join(this.workspace, 'c')
     this.nodes = NAMES.slice(0, options.nodes ?? 3)
   }
@@ -217,7 +220,7 @@ export class TestCluster {
   // --- processes
 
   processes(): readonly ClusterProcess[] {
-    return processesOf(this.workspace)
+    return processesOf(this.places)
   }
 
   pids(kind: ProcessKind, node: string | null = null): readonly number[] {
@@ -258,7 +261,7 @@ export class TestCluster {
 
   /** Everything at once, as when the machine loses its power but not its disk. */
   async killAll(): Promise<void> {
-    await endAll(this.workspace)
+    await endAll(this.places)
   }
 
   /** SIGKILL, and waits until it is gone. */
@@ -272,14 +275,24 @@ export class TestCluster {
     const supervisor = this.supervisorPid()
     signal(supervisor, 'SIGSTOP')
     try {
-      const agent = this.agentPid(node)
-      signal(agent, 'SIGTERM')
+      signal(this.agentPid(node), 'SIGTERM')
       await this.waitFor(`${node} to be down`, () => {
         return this.processes().every((each) => each.node !== node)
       })
       await change()
     } finally {
       signal(supervisor, 'SIGCONT')
+    }
+  }
+
+  /** Runs `change` while the node's agent does not look. */
+  withAgentFrozen(node: string, change: () => void): void {
+    const agent = this.agentPid(node)
+    signal(agent, 'SIGSTOP')
+    try {
+      change()
+    } finally {
+      signal(agent, 'SIGCONT')
     }
   }
 
@@ -477,8 +490,8 @@ export class TestCluster {
   /** Ends what still runs, says what a failed test would want to know, removes the directory. Can be called twice. */
   async remove(): Promise<void> {
     if (this.#failed) console.error(this.explain(`a test of the cluster in ${this.data} has failed`))
-    await endAll(this.workspace)
-    rmSync(this.workspace, { recursive: true, force: true, maxRetries: 3 })
+    await endAll(this.places)
+    for (const place of this.places) rmSync(place, { recursive: true, force: true, maxRetries: 3 })
   }
 }
 

@@ -29,7 +29,7 @@ export interface ClusterProcess {
   readonly command: string
 }
 
-export function processesOf(directory: string): readonly ClusterProcess[] {
+export function processesOf(directories: readonly string[]): readonly ClusterProcess[] {
   const found: ClusterProcess[] = []
   for (const entry of readdirSync('/proc')) {
     const pid = Number(entry)
@@ -40,10 +40,12 @@ export function processesOf(directory: string): readonly ClusterProcess[] {
     const args = read(pid, 'cmdline').split('\0').slice(0, -1)
     const environment = read(pid, 'environ')
     const cwd = link(pid, 'cwd')
-    const belongs =
-      args.some((each) => each.includes(directory)) ||
-      environment.includes(directory) ||
-      isBelow(cwd, directory)
+    const belongs = directories.some(
+      (directory) =>
+        args.some((each) => each.includes(directory)) ||
+        environment.includes(directory) ||
+        isBelow(cwd, directory),
+    )
     if (!belongs) continue
     const command = args.join(' ').trim()
     found.push({ pid, parent: Number(fields[1]), ...classify(pid, args, environment, cwd), command })
@@ -90,22 +92,15 @@ function nodeOfPath(text: string): string | null {
   return /\/nodes\/([^/]+)/.exec(text)?.[1] ?? null
 }
 
-/** Ends everything of the directory at once, until nothing is left; `graceMs` first, for what is about to end by itself. */
-export async function endAll(directory: string, graceMs = 0): Promise<readonly ClusterProcess[]> {
-  const until = performance.now() + graceMs
-  let left = processesOf(directory)
-  while (left.length > 0 && performance.now() < until) {
-    await sleep(20)
-    left = processesOf(directory)
-  }
-  const first = left
+/** Ends everything of the directories at once, until nothing is left. */
+export async function endAll(directories: readonly string[]): Promise<void> {
+  const deadline = performance.now() + 10_000
   // Once is not enough: a supervisor may have started something between the look and the signal.
-  for (const deadline = performance.now() + 10_000; left.length > 0; left = processesOf(directory)) {
+  for (let left = processesOf(directories); left.length > 0; left = processesOf(directories)) {
     if (performance.now() > deadline) throw new Error(`these do not end:\n${describeProcesses(left)}`)
     for (const { pid } of left) signal(pid, 'SIGKILL')
     await sleep(10)
   }
-  return first
 }
 
 export function describeProcesses(processes: readonly ClusterProcess[]): string {
@@ -129,6 +124,11 @@ export function signal(pid: number, name: NodeJS.Signals): boolean {
 export function isRunning(pid: number): boolean {
   const status = read(pid, 'stat')
   return status !== '' && !/^[ZX]/.test(status.slice(status.lastIndexOf(')') + 2))
+}
+
+/** 0 is root. */
+export function userOf(pid: number): number {
+  return Number(/^Uid:\t(\d+)/m.exec(read(pid, 'status'))?.[1] ?? -1)
 }
 
 /** Raw command line and environment of a process, for looking for what must not be there. */
