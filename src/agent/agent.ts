@@ -3,13 +3,15 @@
  * wake it early; what is done comes from the whole view, every time.
  */
 import path from 'node:path'
-import type { NodeDetail, TaskProgress, Why } from '../api/contract.ts'
+import type { NodeDetail, SwitchoverAnswer, SwitchoverBody, TaskProgress, Why } from '../api/contract.ts'
 import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
 import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
+import type { Outcome } from '../ports/postgres.ts'
 import { Actor } from './act.ts'
+import { pause, requestSwitchover } from './controls.ts'
 import type { AgentDependencies, AgentOptions } from './dependencies.ts'
 import { EventLog } from './events.ts'
 import { Membership } from './membership.ts'
@@ -133,6 +135,33 @@ export class Agent {
     this.#watch.abort()
     await this.#dependencies.postgres.close()
     this.#dependencies.store.close()
+  }
+
+  switchover(body: SwitchoverBody): Promise<Outcome<SwitchoverAnswer>> {
+    const { store, clock } = this.#dependencies
+    return requestSwitchover(this.view, body, store, clock.timestamp())
+  }
+
+  pause(reason: string | null): Promise<Outcome> {
+    return pause(reason, this.#dependencies.store)
+  }
+
+  /** A standby only: its data directory is moved aside, and the decision then clones it anew. */
+  async reinit(): Promise<Outcome> {
+    const { postgres } = this.#dependencies
+    const local = this.view?.local
+    if (local === undefined || local.server?.inRecovery === false || local.applied?.role !== 'standby') {
+      return { kind: 'failed', code: 'refused', reason: 'only a standby can be made anew' }
+    }
+    this.#events.add({
+      kind: 'reinit',
+      message: 'the data directory is moved aside and cloned anew, as asked for',
+    })
+    const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
+    if (stopped.kind !== 'ok') return stopped
+    const moved = await postgres.moveAside('reinit')
+    this.#wakeUp('reinit')
+    return moved.kind === 'ok' ? { kind: 'ok', value: null } : moved
   }
 
   get detail(): NodeDetail | null {

@@ -96,6 +96,7 @@ export const ERRORS = {
   'parameter-refused': { hint: 'Remove the parameter; understudy sets it itself, for the reason given.' },
   // --- commands
   timeout: { hint: 'Look at `understudy status` and `understudy why`; the cluster goes on by itself.' },
+  'refused': { hint: 'Wait until what is named has passed, or choose another node; nothing was changed.' },
   'no-primary': { hint: '`understudy why` says what the nodes wait for.' },
   unreachable: { hint: 'No agent answers. Start the cluster with `understudy up`, or look at the logs.' },
   unhealthy: { hint: '`understudy status` lists the problems, each with its hint.' },
