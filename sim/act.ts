@@ -22,7 +22,10 @@ export function act(
   at = 0,
 ): void {
   const action = actions[at]
-  if (action === undefined) return end(true)
+  if (action === undefined) {
+    end(true)
+    return
+  }
   perform(world, node, agent, action, view, (ok) => {
     if (!ok) return end(false)
     if (world.crashesBetween && world.random.chance(world.crashesBetweenP)) {
@@ -52,55 +55,78 @@ function perform(
   }
   switch (action.kind) {
     case 'promise':
-      if (state.promised >= action.epoch) return done(true)
-      return soon(0.5, 4, () => {
-        state.promised = Math.max(state.promised, action.epoch)
-      })
+      if (state.promised >= action.epoch) {
+        done(true)
+        return
+      }
+      {
+        soon(0.5, 4, () => {
+          state.promised = Math.max(state.promised, action.epoch)
+        })
+        return
+      }
     case 'removePassfiles':
-      return soon(0.2, 1, () => node.disk.passfiles.clear())
+      soon(0.2, 1, () => node.disk.passfiles.clear())
+      return
     case 'configure':
-      return configure(world, node, agent, action.wanted, done)
+      configure(world, node, agent, action.wanted, done)
+      return
     case 'writePrimacy':
-      return agent.request(
+      agent.request(
         () => store.writePrimacy(action.primacy, action.expected, node.name),
         (ok) => done(ok === true),
       )
+      return
     case 'vote':
-      return agent.request(
+      agent.request(
         () => store.putBallot(action.ballot),
         (answer) => done(answer !== null),
       )
+      return
     case 'takePrimaryLease':
-      return takeLease(world, node, agent, action.expected, done)
+      takeLease(world, node, agent, action.expected, done)
+      return
     case 'dropPrimaryLease': {
       const { lease } = state
       state.lease = null
-      if (lease !== null) agent.request(() => store.dropLease(lease.id), () => {})
-      return done(true)
+      if (lease !== null)
+        agent.request(
+          () => store.dropLease(lease.id),
+          () => {},
+        )
+      done(true)
+      return
     }
     case 'dropRequest':
-      return agent.request(
+      agent.request(
         () => {
           if (store.switchover?.revision === action.expected) store.switchover = null
         },
         (answer) => done(answer !== null),
       )
+      return
     case 'endWalsenders':
-      return soon(0.5, 3, () => endWalsenders(world, node))
+      soon(0.5, 3, () => endWalsenders(world, node))
+      return
     case 'abort':
-      return soon(1, 20, () => agent.endTask(action.task))
+      soon(1, 20, () => agent.endTask(action.task))
+      return
     case 'moveAside':
-      return soon(2, 20, () => moveAside(node))
+      soon(2, 20, () => moveAside(node))
+      return
     case 'claimBootstrap':
     case 'publishCluster':
-      return initialize.write(world, agent, action, done)
+      initialize.write(world, agent, action, done)
+      return
     case 'createSlot':
     case 'dropSlot':
     case 'advanceSlot':
-      return done(true)
+      done(true)
+      return
     default:
       startTask(world, node, agent, action, view)
-      return done(true)
+      done(true)
+      return
   }
 }
 
@@ -126,7 +152,8 @@ function configure(
         if (node.run !== null) reloadPostgres(world, node)
         if (agent.namesKnown?.names !== wanted.synchronousStandbyNames) agent.namesKnown = null
         agent.applied = wanted
-        for (const each of [...disk.passfiles]) if (each !== epoch || upstream === null) disk.passfiles.delete(each)
+        for (const each of [...disk.passfiles])
+          if (each !== epoch || upstream === null) disk.passfiles.delete(each)
         done(true)
       })
     })

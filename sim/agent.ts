@@ -2,7 +2,13 @@
  * The shell around `decide`, as the real one behaves: observe, decide, act; tasks beside the loop; a lease that renews itself. It can be
  * killed between any two steps and frozen at any moment; what it must not forget is in the node's state directory.
  */
-import type { Failure, PrimaryProbes, StoreFacts, TaskKind, WantedConfiguration } from '../src/core/cluster-view.ts'
+import type {
+  Failure,
+  PrimaryProbes,
+  StoreFacts,
+  TaskKind,
+  WantedConfiguration,
+} from '../src/core/cluster-view.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../src/core/decision.ts'
 import type { Rule } from '../src/core/primacy.ts'
 import type { TimelinePosition } from '../src/core/timeline.ts'

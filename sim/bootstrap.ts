@@ -38,7 +38,11 @@ export const initialize = {
         const current = store.liveClaim()
         if (action.kind === 'claimBootstrap') {
           if ((current?.revision ?? null) !== action.expected) return false
-          store.claim = { value: action.claim, revision: store.nextRevision(), untilMs: world.loop.now + 10_000 }
+          store.claim = {
+            value: action.claim,
+            revision: store.nextRevision(),
+            untilMs: world.loop.now + 10_000,
+          }
         } else {
           if (store.primacy !== null || current?.revision !== action.claim) return false
           store.primacy = { value: action.primacy, revision: store.nextRevision() }

@@ -68,11 +68,15 @@ export class Checks {
 
   #elected(before: Primacy, next: Primacy): void {
     this.#named.add(`${next.epoch} ${next.primary}`)
-    if (this.#allocated.has(next.timelineId)) this.fail('I6', `timeline ${next.timelineId} is allocated twice`)
+    if (this.#allocated.has(next.timelineId))
+      this.fail('I6', `timeline ${next.timelineId} is allocated twice`)
     this.#allocated.set(next.timelineId, { epoch: next.epoch, node: next.primary })
     for (const rule of before.rules) {
       if (!next.rules.some((each) => sameRule(each, rule)))
-        this.fail('I2', `the rule of epoch ${rule.epoch} is forgotten in epoch ${next.epoch} before anybody follows`)
+        this.fail(
+          'I2',
+          `the rule of epoch ${rule.epoch} is forgotten in epoch ${next.epoch} before anybody follows`,
+        )
     }
   }
 
@@ -88,7 +92,10 @@ export class Checks {
     const last = this.#chain.at(-1)
     if (last === undefined) return
     if (node.disk.wal[last.index] !== last)
-      this.fail('P1', `${node.name}, ${when}, lacks acknowledged commit #${last.id} at ${last.start} of timeline ${last.timelineId}`)
+      this.fail(
+        'P1',
+        `${node.name}, ${when}, lacks acknowledged commit #${last.id} at ${last.start} of timeline ${last.timelineId}`,
+      )
   }
 
   // ---- acknowledgements
@@ -98,11 +105,17 @@ export class Checks {
     this.#acknowledged++
     const primacy = this.#world.store.primacy?.value
     if (primacy === undefined) return
-    if (this.#world.unprotected(primacy)) return this.#acknowledgeAlone(node, record)
+    if (this.#world.unprotected(primacy)) {
+      this.#acknowledgeAlone(node, record)
+      return
+    }
     const known = this.#chain[record.index]
     if (known !== undefined || record.index < this.#chain.length) {
       if (known !== record)
-        this.fail('P2', `${node.name} acknowledges commit #${record.id} of timeline ${record.timelineId}, where another one was acknowledged`)
+        this.fail(
+          'P2',
+          `${node.name} acknowledges commit #${record.id} of timeline ${record.timelineId}, where another one was acknowledged`,
+        )
       return
     }
     this.#mustHave(node, `acknowledging commit #${record.id}`)
@@ -120,7 +133,10 @@ export class Checks {
     if ((this.#allocated.get(record.timelineId)?.epoch ?? 0) >= primacy.epoch) return
     const primary = this.#world.node(primacy.primary)
     if (primary.disk.wal[record.index] !== record)
-      this.fail('P2', `${node.name} acknowledges commit #${record.id} late, and ${primary.name}, primary of epoch ${primacy.epoch}, lacks it`)
+      this.fail(
+        'P2',
+        `${node.name} acknowledges commit #${record.id} late, and ${primary.name}, primary of epoch ${primacy.epoch}, lacks it`,
+      )
   }
 
   /** Commits that wait for nobody: what the new primary lacks is lost; the old one must have stopped before the new one begins. */
@@ -149,7 +165,10 @@ export class Checks {
     const allocated = this.#allocated.get(run.timelineId)
     const epoch = allocated?.epoch ?? 0
     if (allocated?.node !== node.name)
-      this.fail('I7', `${node.name} is writable on timeline ${run.timelineId}, which is ${allocated === undefined ? 'nobody’s' : `${allocated.node}’s`}`)
+      this.fail(
+        'I7',
+        `${node.name} is writable on timeline ${run.timelineId}, which is ${allocated === undefined ? 'nobody’s' : `${allocated.node}’s`}`,
+      )
     if (epoch > this.#newestWritable.epoch)
       this.#newestWritable = { epoch, atMs: this.#world.loop.now, node: node.name }
   }
@@ -157,9 +176,15 @@ export class Checks {
   timelineBegun(node: SimNode, timelineId: number): void {
     const allocated = this.#allocated.get(timelineId)
     if (allocated?.node !== node.name)
-      this.fail('I6', `${node.name} begins timeline ${timelineId}, which is allocated to ${allocated?.node ?? 'nobody'}`)
+      this.fail(
+        'I6',
+        `${node.name} begins timeline ${timelineId}, which is allocated to ${allocated?.node ?? 'nobody'}`,
+      )
     if (this.#begun.has(timelineId))
-      this.fail('I6', `timeline ${timelineId} is begun twice, by ${this.#begun.get(timelineId)} and ${node.name}`)
+      this.fail(
+        'I6',
+        `timeline ${timelineId} is begun twice, by ${this.#begun.get(timelineId)} and ${node.name}`,
+      )
     this.#begun.set(timelineId, node.name)
   }
 
@@ -170,23 +195,36 @@ export class Checks {
   /** I3: whoever has voted takes no WAL on a connection of an older epoch. */
   received(node: SimNode, connection: Connection): void {
     if (connection.epoch < node.votedIn)
-      this.fail('I3', `${node.name} voted in epoch ${node.votedIn} and takes WAL of ${connection.from.name} by a connection of epoch ${connection.epoch}`)
+      this.fail(
+        'I3',
+        `${node.name} voted in epoch ${node.votedIn} and takes WAL of ${connection.from.name} by a connection of epoch ${connection.epoch}`,
+      )
   }
 
   /** PostgreSQL itself refuses. A mistake of the decision only when it was made for this epoch's primary, not left over from an older. */
   refusedStream(node: SimNode, upstream: SimNode, epoch: number): void {
     const primacy = this.#world.store.primacy?.value
     if (primacy?.epoch !== epoch || primacy.primary !== upstream.name) return
-    this.fail('I8', `${node.name} (timeline ${node.disk.timelineId()} at ${node.disk.end()}) asks ${upstream.name} (timeline ${upstream.run?.timelineId}) for WAL although it is not within its history`)
+    this.fail(
+      'I8',
+      `${node.name} (timeline ${node.disk.timelineId()} at ${node.disk.end()}) asks ${upstream.name} (timeline ${upstream.run?.timelineId}) for WAL although it is not within its history`,
+    )
   }
 
   foreignStream(node: SimNode, upstream: SimNode): void {
-    this.fail('I8', `${node.name} streams foreign WAL from ${upstream.name}: the same positions hold something else`)
+    this.fail(
+      'I8',
+      `${node.name} streams foreign WAL from ${upstream.name}: the same positions hold something else`,
+    )
   }
 
   /** I11: what only this directory has of acknowledged commits would be gone. */
   replaced(node: SimNode, old: readonly WalRecord[], from: SimNode): void {
-    this.#world.trace(node.name, 'replaced', `from ${from.name}, now at ${node.disk.end()} of timeline ${node.disk.timelineId()}`)
+    this.#world.trace(
+      node.name,
+      'replaced',
+      `from ${from.name}, now at ${node.disk.end()} of timeline ${node.disk.timelineId()}`,
+    )
     const last = this.#chain.at(-1)
     if (last === undefined || old[last.index] !== last || node.disk.wal[last.index] === last) return
     this.fail('I11', `${node.name} throws acknowledged commit #${last.id} away for what ${from.name} has`)
@@ -194,7 +232,11 @@ export class Checks {
 
   ballotWritten(ballot: Ballot): void {
     const node = this.#world.node(ballot.node)
-    this.#world.trace(node.name, 'BALLOT', `epoch ${ballot.epoch} timeline ${ballot.position.timelineId} at ${ballot.position.lsn}${ballot.gone ? ', gone' : ''}`)
+    this.#world.trace(
+      node.name,
+      'BALLOT',
+      `epoch ${ballot.epoch} timeline ${ballot.position.timelineId} at ${ballot.position.lsn}${ballot.gone ? ', gone' : ''}`,
+    )
     if (node.state.promised < ballot.epoch && !this.#world.stateWasLost.has(node.name))
       this.fail('I3', `${node.name} votes in epoch ${ballot.epoch} without having promised it`)
     const primacy = this.#world.store.primacy?.value
@@ -205,7 +247,10 @@ export class Checks {
     const has = { timelineId: disk.timelineId(), lsn: BigInt(endOf(disk.wal)) as never }
     const says = ballot.position
     if (comparePositions(says, has) < 0)
-      this.fail('I3', `${node.name} votes ${says.timelineId}/${says.lsn} but has ${has.timelineId}/${has.lsn}`)
+      this.fail(
+        'I3',
+        `${node.name} votes ${says.timelineId}/${says.lsn} but has ${has.timelineId}/${has.lsn}`,
+      )
   }
 
   // ---- progress
@@ -223,7 +268,8 @@ export class Checks {
       if (node === primary) continue
       const { run } = node
       const streams = run?.walreceiver?.connection?.from === primary
-      if (!streams) return `${node.name} does not stream, ${run?.status} ${run?.walreceiver === null ? 'without walreceiver' : `walreceiver of ${run?.walreceiver.upstream} epoch ${run?.walreceiver.epoch} ${run?.walreceiver.connection === null ? 'connecting' : 'connected'}`} (${node.agent.lastRule}: ${node.agent.lastReason})`
+      if (!streams)
+        return `${node.name} does not stream, ${run?.status} ${run?.walreceiver === null ? 'without walreceiver' : `walreceiver of ${run?.walreceiver.upstream} epoch ${run?.walreceiver.epoch} ${run?.walreceiver.connection === null ? 'connecting' : 'connected'}`} (${node.agent.lastRule}: ${node.agent.lastReason})`
     }
     if (durability === 'quorum' && currentRule(primacy).standbys.length !== nodes.length - 1)
       return `the rule names ${currentRule(primacy).standbys}`

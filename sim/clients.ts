@@ -29,7 +29,11 @@ export class Clients {
   #write(): void {
     const { random, nodes, network } = this.#world
     const writable = nodes.filter(
-      (node) => node.run?.status === 'ready' && !node.run.inRecovery && !node.postgresFrozen && network.connects(CLIENT, node.name),
+      (node) =>
+        node.run?.status === 'ready' &&
+        !node.run.inRecovery &&
+        !node.postgresFrozen &&
+        network.connects(CLIENT, node.name),
     )
     if (writable.length === 0) return
     const burst = 1 + (random.chance(0.1) ? random.int(5) : 0)

@@ -1,8 +1,9 @@
 /** What goes wrong, at random: processes die and freeze, networks part, the store stumbles, disks are lost, operators ask for things. */
+
+import { freshDisk } from './bootstrap.ts'
 import { CLIENT, STORE } from './network.ts'
 import { emptyState, type SimNode } from './node.ts'
 import { crashRestart, killPostgres, losePower } from './postgres.ts'
-import { freshDisk } from './bootstrap.ts'
 import { refreshContacts } from './replication.ts'
 import type { World } from './world.ts'
 
@@ -71,7 +72,10 @@ export class Faults {
     let ticket = random.int(TOTAL)
     for (const [weight, fault] of FAULTS) {
       ticket -= weight
-      if (ticket < 0) return fault(world, node, other)
+      if (ticket < 0) {
+        fault(world, node, other)
+        return
+      }
     }
   }
 

@@ -1,13 +1,13 @@
 /** Builds the view of one cycle from the modelled world, field by field as the docstrings of cluster-view.ts define them. */
-import type {
-  ClusterView,
-  LocalView,
-  NodeReport,
-  Probe,
-  StoreFacts,
-} from '../src/core/cluster-view.ts'
+import type { ClusterView, LocalView, NodeReport, Probe, StoreFacts } from '../src/core/cluster-view.ts'
 import { suspectsPrimary } from '../src/core/detector.ts'
-import type { DirectoryState, PostmasterState, ServerFacts, SlotFacts, WalsenderFacts } from '../src/core/facts.ts'
+import type {
+  DirectoryState,
+  PostmasterState,
+  ServerFacts,
+  SlotFacts,
+  WalsenderFacts,
+} from '../src/core/facts.ts'
 import { formatLsn, type Lsn, lsnOf, ZERO_LSN } from '../src/core/lsn.ts'
 import { firstTimeline, type TimelineHistory } from '../src/core/timeline.ts'
 import type { SimAgent } from './agent.ts'
@@ -47,13 +47,15 @@ export type Local = LocalView
 
 export function observeLocal(world: World, node: SimNode, agent: SimAgent, wasReceiving: boolean): Local {
   const { run, state, disk } = node
-  const server = run === null || run.status !== 'ready' || node.postgresFrozen ? null : serverOf(world, node, run)
+  const server =
+    run === null || run.status !== 'ready' || node.postgresFrozen ? null : serverOf(world, node, run)
   if (server !== null && run !== null) noteServer(node, agent, run, server)
   return {
     session: agent.session,
     directory: directoryOf(node),
     postmaster: postmasterOf(run),
-    server: server === null || !wasReceiving || server.walreceiver !== null ? server : withWalreceiver(server),
+    server:
+      server === null || !wasReceiving || server.walreceiver !== null ? server : withWalreceiver(server),
     promisedEpoch: state.promised,
     initialized: state.initialized,
     applied: agent.applied,
@@ -96,11 +98,16 @@ function positionOf(node: SimNode, agent: SimAgent): LocalView['position'] {
     const known = disk.state === 'shutDownInRecovery' && agent.lastDrained?.run === disk.endedRun
     return known && agent.lastDrained !== null ? { ...agent.lastDrained.position, complete: true } : null
   }
-  if (run.status !== 'ready' || node.postgresFrozen || !run.inRecovery || run.walreceiver !== null) return null
+  if (run.status !== 'ready' || node.postgresFrozen || !run.inRecovery || run.walreceiver !== null)
+    return null
   if (state.sentinel !== null) return null
   if (isDrained(node)) return { ...endPosition(node), complete: true }
   if (!run.streamed || disk.timelineId() !== run.timelineId) return null
-  return { timelineId: disk.timelineId(), lsn: lsn(endOf(disk.wal, disk.flushed) + disk.partial), complete: false }
+  return {
+    timelineId: disk.timelineId(),
+    lsn: lsn(endOf(disk.wal, disk.flushed) + disk.partial),
+    complete: false,
+  }
 }
 
 function historyOf(node: SimNode): TimelineHistory {
@@ -153,7 +160,8 @@ function serverOf(world: World, node: SimNode, run: PostgresRun): ServerFacts {
     replayPaused: false,
     replayAgeMs: null,
     walreceiver: run.walreceiver === null ? null : walreceiverOf(world, run),
-    walsenders: run.walsenders.size === 0 ? [] : [...run.walsenders.values()].map((each) => walsenderOf(node, each)),
+    walsenders:
+      run.walsenders.size === 0 ? [] : [...run.walsenders.values()].map((each) => walsenderOf(node, each)),
     slots: slotsOf(world, node),
     synchronousStandbyNames: run.names,
     postmasterStartedAtMs: run.startedAtMs,

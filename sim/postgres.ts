@@ -33,11 +33,15 @@ export function startPostgres(world: World, node: SimNode): void {
   if (disk.standbySignal) {
     run.timelineId = newestHistory(disk, disk.timelineId())
     if (!clean) disk.state = 'inArchiveRecovery'
-    later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () => recoverAsStandby(world, node, run))
+    later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () =>
+      recoverAsStandby(world, node, run),
+    )
     return
   }
   run.inRecovery = false
-  later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () => becomeWritable(world, node, run))
+  later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () =>
+    becomeWritable(world, node, run),
+  )
 }
 
 /** findNewestTimeLine: history files without a gap from where recovery stands. */
@@ -92,8 +96,14 @@ function replay(world: World, node: SimNode, run: PostgresRun): void {
   disk.minTimelineId = Math.max(disk.minTimelineId, disk.wal[run.replayed - 1]?.timelineId ?? 0)
   if (world.random.chance(0.02)) restartpoint(node, run)
   readyWhenConsistent(world, node, run)
-  if (!isDrained(node)) return replaySoon(world, node)
-  if (run.promoting) return finishPromotion(world, node, run)
+  if (!isDrained(node)) {
+    replaySoon(world, node)
+    return
+  }
+  if (run.promoting) {
+    finishPromotion(world, node, run)
+    return
+  }
   connectSoon(world, node, 0)
 }
 
@@ -155,7 +165,12 @@ function releaseAll(run: PostgresRun): void {
 }
 
 /** Appends and flushes a record; `done` when PostgreSQL acknowledges it, perhaps never. */
-export function commit(world: World, node: SimNode, what: 'commit' | 'proof', done: (record: WalRecord) => void): WalRecord | null {
+export function commit(
+  world: World,
+  node: SimNode,
+  what: 'commit' | 'proof',
+  done: (record: WalRecord) => void,
+): WalRecord | null {
   const { run, disk } = node
   if (run === null || run.inRecovery || run.status !== 'ready') return null
   const record = append(disk.wal, run.timelineId, 60 + world.random.int(400), what)
@@ -173,7 +188,9 @@ export function commit(world: World, node: SimNode, what: 'commit' | 'proof', do
 export function releaseBy(run: PostgresRun, judge: Walsender): void {
   const { acks, standbys } = parseNames(judge.names)
   if (!standbys.includes(judge.name)) return
-  const listed = [...run.walsenders.values()].filter((each) => parseNames(each.names).standbys.includes(each.name))
+  const listed = [...run.walsenders.values()].filter((each) =>
+    parseNames(each.names).standbys.includes(each.name),
+  )
   const flushes = listed.map((each) => each.flushed).sort((a, b) => b - a)
   run.released = Math.max(run.released, flushes[acks - 1] ?? 0)
   const free = run.waiting.filter((each) => each.record.index < run.released)

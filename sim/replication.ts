@@ -19,11 +19,19 @@ export function connectSoon(world: World, node: SimNode, ms: number): void {
     if (!isDrained(node)) return replaySoon(world, node)
     const walreceiver: Walreceiver = { ...run.conninfo, connection: null, lastMessageAtMs: world.loop.now }
     run.walreceiver = walreceiver
-    later(world, node, world.random.delay(1, 12, 1_500, 0.03), () => authenticate(world, node, run, walreceiver))
+    later(world, node, world.random.delay(1, 12, 1_500, 0.03), () =>
+      authenticate(world, node, run, walreceiver),
+    )
   })
 }
 
-function giveUp(world: World, node: SimNode, run: PostgresRun, walreceiver: Walreceiver, retryMs: number): void {
+function giveUp(
+  world: World,
+  node: SimNode,
+  run: PostgresRun,
+  walreceiver: Walreceiver,
+  retryMs: number,
+): void {
   if (run.walreceiver !== walreceiver) return
   run.walreceiver = null
   connectSoon(world, node, retryMs)
@@ -33,9 +41,13 @@ function giveUp(world: World, node: SimNode, run: PostgresRun, walreceiver: Walr
 function authenticate(world: World, node: SimNode, run: PostgresRun, walreceiver: Walreceiver): void {
   if (run.walreceiver !== walreceiver) return
   const retryMs = RETRY_MS + world.random.int(100)
-  if (!node.disk.passfiles.has(walreceiver.epoch)) return giveUp(world, node, run, walreceiver, retryMs)
+  if (!node.disk.passfiles.has(walreceiver.epoch)) {
+    giveUp(world, node, run, walreceiver, retryMs)
+    return
+  }
   const upstream = world.node(walreceiver.upstream)
-  const reaches = world.network.connects(node.name, upstream.name) && upstream.machineUp && !upstream.postgresFrozen
+  const reaches =
+    world.network.connects(node.name, upstream.name) && upstream.machineUp && !upstream.postgresFrozen
   if (!reaches) {
     later(world, node, 2_000, () => giveUp(world, node, run, walreceiver, retryMs))
     return
@@ -189,7 +201,8 @@ function receive(world: World, connection: Connection, upTo: number): void {
 function followTimeline(to: SimNode, from: SimNode, toRun: PostgresRun): void {
   const timelineId = to.disk.timelineId()
   if (timelineId <= toRun.timelineId) return
-  for (const [each, history] of from.disk.histories) if (each <= timelineId) to.disk.histories.set(each, history)
+  for (const [each, history] of from.disk.histories)
+    if (each <= timelineId) to.disk.histories.set(each, history)
   toRun.timelineId = timelineId
 }
 
@@ -198,8 +211,9 @@ function acknowledge(world: World, connection: Connection): void {
   const { from, fromRun, to } = connection
   if (!connection.toOpen) return
   const flushed = to.disk.flushed
-  world.loop.after(world.network.delay() + (world.random.chance(0.01) ? world.random.between(50, 3_000) : 0), () =>
-    acknowledged(world, connection, flushed),
+  world.loop.after(
+    world.network.delay() + (world.random.chance(0.01) ? world.random.between(50, 3_000) : 0),
+    () => acknowledged(world, connection, flushed),
   )
   function acknowledged(_world: World, _connection: Connection, count: number): void {
     if (from.run !== fromRun || !connection.fromOpen || !world.network.passes(to.name, from.name)) return
@@ -268,7 +282,8 @@ function forget(world: World, connection: Connection): void {
 
 /** By signal: the standbys come back in a moment, with the settings in effect. */
 export function endWalsenders(world: World, node: SimNode): void {
-  for (const walsender of [...(node.run?.walsenders.values() ?? [])]) closeSending(world, walsender.connection)
+  for (const walsender of [...(node.run?.walsenders.values() ?? [])])
+    closeSending(world, walsender.connection)
 }
 
 /** All connections of a postmaster that ends. */
@@ -308,8 +323,14 @@ export function refreshContacts(world: World): void {
 function resume(world: World, connection: Connection): void {
   connection.lostAtMs = null
   connection.pumping = false
-  if (!connection.fromOpen && connection.toOpen) return breakReceiving(world, connection)
-  if (!connection.toOpen && connection.fromOpen) return closeSending(world, connection)
+  if (!connection.fromOpen && connection.toOpen) {
+    breakReceiving(world, connection)
+    return
+  }
+  if (!connection.toOpen && connection.fromOpen) {
+    closeSending(world, connection)
+    return
+  }
   acknowledge(world, connection)
   connection.sent = Math.min(connection.sent, connection.to.disk.wal.length)
   pump(world, connection)

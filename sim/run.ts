@@ -30,4 +30,6 @@ for (let i = 0; i < count; i++) {
   if (count === 1) console.log(result.lines.slice(-Number(option('lines', '120'))).join('\n'))
   console.log(`seed ${result.seed} at ${Math.round(result.simulatedMs)}: ${result.violation}`)
 }
-console.log(`${bad} of ${count} violate; ${(simulatedMs / 3.6e6).toFixed(2)} h in ${(Date.now() - began) / 1000} s`)
+console.log(
+  `${bad} of ${count} violate; ${(simulatedMs / 3.6e6).toFixed(2)} h in ${(Date.now() - began) / 1000} s`,
+)

@@ -78,10 +78,16 @@ function awaitHealth(world: World): number {
   while (loop.now - since < HEALED_WITHIN_MS) {
     loop.runUntil(loop.now + STEP_MS)
     if ((world.store.primacy?.value.epoch ?? 0) > epoch + EPOCHS_AFTER_HEALING)
-      checks.fail('progress', `${EPOCHS_AFTER_HEALING} epochs after everything was mended there are still more`)
+      checks.fail(
+        'progress',
+        `${EPOCHS_AFTER_HEALING} epochs after everything was mended there are still more`,
+      )
     if (checks.unwell() !== null) wellSince = Number.POSITIVE_INFINITY
     else wellSince = Math.min(wellSince, loop.now)
     if (loop.now - wellSince >= 5_000 && clients.lastAcknowledgedAtMs > wellSince) return wellSince - since
   }
-  return checks.fail('progress', `${HEALED_WITHIN_MS / 1_000} s after everything was mended: ${checks.unwell() ?? 'no commit is acknowledged'}`)
+  return checks.fail(
+    'progress',
+    `${HEALED_WITHIN_MS / 1_000} s after everything was mended: ${checks.unwell() ?? 'no commit is acknowledged'}`,
+  )
 }

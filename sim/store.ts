@@ -138,7 +138,8 @@ export class Store {
   /** A new leader of the store gives every lease its full time again. */
   restart(): void {
     const { now } = this.#world.loop
-    if (this.leaseHolder() !== null && this.lease !== null) this.lease = { ...this.lease, untilMs: now + this.#world.leaseMs }
+    if (this.leaseHolder() !== null && this.lease !== null)
+      this.lease = { ...this.lease, untilMs: now + this.#world.leaseMs }
     for (const [name, each] of this.reports) this.reports.set(name, { ...each, untilMs: now + 3_000 })
   }
 }

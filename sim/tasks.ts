@@ -17,26 +17,39 @@ const START_DEADLINE_MS = 60_000
 const STOP_DEADLINE_MS = 30_000
 const PROOF_DEADLINE_MS = 5_000
 
-export function startTask(world: World, node: SimNode, agent: SimAgent, action: Action, view: ClusterView): void {
+export function startTask(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Action,
+  view: ClusterView,
+): void {
   switch (action.kind) {
     case 'start':
-      return agent.startTask('start', (task, end) => start(world, node, agent, action, task, end))
+      agent.startTask('start', (task, end) => start(world, node, agent, action, task, end))
+      return
     case 'stop': {
       agent.endTask('promote')
-      return agent.startTask('stop', (task, end) => stop(world, node, agent, action.mode, task, end))
+      agent.startTask('stop', (task, end) => stop(world, node, agent, action.mode, task, end))
+      return
     }
     case 'promote':
-      return agent.startTask('promote', (task, end) => promote(world, node, agent, action, task, end))
+      agent.startTask('promote', (task, end) => promote(world, node, agent, action, task, end))
+      return
     case 'prove':
-      return agent.startTask('prove', (_task, end) => prove(world, node, agent, action, end))
+      agent.startTask('prove', (_task, end) => prove(world, node, agent, action, end))
+      return
     case 'settle':
-      return agent.startTask('settle', (task, end) => settle(world, node, agent, task, end))
+      agent.startTask('settle', (task, end) => settle(world, node, agent, task, end))
+      return
     case 'clone':
-      return agent.startTask('clone', (task, end) => clone(world, node, agent, action, view, task, end))
+      agent.startTask('clone', (task, end) => clone(world, node, agent, action, view, task, end))
+      return
     case 'rewind':
-      return agent.startTask('rewind', (task, end) => rewind(world, node, agent, action, view, task, end))
+      agent.startTask('rewind', (task, end) => rewind(world, node, agent, action, view, task, end))
+      return
     case 'initialize':
-      return agent.startTask('initialize', (task, end) => {
+      agent.startTask('initialize', (task, end) => {
         agent.later(world.random.between(800, 3_000), () => {
           if (task.aborted) return
           const systemIdentifier = `made by ${agent.session}`
@@ -45,13 +58,24 @@ export function startTask(world: World, node: SimNode, agent: SimAgent, action: 
           end(null)
         })
       })
+      return
     default:
       throw new Error(`no task: ${action.kind}`)
   }
 }
 
-function start(world: World, node: SimNode, agent: SimAgent, action: Of<'start'>, task: Task, end: End): void {
-  if (node.run !== null) return end(null)
+function start(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Of<'start'>,
+  task: Task,
+  end: End,
+): void {
+  if (node.run !== null) {
+    end(null)
+    return
+  }
   agent.later(world.random.delay(2, 15, 300), () => {
     if (task.aborted || node.run !== null) return end(null)
     if (action.notAfterMs !== null && world.loop.now >= action.notAfterMs) return end('the lease runs out')
@@ -82,7 +106,10 @@ function stop(
   end: End,
 ): void {
   const { run } = node
-  if (run === null) return end(null)
+  if (run === null) {
+    end(null)
+    return
+  }
   task.check = (): void => {
     if (node.run !== run) end(null)
   }
@@ -94,9 +121,19 @@ function stop(
   })
 }
 
-function promote(world: World, node: SimNode, agent: SimAgent, action: Of<'promote'>, task: Task, end: End): void {
+function promote(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Of<'promote'>,
+  task: Task,
+  end: End,
+): void {
   const { run, disk, state } = node
-  if (run === null) return end('it does not run')
+  if (run === null) {
+    end('it does not run')
+    return
+  }
   const late = (): boolean => action.notAfterMs !== null && world.loop.now >= action.notAfterMs
   const step = (work: () => void): void => {
     agent.later(world.random.delay(0.5, 4, 200, 0.01), () => {
@@ -107,7 +144,8 @@ function promote(world: World, node: SimNode, agent: SimAgent, action: Of<'promo
     })
   }
   step(() => {
-    for (let gap = run.timelineId + 1; gap < action.timelineId; gap++) if (!disk.histories.has(gap)) disk.fillers.add(gap)
+    for (let gap = run.timelineId + 1; gap < action.timelineId; gap++)
+      if (!disk.histories.has(gap)) disk.fillers.add(gap)
     step(() => {
       state.promoteAsked = run.id
       step(() => {
@@ -127,10 +165,14 @@ function prove(world: World, node: SimNode, agent: SimAgent, action: Of<'prove'>
   const { run } = node
   const beganAtMs = world.loop.now
   const { rule } = action
-  if (run === null || run.names !== synchronousStandbyNames(rule)) return end('the settings are not those of the rule')
+  if (run === null || run.names !== synchronousStandbyNames(rule)) {
+    end('the settings are not those of the rule')
+    return
+  }
   agent.later(PROOF_DEADLINE_MS, () => end('no commit was acknowledged in time'))
   const acknowledged = agent.guard(() => {
-    if (node.run !== run || run.names !== synchronousStandbyNames(rule)) return end('the settings have changed')
+    if (node.run !== run || run.names !== synchronousStandbyNames(rule))
+      return end('the settings have changed')
     agent.proven = { rule, atMs: beganAtMs }
     end(null)
   })
@@ -150,11 +192,17 @@ function prove(world: World, node: SimNode, agent: SimAgent, action: Of<'prove'>
 
 function settle(world: World, node: SimNode, agent: SimAgent, task: Task, end: End): void {
   const { run } = node
-  if (run === null) return end('it does not run')
+  if (run === null) {
+    end('it does not run')
+    return
+  }
   if (run.status === 'ready') endWalsenders(world, node)
   const poll = (): void => {
     if (task.aborted) return
-    if (node.run !== run) return end('it has ended')
+    if (node.run !== run) {
+      end('it has ended')
+      return
+    }
     if (run.checkpointerBehind === 0 && !node.postgresFrozen && run.names === run.namesOfCheckpointer) {
       agent.namesKnown = { run: run.id, names: run.names }
       end(null)
@@ -186,12 +234,18 @@ function clone(
 ): void {
   const first = source(world, node, action.from)
   const run = first?.run
-  if (first === null) return end(`${action.from} cannot be reached`)
+  if (first === null) {
+    end(`${action.from} cannot be reached`)
+    return
+  }
   let left = 3 + world.random.int(6)
   const copy = (): void => {
     if (task.aborted) return
     const from = source(world, node, action.from)
-    if (from === null || from.run !== run) return end('the source went away')
+    if (from === null || from.run !== run) {
+      end('the source went away')
+      return
+    }
     left--
     if (left > 0) agent.later(world.random.between(200, 2_000), copy)
     else swap(world, node, agent, action, from, view, task, end)
@@ -202,7 +256,10 @@ function clone(
 /** A rung of the ladder stops PostgreSQL itself, where it runs. */
 function stopFirst(world: World, node: SimNode, agent: SimAgent, task: Task, then: () => void): void {
   const { run } = node
-  if (run === null) return then()
+  if (run === null) {
+    then()
+    return
+  }
   stopFast(world, node)
   task.check = (): void => {
     if (node.run === run) return
@@ -226,7 +283,10 @@ function swap(
   end: End,
 ): void {
   const fresh = copyOf(node, from)
-  if (node.run !== null) return end('PostgreSQL runs in the directory that is to be replaced')
+  if (node.run !== null) {
+    end('PostgreSQL runs in the directory that is to be replaced')
+    return
+  }
   const old = node.disk
   if (old.present && node.state.sentinel === null) node.state.sentinel = sentinelOf(view, action.epoch)
   agent.later(world.random.between(1, 20), () => {
@@ -268,12 +328,17 @@ function rewind(
   end: End,
 ): void {
   const first = source(world, node, action.from)
-  if (first === null || first.run === null || first.run.inRecovery) return end(`${action.from} is no source`)
+  if (first === null || first.run === null || first.run.inRecovery) {
+    end(`${action.from} is no source`)
+    return
+  }
   const { run } = first
   if (node.state.sentinel === null) node.state.sentinel = sentinelOf(view, action.epoch)
   stopFirst(world, node, agent, task, () => {
     node.disk.garbage = true
-    agent.later(world.random.between(100, 3_000), () => copyChanges(world, node, agent, action, run, task, end))
+    agent.later(world.random.between(100, 3_000), () =>
+      copyChanges(world, node, agent, action, run, task, end),
+    )
   })
 }
 
@@ -286,26 +351,29 @@ function copyChanges(
   task: Task,
   end: End,
 ): void {
+  if (task.aborted) return
+  const from = source(world, node, action.from)
+  if (from === null || from.run !== run) {
+    end('the source went away')
+    return
+  }
+  const old = node.disk
+  const fresh = copyOf(node, from)
+  // What is still missing comes by streaming, and until then the directory is not consistent.
+  const short = Math.min(world.random.int(3), Math.max(0, fresh.wal.length - 2))
+  if (fresh.wal.at(-1 - short)?.timelineId === fresh.timelineId()) fresh.wal.length -= short
+  fresh.flushed = fresh.wal.length
+  fresh.checkpoint = Math.min(fresh.checkpoint, fresh.flushed)
+  fresh.minRecovery = fresh.flushed
+  fresh.needsLsn = endOf(from.disk.wal)
+  fresh.files = old.files
+  node.disk = fresh
+  world.checks.replaced(node, old.wal, from)
+  agent.later(world.random.between(1, 10), () => {
     if (task.aborted) return
-    const from = source(world, node, action.from)
-    if (from === null || from.run !== run) return end('the source went away')
-    const old = node.disk
-    const fresh = copyOf(node, from)
-    // What is still missing comes by streaming, and until then the directory is not consistent.
-    const short = Math.min(world.random.int(3), Math.max(0, fresh.wal.length - 2))
-    if (fresh.wal.at(-1 - short)?.timelineId === fresh.timelineId()) fresh.wal.length -= short
-    fresh.flushed = fresh.wal.length
-    fresh.checkpoint = Math.min(fresh.checkpoint, fresh.flushed)
-    fresh.minRecovery = fresh.flushed
-    fresh.needsLsn = endOf(from.disk.wal)
-    fresh.files = old.files
-    node.disk = fresh
-    world.checks.replaced(node, old.wal, from)
-    agent.later(world.random.between(1, 10), () => {
-      if (task.aborted) return
-      node.state.followed = Math.max(node.state.followed, action.epoch)
-      const { sentinel } = node.state
-      if (sentinel !== null) node.state.sentinel = { ...sentinel, epoch: action.epoch, finished: true }
-      end(null)
-    })
+    node.state.followed = Math.max(node.state.followed, action.epoch)
+    const { sentinel } = node.state
+    if (sentinel !== null) node.state.sentinel = { ...sentinel, epoch: action.epoch, finished: true }
+    end(null)
+  })
 }

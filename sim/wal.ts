@@ -40,6 +40,10 @@ export function timelineOf(wal: readonly WalRecord[], count = wal.length): numbe
 }
 
 /** Records are shared between the nodes: the last common one being the same means that all before it are. */
-export function isPrefix(shorter: readonly WalRecord[], count: number, longer: readonly WalRecord[]): boolean {
+export function isPrefix(
+  shorter: readonly WalRecord[],
+  count: number,
+  longer: readonly WalRecord[],
+): boolean {
   return count <= longer.length && (count === 0 || shorter[count - 1] === longer[count - 1])
 }

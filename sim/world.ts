@@ -76,7 +76,8 @@ export class World {
     this.nodes = names.map((name, index) => this.#makeNode(name, index))
     for (const node of this.nodes) this.#byName.set(node.name, node)
     const unequal = this.random.chance(0.3)
-    for (const node of this.nodes) this.#specs.set(node.name, this.#makeSpec(unequal && node.index === 1 ? 0 : 100))
+    for (const node of this.nodes)
+      this.#specs.set(node.name, this.#makeSpec(unequal && node.index === 1 ? 0 : 100))
     this.network.onChange = () => refreshContacts(this)
   }
 

@@ -267,11 +267,4 @@ function sameConfiguration(a: WantedConfiguration | null, b: WantedConfiguration
   )
 }
 
-export const standbyRules: readonly DecisionRule[] = [
-  unknownPrimary,
-  stalePrimary,
-  join,
-  startStandby,
-  follow,
-  stuck,
-]
+export const standbyRules: readonly DecisionRule[] = [unknownPrimary, join, startStandby, follow, stuck]
