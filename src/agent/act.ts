@@ -25,6 +25,7 @@ const PROOF_DEADLINE_MS = 5_000
 
 /** The checkpoint in it writes every dirty page. */
 const SETTLE_DEADLINE_MS = 600_000
+const PROBE_DEADLINE_MS = 2_000
 const PROMOTE_DEADLINE_MS = 120_000
 
 export interface ActorState {
@@ -190,6 +191,15 @@ export class Actor {
     const identity = view.store.kind === 'read' ? view.store.facts.identity : null
     if (identity === null)
       return { kind: 'failed', code: 'clone-failed', reason: 'the cluster has no identity yet' }
+    const source = { name: action.from, host: action.host, port: action.port, apiPort: 0 }
+    // A partition must not cost a standby that still serves reads.
+    if ((await this.#dependencies.prober.probe(source, 'postgres', PROBE_DEADLINE_MS)) !== 'answers') {
+      return {
+        kind: 'failed',
+        code: 'connect-failed',
+        reason: `${action.from} does not answer at ${action.host}:${action.port}`,
+      }
+    }
     // What has diverged must not be read by anybody any more.
     const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok') return stopped

@@ -73,7 +73,7 @@ export class Agent {
     this.#membership = new Membership(store, clock, options.spec.rtoMs)
     this.#observer = new Observer(options, store, postgres, clock)
     this.#timers = timersOf(options.spec.rtoMs)
-    this.#lease = new PrimaryLease(store, clock, this.#timers)
+    this.#lease = new PrimaryLease(store, clock, this.#timers, directory)
     this.#primaryWatch = new PrimaryWatch(dependencies.prober, clock, this.#timers, () =>
       this.#wakeUp('probe'),
     )

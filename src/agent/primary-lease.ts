@@ -1,19 +1,36 @@
-/** The lease of I10, for rules without acknowledgements: counted from when its renewal was SENT, on the monotonic clock. */
+/**
+ * The lease of I10, for rules without acknowledgements: counted from when its taking or renewal was SENT, on the monotonic clock. Its id
+ * and its end survive the agent, for PostgreSQL does too; after a reboot of the machine nothing of it is left.
+ */
+import { readFileSync } from 'node:fs'
 import type { Timers } from '../core/timers.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterStore } from '../ports/cluster-store.ts'
 import type { Outcome } from '../ports/postgres.ts'
+import type { StateDirectory } from './state-directory.ts'
+
+interface Held {
+  readonly id: bigint
+  readonly untilMs: number
+  readonly renewedAtMs: number
+}
 
 export class PrimaryLease {
   readonly #store: ClusterStore
   readonly #clock: Clock
   readonly #timers: Timers
-  #lease: { readonly id: bigint; readonly untilMs: number; readonly renewedAtMs: number } | null = null
+  readonly #directory: StateDirectory
+  readonly #bootId = bootId()
+  #lease: Held | null
 
-  constructor(store: ClusterStore, clock: Clock, timers: Timers) {
+  constructor(store: ClusterStore, clock: Clock, timers: Timers, directory: StateDirectory) {
     this.#store = store
     this.#clock = clock
     this.#timers = timers
+    this.#directory = directory
+    const written = directory.primaryLease
+    const ours = written !== null && written.bootId === this.#bootId
+    this.#lease = ours ? { id: BigInt(written.leaseId), untilMs: written.untilMs, renewedAtMs: 0 } : null
   }
 
   get untilMs(): number | null {
@@ -27,31 +44,44 @@ export class PrimaryLease {
     const { leaseId, sentAtMs } = granted.value
     const taken = await this.#store.takePrimaryLease(node, expectedPrimacy, leaseId)
     if (taken.kind === 'ok' && taken.value) {
-      // The store may have rounded up; our own time is what we asked for.
-      this.#lease = { id: leaseId, untilMs: sentAtMs + this.#timers.primaryLeaseMs, renewedAtMs: sentAtMs }
+      await this.#hold(leaseId, sentAtMs)
       return { kind: 'ok', value: null }
     }
     await this.#store.revokeLease(leaseId)
     return { kind: 'failed', code: 'store-unreachable', reason: 'the lease of the primary was not to be had' }
   }
 
-  /** To be called every cycle while it is needed; a renewal that fails changes nothing, the lease simply runs on. */
+  /**
+   * To be called every cycle; does something only when it is time to. A renewal that fails, or that says the lease is gone, leaves the
+   * old end as it is: it was promised until then.
+   */
   async renew(): Promise<void> {
     const lease = this.#lease
     if (lease === null || this.#clock.nowMs() - lease.renewedAtMs < this.#timers.primaryLeaseMs / 4) return
     const renewed = await this.#store.renewLease(lease.id)
-    if (renewed.kind !== 'ok') return
-    if (!renewed.value.alive) {
-      this.#lease = null
-      return
-    }
-    const { sentAtMs } = renewed.value
-    this.#lease = { id: lease.id, untilMs: sentAtMs + this.#timers.primaryLeaseMs, renewedAtMs: sentAtMs }
+    if (renewed.kind === 'ok' && renewed.value.alive) await this.#hold(lease.id, renewed.value.sentAtMs)
   }
 
   async drop(): Promise<void> {
     const lease = this.#lease
     this.#lease = null
-    if (lease !== null) await this.#store.revokeLease(lease.id)
+    if (lease === null) return
+    await this.#store.revokeLease(lease.id)
+    await this.#directory.rememberLease(null)
+  }
+
+  /** The store may have rounded up; our own time is what we asked for. */
+  async #hold(id: bigint, sentAtMs: number): Promise<void> {
+    const untilMs = sentAtMs + this.#timers.primaryLeaseMs
+    this.#lease = { id, untilMs, renewedAtMs: sentAtMs }
+    await this.#directory.rememberLease({ leaseId: String(id), untilMs, bootId: this.#bootId })
+  }
+}
+
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  } catch {
+    return 'unknown'
   }
 }

@@ -24,6 +24,14 @@ interface Remembered {
   readonly sentinel: WrittenSentinel | null
   /** The postmaster that was asked to promote: it may become writable at any moment. */
   readonly promotionAskedPid: number | null
+  /** The lease of I10 with its end on the monotonic clock of this boot: PostgreSQL outlives its agent, and so must the lease. */
+  readonly primaryLease: WrittenLease | null
+}
+
+export interface WrittenLease {
+  readonly leaseId: string
+  readonly untilMs: number
+  readonly bootId: string
 }
 
 const NOTHING: Remembered = {
@@ -96,6 +104,14 @@ export class StateDirectory {
 
   get promotionAskedPid(): number | null {
     return this.#remembered.promotionAskedPid
+  }
+
+  get primaryLease(): WrittenLease | null {
+    return this.#remembered.primaryLease
+  }
+
+  async rememberLease(primaryLease: WrittenLease | null): Promise<void> {
+    await this.#write({ ...this.#remembered, primaryLease })
   }
 
   async rememberPromotion(postmasterPid: number): Promise<void> {

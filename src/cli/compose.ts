@@ -22,7 +22,8 @@ import { createStoreClient } from '../store/gateway-client.ts'
 import { createCloner, createPassfiles } from './cloner.ts'
 
 export const systemClock: Clock = {
-  nowMs: () => performance.now(),
+  // CLOCK_MONOTONIC itself and not the time since this process began: a lease outlives its agent (I10).
+  nowMs: () => Number(process.hrtime.bigint()) / 1e6,
   timestamp: () => new Date().toISOString(),
 }
 

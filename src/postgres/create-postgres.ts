@@ -188,7 +188,7 @@ class LocalPostgres implements Postgres {
         ...{ tls, port, listenAddresses, socketDirectory },
       })
       if (ready.kind === 'failed') return ready
-      await removeFillers(this.#layout.dataDir)
+      if (directory.standbySignal) await removeFillers(this.#layout.dataDir)
       if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
     }
     return this.#postmaster.start(deadlineMs)

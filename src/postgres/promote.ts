@@ -1,7 +1,10 @@
 /**
  * Promotion onto an allocated timeline (I6). PostgreSQL takes the highest timeline that it finds a history file for, looking
- * contiguously, plus one (findNewestTimeLine): every gap below the wanted one is filled with an empty file right before, and
- * the fillers go away again, for a fenced standby that restarts beside one never becomes consistent.
+ * contiguously, plus one (findNewestTimeLine): every gap below the wanted one is filled with an empty file right before.
+ *
+ * On a node that is promoted the fillers stay: a standby that follows it fetches every history file up to the newest timeline
+ * (WalRcvFetchTimeLineHistoryFiles) and gives up when one is missing. Everywhere else they go away again, for a fenced standby that
+ * restarts beside one as its newest never becomes consistent.
  */
 import { readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -36,10 +39,8 @@ export async function promote(options: PromoteOptions): Promise<Outcome> {
     await giveUp(dataDir)
     return failed('postgres-failed', 'the postmaster to be promoted is gone, or it is too late for it')
   }
-  const promoted = await options.isPromoted(options.deadlineMs)
-  await removeFillers(dataDir)
-  if (promoted) return DONE
-  await rm(join(dataDir, SIGNAL_FILE), { force: true })
+  if (await options.isPromoted(options.deadlineMs)) return DONE
+  await giveUp(dataDir)
   return failed('timeout', `PostgreSQL was not promoted within ${options.deadlineMs} ms`)
 }
 
