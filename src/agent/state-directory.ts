@@ -40,6 +40,7 @@ const NOTHING: Remembered = {
   followedEpoch: 0,
   sentinel: null,
   promotionAskedPid: null,
+  primaryLease: null,
 }
 
 export class StateDirectory {
