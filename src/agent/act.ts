@@ -2,6 +2,8 @@
  * The only place that executes actions. In order, and the order is a promise: when one fails, those behind it are not done, and the
  * next cycle decides anew from what is then the case. Long ones are started here and end as tasks.
  */
+
+import type { Ballot } from '../core/ballot.ts'
 import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster-view.ts'
 import type { Action } from '../core/decision.ts'
 import { formatLsn } from '../core/lsn.ts'
@@ -12,6 +14,7 @@ import type { StoreResult } from '../ports/store.ts'
 import type { AgentDependencies } from './dependencies.ts'
 import type { EventLog } from './events.ts'
 import type { Membership } from './membership.ts'
+import type { PrimaryLease } from './primary-lease.ts'
 import type { StateDirectory } from './state-directory.ts'
 import type { Tasks } from './tasks.ts'
 
@@ -20,18 +23,33 @@ const START_DEADLINE_MS = 3_600_000
 const STOP_DEADLINE_MS = 30_000
 const PROOF_DEADLINE_MS = 5_000
 
+/** The checkpoint in it writes every dirty page. */
+const SETTLE_DEADLINE_MS = 600_000
+const PROBE_DEADLINE_MS = 2_000
+const PROMOTE_DEADLINE_MS = 120_000
+
 export interface ActorState {
+  /** Of the promotion that this agent has made; goes into primacy with `steady`. */
+  nextXid: string | null
+  namesInEffect: string | null
   applied: WantedConfiguration | null
   proven: { readonly rule: Rule; readonly atMs: number } | null
   cloneProgress: CloneProgress | null
 }
 
 export class Actor {
-  readonly state: ActorState = { applied: null, proven: null, cloneProgress: null }
+  readonly state: ActorState = {
+    nextXid: null,
+    namesInEffect: null,
+    applied: null,
+    proven: null,
+    cloneProgress: null,
+  }
   readonly #dependencies: AgentDependencies
   readonly #directory: StateDirectory
   readonly #membership: Membership
   readonly #tasks: Tasks
+  readonly #lease: PrimaryLease
   readonly #events: EventLog
 
   constructor(
@@ -40,6 +58,7 @@ export class Actor {
       readonly directory: StateDirectory
       readonly membership: Membership
       readonly tasks: Tasks
+      readonly lease: PrimaryLease
       readonly events: EventLog
     },
   ) {
@@ -47,6 +66,7 @@ export class Actor {
     this.#directory = parts.directory
     this.#membership = parts.membership
     this.#tasks = parts.tasks
+    this.#lease = parts.lease
     this.#events = parts.events
   }
 
@@ -78,6 +98,22 @@ export class Actor {
         return DONE
       case 'configure':
         return this.#configure(action.wanted, view)
+      case 'removePassfiles':
+        await this.#dependencies.passfiles.keepOnly(null)
+        return DONE
+      case 'vote':
+        return this.#vote(action.ballot)
+      case 'takePrimaryLease':
+        return this.#lease.take(view.self, action.expected)
+      case 'dropPrimaryLease':
+        await this.#lease.drop()
+        return DONE
+      case 'dropRequest':
+        this.#events.add({ kind: 'switchover-request', message: action.reason })
+        return this.#afterSwap(await this.#dependencies.store.dropSwitchover(action.expected), () => {})
+      case 'abort':
+        await this.#tasks.abort(action.task)
+        return DONE
       case 'createSlot':
         return postgres.createSlot(action.name)
       case 'dropSlot':
@@ -92,14 +128,16 @@ export class Actor {
       case 'start':
       case 'stop':
       case 'clone':
+      case 'rewind':
+      case 'promote':
       case 'prove':
+      case 'settle':
         this.#startTask(action, view)
         return DONE
     }
   }
 
   #startTask(action: Extract<Action, { kind: TaskKind }>, view: ClusterView): void {
-    const { postgres } = this.#dependencies
     switch (action.kind) {
       case 'initialize':
         this.#events.add({
@@ -109,17 +147,32 @@ export class Actor {
         this.#tasks.start('initialize', (signal) => this.#initialize(signal))
         return
       case 'start':
-        this.#tasks.start('start', () => postgres.start(START_DEADLINE_MS))
+        this.#tasks.start('start', () => this.#start(action))
         return
       case 'stop':
-        this.#tasks.start('stop', () => postgres.stop(action.mode, STOP_DEADLINE_MS))
+        this.#tasks.start('stop', () => this.#stop(action.mode))
         return
       case 'clone':
         this.#events.add({ kind: 'clone', message: `clones ${action.from}`, epoch: action.epoch })
         this.#tasks.start('clone', (signal) => this.#clone(action, view, signal))
         return
+      case 'rewind':
+        this.#events.add({ kind: 'rewind', message: `rewinds to ${action.from}`, epoch: action.epoch })
+        this.#tasks.start('rewind', (signal) => this.#rewind(action, view, signal))
+        return
+      case 'promote':
+        this.#events.add({
+          kind: 'promote',
+          message: `promotes onto timeline ${action.timelineId}`,
+          epoch: action.epoch,
+        })
+        this.#tasks.start('promote', () => this.#promote(action, view))
+        return
       case 'prove':
         this.#tasks.start('prove', () => this.#prove(action.rule))
+        return
+      case 'settle':
+        this.#tasks.start('settle', () => this.#settle())
     }
   }
 
@@ -138,6 +191,18 @@ export class Actor {
     const identity = view.store.kind === 'read' ? view.store.facts.identity : null
     if (identity === null)
       return { kind: 'failed', code: 'clone-failed', reason: 'the cluster has no identity yet' }
+    const source = { name: action.from, host: action.host, port: action.port, apiPort: 0 }
+    // A partition must not cost a standby that still serves reads.
+    if ((await this.#dependencies.prober.probe(source, 'postgres', PROBE_DEADLINE_MS)) !== 'answers') {
+      return {
+        kind: 'failed',
+        code: 'connect-failed',
+        reason: `${action.from} does not answer at ${action.host}:${action.port}`,
+      }
+    }
+    // What has diverged must not be read by anybody any more.
+    const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
+    if (stopped.kind !== 'ok') return stopped
     try {
       const cloned = await this.#dependencies.cloner.clone(
         {
@@ -145,6 +210,7 @@ export class Actor {
           host: action.host,
           port: action.port,
           systemIdentifier: identity.systemIdentifier,
+          makeRoom: () => this.#makeRoom(),
         },
         (progress) => {
           this.state.cloneProgress = progress
@@ -152,11 +218,12 @@ export class Actor {
         signal,
       )
       if (cloned.kind !== 'ok') return cloned
-      const { bytes, durationMs, movedAside } = cloned.value
+      const { bytes, durationMs } = cloned.value
+      await this.#directory.finishReplacing(action.epoch)
       this.#events.add({
         kind: 'cloned',
         message: `cloned ${action.from}`,
-        details: { bytes, durationMs, movedAside },
+        details: { bytes, durationMs },
       })
       return cloned
     } finally {
@@ -164,10 +231,98 @@ export class Actor {
     }
   }
 
+  /** Nothing may run in it any more, and it may not be what an election counts on: then the clone waits for the next attempt. */
+  async #makeRoom(): Promise<Outcome> {
+    const { postgres } = this.#dependencies
+    const directory = await postgres.inspectDirectory()
+    return directory.kind === 'absent' ? DONE : this.#moveAside('replaced')
+  }
+
+  /**
+   * The sentinel is durable before pg_rewind opens the directory up. When that has ended well PostgreSQL may only stream from its
+   * source until it is consistent; the sentinel goes when it has been seen to accept connections (I12).
+   */
+  async #rewind(
+    action: Extract<Action, { kind: 'rewind' }>,
+    view: ClusterView,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { position, history } = view.local
+    const { postgres } = this.#dependencies
+    const before = this.#directory.sentinel
+    // A rewind that was interrupted goes on: what the directory held is remembered already.
+    const held =
+      before === null ? { position, history } : { position: before.position, history: before.history }
+    await this.#directory.markReplacing({ ...held, epoch: action.epoch, finished: false })
+    const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
+    if (stopped.kind !== 'ok') return stopped
+    const rewound = await postgres.rewind({ host: action.host, port: action.port }, signal)
+    if (rewound.kind !== 'ok') return rewound
+    await this.#directory.markReplacing({ ...held, epoch: action.epoch, finished: true })
+    return DONE
+  }
+
+  async #promote(action: Extract<Action, { kind: 'promote' }>, view: ClusterView): Promise<Outcome<unknown>> {
+    const { postmaster } = view.local
+    if (postmaster.kind !== 'running')
+      return { kind: 'failed', code: 'postgres-failed', reason: 'PostgreSQL does not run' }
+    await this.#directory.rememberPromotion(postmaster.pid)
+    const promoted = await this.#dependencies.postgres.promote({
+      timelineId: action.timelineId,
+      postmasterPid: postmaster.pid,
+      deadlineMs: PROMOTE_DEADLINE_MS,
+      mayBegin: () => this.#isBefore(action.notAfterMs),
+    })
+    if (promoted.kind === 'ok') this.state.nextXid = promoted.value.nextXid
+    return promoted
+  }
+
+  #isBefore(deadlineMs: number | null): boolean {
+    return deadlineMs === null || this.#dependencies.clock.nowMs() < deadlineMs
+  }
+
+  /** What it was started with is in effect in every process of it; a reload makes that unknown until it is settled (I5). */
+  async #start(action: Extract<Action, { kind: 'start' }>): Promise<Outcome<unknown>> {
+    const names = this.state.applied?.synchronousStandbyNames ?? null
+    const started = await this.#dependencies.postgres.start(START_DEADLINE_MS, () =>
+      this.#isBefore(action.notAfterMs),
+    )
+    if (started.kind === 'ok' && this.state.applied?.synchronousStandbyNames === names)
+      this.state.namesInEffect = names
+    return started
+  }
+
+  async #settle(): Promise<Outcome<unknown>> {
+    const settled = await this.#dependencies.postgres.settle(SETTLE_DEADLINE_MS)
+    if (settled.kind === 'ok') this.state.namesInEffect = settled.value.synchronousStandbyNames
+    return settled
+  }
+
+  /** Before PostgreSQL is stopped nothing may still be on its way that makes a later postmaster writable. */
+  async #stop(mode: 'fast' | 'immediate'): Promise<Outcome> {
+    await this.#tasks.abort('promote')
+    this.state.namesInEffect = null
+    return this.#dependencies.postgres.stop(mode, STOP_DEADLINE_MS)
+  }
+
+  async #vote(ballot: Ballot): Promise<Outcome> {
+    const cast = await this.#dependencies.store.castBallot(ballot)
+    if (cast.kind !== 'ok') return { kind: 'failed', code: 'store-unreachable', reason: cast.reason }
+    const { position, epoch, gone } = ballot
+    this.#events.add({
+      kind: 'vote',
+      message: `votes in epoch ${epoch}`,
+      epoch,
+      details: { timelineId: position.timelineId, lsn: formatLsn(position.lsn), gone },
+    })
+    return DONE
+  }
+
   async #prove(rule: Rule): Promise<Outcome<unknown>> {
-    const proof = await this.#dependencies.postgres.proveCommit(PROOF_DEADLINE_MS)
+    const beganAtMs = this.#dependencies.clock.nowMs()
+    const proof = await this.#dependencies.postgres.proveCommit(PROOF_DEADLINE_MS, rule)
     if (proof.kind !== 'ok') return proof
-    this.state.proven = { rule, atMs: this.#dependencies.clock.nowMs() }
+    this.state.proven = { rule, atMs: beganAtMs }
     this.#events.add({
       kind: 'rule-proven',
       message: `a commit was acknowledged under the rule: ${rule.acks} of ${rule.standbys.join(', ') || 'nobody'}`,
@@ -179,6 +334,8 @@ export class Actor {
   async #configure(wanted: WantedConfiguration, view: ClusterView): Promise<Outcome<unknown>> {
     const { postgres, passfiles } = this.#dependencies
     const running = view.local.postmaster.kind === 'running'
+    // First: files that lead to a primary are only ever written after what they lead to is known to be right (I8).
+    if (wanted.upstream !== null) await this.#directory.rememberFollowed(wanted.epoch)
     const written = await postgres.configure(await this.#render(wanted))
     if (written.kind !== 'ok') return written
     for (const refused of written.value.refused) {
@@ -192,8 +349,10 @@ export class Actor {
       const reloaded = await postgres.reload()
       if (reloaded.kind !== 'ok') return reloaded
     }
+    if (this.state.applied?.synchronousStandbyNames !== wanted.synchronousStandbyNames)
+      this.state.namesInEffect = null
     this.state.applied = wanted
-    await passfiles.keepOnly(wanted.epoch)
+    await passfiles.keepOnly(wanted.upstream === null ? null : wanted.epoch)
     return DONE
   }
 
@@ -216,7 +375,11 @@ export class Actor {
   ): Promise<Outcome> {
     const { store } = this.#dependencies
     if (action.kind === 'writePrimacy') {
-      return this.#afterSwap(await store.writePrimacy(action.primacy, action.expected), () =>
+      const primacy =
+        action.primacy.phase === 'steady' && action.primacy.nextXid === null
+          ? { ...action.primacy, nextXid: this.state.nextXid }
+          : action.primacy
+      return this.#afterSwap(await store.writePrimacy(primacy, action.expected), () =>
         this.#tellPrimacy(action.primacy, action.why),
       )
     }

@@ -3,16 +3,21 @@
  * wake it early; what is done comes from the whole view, every time.
  */
 import path from 'node:path'
-import type { NodeDetail, TaskProgress, Why } from '../api/contract.ts'
+import type { NodeDetail, SwitchoverAnswer, SwitchoverBody, TaskProgress, Why } from '../api/contract.ts'
 import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
 import { findProblems } from '../core/problems.ts'
+import { type Timers, timersOf } from '../core/timers.ts'
+import type { Outcome } from '../ports/postgres.ts'
 import { Actor } from './act.ts'
+import { pause, requestSwitchover } from './controls.ts'
 import type { AgentDependencies, AgentOptions } from './dependencies.ts'
 import { EventLog } from './events.ts'
 import { Membership } from './membership.ts'
-import { Observer } from './observe.ts'
+import { Observer, type Remembered } from './observe.ts'
+import { PrimaryLease } from './primary-lease.ts'
+import { PrimaryWatch } from './primary-watch.ts'
 import { StateDirectory } from './state-directory.ts'
 import { nodeDetail, nodeReport, ProblemClock, type Snapshot, taskProgress } from './status.ts'
 import { type TaskEnd, Tasks } from './tasks.ts'
@@ -21,6 +26,8 @@ import { type TaskEnd, Tasks } from './tasks.ts'
 const REST_MS = 1_000
 /** While something is under way or waited for. */
 const BUSY_MS = 200
+/** While clients wait for a new primary. */
+const URGENT_MS = 15
 
 const STOP_DEADLINE_MS = 60_000
 
@@ -35,7 +42,14 @@ export class Agent {
   readonly #actor: Actor
   readonly #problems = new ProblemClock()
   readonly #watch = new AbortController()
+  readonly #timers: Timers
+  readonly #lease: PrimaryLease
+  readonly #primaryWatch: PrimaryWatch
   #memory: Memory = EMPTY_MEMORY
+  #ranAsPrimaryIn: number | null = null
+  /** When the loop last ran: a gap longer than its pauses is a pause of the whole process. */
+  #lastCycleAtMs: number | null = null
+  #awakeSinceMs = 0
   #why: Why
   #snapshot: Snapshot | null = null
   #taskStartedAt = ''
@@ -58,8 +72,14 @@ export class Agent {
     this.#tasks = new Tasks(clock, (end) => this.#taskEnded(end))
     this.#membership = new Membership(store, clock, options.spec.rtoMs)
     this.#observer = new Observer(options, store, postgres, clock)
+    this.#timers = timersOf(options.spec.rtoMs)
+    this.#lease = new PrimaryLease(store, clock, this.#timers, directory)
+    this.#primaryWatch = new PrimaryWatch(dependencies.prober, clock, this.#timers, () =>
+      this.#wakeUp('probe'),
+    )
     this.#actor = new Actor(dependencies, {
       directory,
+      lease: this.#lease,
       membership: this.#membership,
       tasks: this.#tasks,
       events: this.#events,
@@ -109,10 +129,39 @@ export class Agent {
     if (stopped.kind !== 'ok')
       this.#dependencies.log.error('PostgreSQL could not be stopped', { reason: stopped.reason })
     await this.#tasks.abortAll()
+    this.#primaryWatch.close()
+    await this.#lease.drop()
     await this.#membership.leave()
     this.#watch.abort()
     await this.#dependencies.postgres.close()
     this.#dependencies.store.close()
+  }
+
+  switchover(body: SwitchoverBody): Promise<Outcome<SwitchoverAnswer>> {
+    const { store, clock } = this.#dependencies
+    return requestSwitchover(this.view, body, store, clock.timestamp())
+  }
+
+  pause(reason: string | null): Promise<Outcome> {
+    return pause(reason, this.#dependencies.store)
+  }
+
+  /** A standby only: its data directory is moved aside, and the decision then clones it anew. */
+  async reinit(): Promise<Outcome> {
+    const { postgres } = this.#dependencies
+    const local = this.view?.local
+    if (local === undefined || local.server?.inRecovery === false || local.applied?.role !== 'standby') {
+      return { kind: 'failed', code: 'refused', reason: 'only a standby can be made anew' }
+    }
+    this.#events.add({
+      kind: 'reinit',
+      message: 'the data directory is moved aside and cloned anew, as asked for',
+    })
+    const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
+    if (stopped.kind !== 'ok') return stopped
+    const moved = await postgres.moveAside('reinit')
+    this.#wakeUp('reinit')
+    return moved.kind === 'ok' ? { kind: 'ok', value: null } : moved
   }
 
   get detail(): NodeDetail | null {
@@ -133,16 +182,12 @@ export class Agent {
 
   async #cycle(): Promise<number> {
     await this.#membership.keepLease()
-    const view = await this.#observer.observe({
-      session: this.#options.session,
-      promisedEpoch: this.#directory.promisedEpoch,
-      initialized: this.#directory.initialized,
-      applied: this.#actor.state.applied,
-      proven: this.#actor.state.proven,
-      tasks: this.#tasks.running,
-      failures: this.#tasks.failures,
-    })
+    await this.#lease.renew()
+    this.#noticePause()
+    const view = await this.#observer.observe(() => this.#remembered())
     if (this.#stopping) return 0
+    this.#watchPrimary(view)
+    await this.#settleRewind(view)
     const decision = decide(view, this.#memory)
     this.#memory = decision.memory
     this.#note(decision)
@@ -150,11 +195,65 @@ export class Agent {
     await this.#membership.report(nodeReport(this.#options, view))
     if (this.#stopping) return 0
     const done = await this.#actor.act(decision.actions, view, decision.rule)
-    return this.#pauseAfter(decision, done)
+    return this.#pauseAfter(decision, view, done)
   }
 
-  #pauseAfter(decision: Decision, done: boolean): number {
-    if (decision.actions.length > 0) return done ? 10 : BUSY_MS
+  #remembered(): Remembered {
+    return {
+      session: this.#options.session,
+      promisedEpoch: this.#directory.promisedEpoch,
+      followedEpoch: this.#directory.followedEpoch,
+      initialized: this.#directory.initialized,
+      sentinel: this.#directory.sentinel,
+      promotionAskedPid: this.#directory.promotionAskedPid,
+      namesInEffect: this.#actor.state.namesInEffect,
+      applied: this.#actor.state.applied,
+      proven: this.#actor.state.proven,
+      tasks: this.#tasks.running,
+      failures: this.#tasks.failures,
+      probes: this.#primaryWatch.seen,
+      ranAsPrimaryIn: this.#ranAsPrimaryIn,
+      primaryLeaseUntilMs: this.#lease.untilMs,
+      awakeSinceMs: this.#awakeSinceMs,
+      canRewind: this.#options.canRewind,
+    }
+  }
+
+  /** What was seen before a pause of this process says nothing about now (I10, and the detector's silence). */
+  #noticePause(): void {
+    const now = this.#dependencies.clock.nowMs()
+    const gapMs = now - (this.#lastCycleAtMs ?? now)
+    if (this.#lastCycleAtMs === null || gapMs > REST_MS + this.#timers.pauseMs) this.#awakeSinceMs = now
+    this.#lastCycleAtMs = now
+  }
+
+  /** Consistent and accepting connections: what a rewind left is a whole data directory again (I12). */
+  async #settleRewind(view: ClusterView): Promise<void> {
+    const { sentinel, server } = view.local
+    if (sentinel?.finished === true && server?.inRecovery === true)
+      await this.#directory.finishReplacing(sentinel.epoch)
+  }
+
+  #watchPrimary(view: ClusterView): void {
+    const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : null
+    const { server } = view.local
+    if (primacy?.primary === view.self && server?.inRecovery === false) this.#ranAsPrimaryIn = primacy.epoch
+    const watched =
+      primacy === null || primacy === undefined || primacy.primary === view.self ? null : primacy.primary
+    this.#primaryWatch.watch(this.#options.targets.find((target) => target.name === watched) ?? null)
+    const silentMs = server?.walreceiver?.lastMessageAgeMs ?? 0
+    if (
+      server?.inRecovery === true &&
+      (server.walreceiver === null || silentMs > this.#timers.silenceMs / 2)
+    ) {
+      this.#primaryWatch.doubt()
+    }
+  }
+
+  #pauseAfter(decision: Decision, view: ClusterView, done: boolean): number {
+    if (decision.actions.length > 0) return done ? 5 : BUSY_MS
+    const phase = view.store.kind === 'read' ? view.store.facts.primacy?.value.phase : undefined
+    if (phase === 'electing' || phase === 'promoting' || decision.rule === 'start-election') return URGENT_MS
     return decision.rule === 'keep-running' && this.#tasks.running.size === 0 ? REST_MS : BUSY_MS
   }
 

@@ -5,6 +5,7 @@ import type { Cloner, Passfiles } from '../ports/cloner.ts'
 import type { ClusterStore } from '../ports/cluster-store.ts'
 import type { Log } from '../ports/log.ts'
 import type { Postgres } from '../ports/postgres.ts'
+import type { Prober, ProbeTarget } from '../ports/prober.ts'
 
 export interface AgentOptions {
   readonly node: string
@@ -17,6 +18,9 @@ export interface AgentOptions {
   /** Random, new with every start. */
   readonly session: string
   readonly spec: Spec
+  /** With the agents' ports; the members of `spec` have PostgreSQL's only. */
+  readonly targets: readonly ProbeTarget[]
+  readonly canRewind: boolean
 }
 
 export interface AgentDependencies {
@@ -24,6 +28,7 @@ export interface AgentDependencies {
   readonly postgres: Postgres
   readonly cloner: Cloner
   readonly passfiles: Passfiles
+  readonly prober: Prober
   readonly clock: Clock
   readonly log: Log
 }

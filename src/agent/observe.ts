@@ -1,15 +1,21 @@
 /** Builds the immutable view of one cycle: the store, the files, the process, SQL, all asked at the same time. */
 import type { ClusterView, LocalView, NodeReport, StoreFacts, StoreView } from '../core/cluster-view.ts'
-import type { ServerFacts } from '../core/facts.ts'
+import type { DirectoryState, ServerFacts } from '../core/facts.ts'
+import { firstTimeline } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
-import type { Postgres } from '../ports/postgres.ts'
+import type { Postgres, StablePosition } from '../ports/postgres.ts'
 import type { StoreResult } from '../ports/store.ts'
 import type { AgentOptions } from './dependencies.ts'
 
 const SQL_DEADLINE_MS = 1_000
 /** Reports of the others are hints: the watch says when they change, this is how long a lost event may cost. */
 const NODES_EVERY_MS = 5_000
+
+export type Remembered = Omit<
+  LocalView,
+  'directory' | 'postmaster' | 'server' | 'position' | 'history' | 'promotionAsked' | 'newestHistory'
+> & { readonly promotionAskedPid: number | null }
 
 export class Observer {
   readonly #options: AgentOptions
@@ -18,6 +24,7 @@ export class Observer {
   readonly #clock: Clock
   #nodes: ReadonlyMap<string, NodeReport> = new Map()
   #nodesReadAtMs = Number.NEGATIVE_INFINITY
+  #drained: { readonly pid: number; readonly stable: StablePosition } | null = null
   #last: StoreFacts | null = null
   #unreachableSinceMs: number | null = null
 
@@ -33,18 +40,30 @@ export class Observer {
     this.#nodesReadAtMs = Number.NEGATIVE_INFINITY
   }
 
-  async observe(local: Omit<LocalView, 'directory' | 'postmaster' | 'server'>): Promise<ClusterView> {
+  /** `remembered` is asked for at the end, so that what tasks and probes learned meanwhile is in the same view. */
+  async observe(remembered: () => Remembered): Promise<ClusterView> {
     const [store, directory, { postmaster, server }] = await Promise.all([
       this.#observeStore(),
       this.#postgres.inspectDirectory(),
       this.#observeServer(),
     ])
+    const { promotionAskedPid, ...known } = remembered()
+    const local = { ...known, directory, postmaster, server }
+    const stable = await this.#observePosition(store, local)
+    const promotionAsked = postmaster.kind === 'running' && postmaster.pid === promotionAskedPid
+    const newestHistory = directory.kind === 'cluster' ? await this.#postgres.newestHistory() : 1
     return {
       now: this.#clock.nowMs(),
       self: this.#options.node,
       spec: this.#options.spec,
       store,
-      local: { ...local, directory, postmaster, server },
+      local: {
+        ...local,
+        promotionAsked,
+        newestHistory,
+        position: stable?.position ?? null,
+        history: stable?.history ?? firstTimeline(),
+      },
     }
   }
 
@@ -56,22 +75,59 @@ export class Observer {
     return { postmaster, server }
   }
 
+  /** Asked for only where it decides something: a node that streams in a steady epoch moves on all the time. */
+  async #observePosition(
+    store: StoreView,
+    local: Pick<LocalView, 'postmaster' | 'server' | 'applied' | 'followedEpoch' | 'directory'>,
+  ): Promise<StablePosition | null> {
+    const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
+    if (primacy === undefined || local.postmaster.kind === 'foreign') return null
+    const steadyPrimary = primacy.primary === this.#options.node && primacy.phase === 'steady'
+    const follows = local.followedEpoch === primacy.epoch && primacy.phase !== 'electing'
+    if (steadyPrimary || follows || (local.server !== null && local.server.walreceiver !== null)) return null
+    const stable = await this.#postgres.stablePosition(SQL_DEADLINE_MS)
+    if (stable.kind !== 'ok') return null
+    return this.#remember(local, stable.value)
+  }
+
+  /**
+   * A standby that was stopped cleanly is where its replay had drained what is on disk, if nothing could stream since: what was seen so
+   * right before is kept for as long as it stays stopped. After any other end only recovery can tell.
+   */
+  #remember(
+    local: Pick<LocalView, 'postmaster' | 'applied'> & { readonly directory: DirectoryState },
+    stable: StablePosition | null,
+  ): StablePosition | null {
+    const { postmaster, applied, directory } = local
+    if (postmaster.kind === 'running') {
+      const drained =
+        stable?.position.complete === true && applied?.role === 'standby' && applied.upstream === null
+      if (drained) this.#drained = { pid: postmaster.pid, stable }
+      else if (this.#drained?.pid !== postmaster.pid) this.#drained = null
+      return stable
+    }
+    if (stable !== null) return stable
+    const cleanly = directory.kind === 'cluster' && directory.control.state === 'shutDownInRecovery'
+    return cleanly ? (this.#drained?.stable ?? null) : null
+  }
+
   async #observeStore(): Promise<StoreView> {
     const facts = await this.#store.readFacts()
     if (facts.kind !== 'ok') return this.#unreachable(facts)
     this.#unreachableSinceMs = null
     await this.#refreshNodes()
-    this.#last = { ...facts.value, nodes: this.#nodes }
-    return { kind: 'read', facts: this.#last }
+    const read: StoreFacts = { ...facts.value, nodes: this.#nodes }
+    this.#last = read
+    return { kind: 'read', facts: read }
   }
 
   async #refreshNodes(): Promise<void> {
     const startedAtMs = this.#clock.nowMs()
     if (startedAtMs - this.#nodesReadAtMs < NODES_EVERY_MS) return
-    const nodes = await this.#store.readNodes()
-    if (nodes.kind !== 'ok') return
-    this.#nodes = nodes.value
     this.#nodesReadAtMs = startedAtMs
+    const nodes = await this.#store.readNodes()
+    if (nodes.kind === 'ok') this.#nodes = nodes.value
+    else this.nodesChanged()
   }
 
   #unreachable(result: Exclude<StoreResult<ClusterFacts>, { kind: 'ok' }>): StoreView {

@@ -4,13 +4,44 @@
  */
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import path from 'node:path'
+import type { Sentinel } from '../core/cluster-view.ts'
+import { formatLsn, parseLsn } from '../core/lsn.ts'
+import { firstTimeline, historyFromWire, historyToWire } from '../core/timeline.ts'
+
+interface WrittenSentinel {
+  readonly timelineId: number | null
+  readonly lsn: string
+  readonly history: unknown
+  readonly epoch: number
+  readonly finished: boolean
+}
 
 interface Remembered {
   readonly promisedEpoch: number
   readonly initialized: string | null
+  readonly followedEpoch: number
+  /** While a rewind is under way: what the directory held before (I12). In the store's form, since LSNs are no JSON. */
+  readonly sentinel: WrittenSentinel | null
+  /** The postmaster that was asked to promote: it may become writable at any moment. */
+  readonly promotionAskedPid: number | null
+  /** The lease of I10 with its end on the monotonic clock of this boot: PostgreSQL outlives its agent, and so must the lease. */
+  readonly primaryLease: WrittenLease | null
 }
 
-const NOTHING: Remembered = { promisedEpoch: 0, initialized: null }
+export interface WrittenLease {
+  readonly leaseId: string
+  readonly untilMs: number
+  readonly bootId: string
+}
+
+const NOTHING: Remembered = {
+  promisedEpoch: 0,
+  initialized: null,
+  followedEpoch: 0,
+  sentinel: null,
+  promotionAskedPid: null,
+  primaryLease: null,
+}
 
 export class StateDirectory {
   readonly #directory: string
@@ -33,6 +64,64 @@ export class StateDirectory {
 
   get initialized(): string | null {
     return this.#remembered.initialized
+  }
+
+  get followedEpoch(): number {
+    return this.#remembered.followedEpoch
+  }
+
+  get sentinel(): Sentinel | null {
+    const { sentinel } = this.#remembered
+    if (sentinel === null) return null
+    const lsn = parseLsn(sentinel.lsn)
+    const { timelineId } = sentinel
+    return {
+      position: timelineId === null || lsn === null ? null : { timelineId, lsn },
+      history: historyFromWire(sentinel.history) ?? firstTimeline(),
+      epoch: sentinel.epoch,
+      finished: sentinel.finished,
+    }
+  }
+
+  /** Durable before the directory is opened up, and taken away only when it is whole again. */
+  async markReplacing(sentinel: Sentinel): Promise<void> {
+    const { position, history, epoch, finished } = sentinel
+    await this.#write({
+      ...this.#remembered,
+      sentinel: {
+        timelineId: position?.timelineId ?? null,
+        lsn: position === null ? '0/0' : formatLsn(position.lsn),
+        history: historyToWire(history),
+        epoch,
+        finished,
+      },
+    })
+  }
+
+  /** What is there now is that epoch's primary's, so within its history by itself (I8). */
+  async finishReplacing(epoch: number): Promise<void> {
+    await this.#write({ ...this.#remembered, sentinel: null, followedEpoch: epoch })
+  }
+
+  get promotionAskedPid(): number | null {
+    return this.#remembered.promotionAskedPid
+  }
+
+  get primaryLease(): WrittenLease | null {
+    return this.#remembered.primaryLease
+  }
+
+  async rememberLease(primaryLease: WrittenLease | null): Promise<void> {
+    await this.#write({ ...this.#remembered, primaryLease })
+  }
+
+  async rememberPromotion(postmasterPid: number): Promise<void> {
+    await this.#write({ ...this.#remembered, promotionAskedPid: postmasterPid })
+  }
+
+  async rememberFollowed(epoch: number): Promise<void> {
+    if (this.#remembered.followedEpoch === epoch) return
+    await this.#write({ ...this.#remembered, followedEpoch: epoch })
   }
 
   /** Never lowers; durable when it returns. */
@@ -74,7 +163,7 @@ async function read(file: string): Promise<Remembered> {
   const value = JSON.parse(text) as Partial<Remembered>
   if (typeof value.promisedEpoch !== 'number')
     throw new Error(`${file} is damaged: it holds no promised epoch`)
-  return { promisedEpoch: value.promisedEpoch, initialized: value.initialized ?? null }
+  return { ...NOTHING, ...value, promisedEpoch: value.promisedEpoch }
 }
 
 async function syncDirectory(directory: string): Promise<void> {

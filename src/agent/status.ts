@@ -9,6 +9,7 @@ import type {
   Why,
 } from '../api/contract.ts'
 import type { ClusterView, NodeReport } from '../core/cluster-view.ts'
+import { suspectsPrimary } from '../core/detector.ts'
 import type { ServerFacts } from '../core/facts.ts'
 import { formatLsn, type Lsn, lagBytes, maxLsn } from '../core/lsn.ts'
 import type { FoundProblem } from '../core/problems.ts'
@@ -63,7 +64,14 @@ export function nodeReport(options: AgentOptions, view: ClusterView): NodeReport
     systemIdentifier: directory.kind === 'cluster' ? directory.control.systemIdentifier : null,
     flushLsn: status.flushLsn,
     replayLsn: status.replayLsn,
+    suspects: suspectedEpoch(view),
+    priority: view.spec.priority,
   }
+}
+
+function suspectedEpoch(view: ClusterView): number | null {
+  const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  return primacy !== undefined && suspectsPrimary(view, primacy) ? primacy.epoch : null
 }
 
 function nodeStatus(options: AgentOptions, view: ClusterView): NodeStatus {
@@ -109,6 +117,7 @@ function roleOf(view: ClusterView): NodeRole {
 function stateOf(view: ClusterView): NodeState {
   const { server, postmaster, tasks } = view.local
   if (tasks.has('clone')) return 'cloning'
+  if (tasks.has('rewind')) return 'rewinding'
   if (postmaster.kind !== 'running' || postmaster.status === 'starting') return 'stopped'
   if (server === null) return 'unreachable'
   if (!server.inRecovery) return 'running'

@@ -45,6 +45,13 @@ export class Tasks {
     this.#running.set(kind, { abort, done })
   }
 
+  /** Aborts one of the kind, if there is one, and waits until it has ended. */
+  async abort(kind: TaskKind): Promise<void> {
+    const task = this.#running.get(kind)
+    task?.abort.abort()
+    await task?.done
+  }
+
   /** Aborts everything and waits until it has ended. */
   async abortAll(): Promise<void> {
     const all = [...this.#running.values()]

@@ -115,6 +115,29 @@ export interface ClusterEvent {
   readonly details?: Readonly<Record<string, string | number | boolean | null>>
 }
 
+/** POST /v1/switchover, to the primary's agent. */
+export interface SwitchoverBody {
+  /** Left out: the standby that is furthest. */
+  readonly to?: string
+  readonly dryRun?: boolean
+}
+
+export interface SwitchoverAnswer {
+  readonly from: string
+  readonly to: string
+  readonly epoch: number
+  /** What the preflight looked at, each as one sentence. */
+  readonly checks: readonly string[]
+  /** false after a dry run. */
+  readonly accepted: boolean
+}
+
+/** POST /v1/pause. */
+export interface PauseBody {
+  /** null: failover is automatic again. */
+  readonly reason: string | null
+}
+
 /** Every failure of the API and of `--json`. */
 export interface ErrorBody {
   readonly error: { readonly code: string; readonly message: string; readonly hint: string }

@@ -2,12 +2,22 @@
  * The agent's HTTP API. Every answer comes from the last snapshot, never from a question to PostgreSQL inside a request, so that a
  * hung database cannot hang the health of its own node.
  */
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Server } from 'node:http'
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { streamSSE } from 'hono/streaming'
 import { ERRORS, type ErrorCode, UnderstudyError } from '../errors/codes.ts'
-import type { ClusterEvent, ClusterStatus, ErrorBody, NodeDetail, Why } from './contract.ts'
+import type { Outcome } from '../ports/postgres.ts'
+import type {
+  ClusterEvent,
+  ClusterStatus,
+  ErrorBody,
+  NodeDetail,
+  SwitchoverAnswer,
+  SwitchoverBody,
+  Why,
+} from './contract.ts'
 
 /** What the API tells; the agent behind it. */
 export interface ApiSource {
@@ -17,6 +27,10 @@ export interface ApiSource {
   cluster(): Promise<ClusterStatus>
   eventsAfter(id: number): readonly ClusterEvent[]
   subscribe(listener: (event: ClusterEvent) => void): () => void
+  /** These change something: failures are outcomes with a code. */
+  switchover(body: SwitchoverBody): Promise<Outcome<SwitchoverAnswer>>
+  pause(reason: string | null): Promise<Outcome>
+  reinit(): Promise<Outcome>
 }
 
 export interface RunningApi {
@@ -25,7 +39,7 @@ export interface RunningApi {
 
 const HEARTBEAT_MS = 15_000
 
-export function createApi(source: ApiSource): Hono {
+export function createApi(source: ApiSource, token: string): Hono {
   const app = new Hono()
   app.get('/v1/cluster', async (context) => context.json(await source.cluster()))
   app.get('/v1/node', (context) => {
@@ -34,6 +48,8 @@ export function createApi(source: ApiSource): Hono {
       ? context.json(errorBody('timeout', 'the agent has just started'), 503)
       : context.json(detail)
   })
+  // Answered from nothing: whether this process lives.
+  app.get('/v1/alive', (context) => context.body(null, 204))
   app.get('/v1/why', (context) => context.json(source.why()))
   app.get('/v1/events', (context) => {
     const after = Number(context.req.query('after') ?? context.req.header('last-event-id') ?? 0)
@@ -43,9 +59,54 @@ export function createApi(source: ApiSource): Hono {
     }
     return streamSSE(context, (stream) => streamEvents(source, stream, from))
   })
+  declareControls(app, source, token)
   app.notFound((context) => context.json(errorBody('usage', `there is nothing at ${context.req.path}`), 404))
   app.onError((error, context) => context.json(errorBody('internal', error.message), 500))
   return app
+}
+
+/** Whatever changes the cluster asks for the token: reading is open to who reaches the port, commanding is not. */
+function declareControls(app: Hono, source: ApiSource, token: string): void {
+  app.use('/v1/*', async (context, next) => {
+    if (context.req.method === 'GET' || context.req.method === 'HEAD') return next()
+    const given = context.req.header('authorization') ?? ''
+    if (sameText(given, `Bearer ${token}`)) return next()
+    return context.json(errorBody('auth-failed', 'this request needs the token of the agents'), 401)
+  })
+  app.post('/v1/switchover', async (context) => {
+    const body: unknown = await context.req.json().catch(() => null)
+    if (!isSwitchover(body))
+      return context.json(errorBody('usage', 'the body is { "to"?: NODE, "dryRun"?: true }'), 400)
+    return answer(await source.switchover(body))
+  })
+  app.post('/v1/pause', async (context) => {
+    const body = (await context.req.json().catch(() => null)) as { reason?: unknown } | null
+    const reason = body?.reason
+    if (reason !== null && typeof reason !== 'string') {
+      return context.json(errorBody('usage', 'the body is { "reason": TEXT or null }'), 400)
+    }
+    return answer(await source.pause(reason))
+  })
+  app.post('/v1/reinit', async () => answer(await source.reinit()))
+}
+
+function isSwitchover(body: unknown): body is SwitchoverBody {
+  if (typeof body !== 'object' || body === null) return false
+  const { to, dryRun } = body as { to?: unknown; dryRun?: unknown }
+  return (to === undefined || typeof to === 'string') && (dryRun === undefined || typeof dryRun === 'boolean')
+}
+
+function answer(outcome: Outcome<unknown>): Response {
+  if (outcome.kind === 'ok') return Response.json(outcome.value ?? {})
+  const body = errorBody(outcome.code, outcome.reason)
+  const hint = outcome.hint ?? body.error.hint
+  return Response.json({ error: { ...body.error, hint } }, { status: 409 })
+}
+
+/** In constant time: how much of a guess was right must not show. */
+function sameText(a: string, b: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(a), digest(b))
 }
 
 type EventStream = Parameters<Parameters<typeof streamSSE>[1]>[0]
@@ -95,9 +156,9 @@ function errorBody(code: ErrorCode, message: string): ErrorBody {
 /** Errors: port-taken. */
 export async function serveApi(
   source: ApiSource,
-  options: { readonly host: string; readonly port: number },
+  options: { readonly host: string; readonly port: number; readonly token: string },
 ): Promise<RunningApi> {
-  const app = createApi(source)
+  const app = createApi(source, options.token)
   const server = await new Promise<Server>((resolve, reject) => {
     const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
       resolve(listening as Server),

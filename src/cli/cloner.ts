@@ -54,15 +54,13 @@ export function createCloner(options: ClonerOptions): Cloner {
         await rm(target, { recursive: true, force: true }).catch(() => {})
         return { kind: 'failed', code: outcome.code, reason: outcome.message, hint: outcome.hint }
       }
+      const room = await request.makeRoom()
+      if (room.kind !== 'ok') return room
       const placed = await putInPlace(target, path.join(options.nodeDirectory, 'data'))
       if (placed.kind !== 'ok') return placed
       return {
         kind: 'ok',
-        value: {
-          bytes: outcome.bytes,
-          durationMs: Math.round(performance.now() - startedAtMs),
-          movedAside: null,
-        },
+        value: { bytes: outcome.bytes, durationMs: Math.round(performance.now() - startedAtMs) },
       }
     },
   }
@@ -115,12 +113,12 @@ export function createPassfiles(options: ClonerOptions): Passfiles {
       throw new Error(written.reason)
     },
     async keepOnly(epoch) {
-      await removeOthers(directory, path.basename(fileOf(epoch)))
+      await removeOthers(directory, epoch === null ? null : path.basename(fileOf(epoch)))
     },
   }
 }
 
-async function removeOthers(directory: string, kept: string): Promise<void> {
+async function removeOthers(directory: string, kept: string | null): Promise<void> {
   const entries = await readdir(directory).catch(() => [])
   const others = entries.filter((entry) => /^upstream-\d+\.passfile$/.test(entry) && entry !== kept)
   await Promise.all(others.map((entry) => rm(path.join(directory, entry), { force: true })))

@@ -4,22 +4,26 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pino } from 'pino'
 import type { AgentDependencies, AgentOptions } from '../agent/dependencies.ts'
+import { holdAgent, probeAgent } from '../api/probe.ts'
 import { nodeOf, type ResolvedConfig, type ResolvedNode } from '../config/load.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Log } from '../ports/log.ts'
 import type { Postgres } from '../ports/postgres.ts'
+import type { Prober } from '../ports/prober.ts'
 import type { Store } from '../ports/store.ts'
 import type { AdapterLog } from '../postgres/adapter-log.ts'
 import { type Binaries, findBinaries } from '../postgres/binaries.ts'
 import { createPostgres } from '../postgres/create-postgres.ts'
+import { holdPostgres, probePostgres } from '../postgres/probe.ts'
 import { createClusterStore } from '../store/cluster-store.ts'
 import type { Credentials } from '../store/gateway/authenticator.ts'
 import { createStoreClient } from '../store/gateway-client.ts'
 import { createCloner, createPassfiles } from './cloner.ts'
 
 export const systemClock: Clock = {
-  nowMs: () => performance.now(),
+  // CLOCK_MONOTONIC itself and not the time since this process began: a lease outlives its agent (I10).
+  nowMs: () => Number(process.hrtime.bigint()) / 1e6,
   timestamp: () => new Date().toISOString(),
 }
 
@@ -106,6 +110,20 @@ function credentialsOf(
   return 'none'
 }
 
+/** The password and the authority are read once: a probe must not wait for a disk. */
+async function composeProber(config: ResolvedConfig, node: string): Promise<Prober> {
+  const password = (await readFile(config.secrets.agentPassword, 'utf8')).trim()
+  const caPem = await readFile(config.tls.caFile, 'utf8')
+  return {
+    probe: (target, port, deadlineMs) =>
+      port === 'agent' ? probeAgent(target, deadlineMs) : probePostgres(target, deadlineMs),
+    hold: (target, port, onOpen, onEnd) =>
+      port === 'agent'
+        ? holdAgent(target, onOpen, onEnd)
+        : holdPostgres(target, { password, caPem, node }, onOpen, onEnd),
+  }
+}
+
 export interface ComposedAgent {
   readonly options: AgentOptions
   readonly dependencies: AgentDependencies
@@ -130,6 +148,8 @@ export async function composeAgent(config: ResolvedConfig, name: string): Promis
       apiPort: node.apiPort,
       nodeDirectory: node.directory,
       postgresVersion: binaries.version,
+      targets: config.nodes,
+      canRewind: binaries.pgRewind !== null,
       session: randomBytes(8).toString('hex'),
       spec: {
         members: config.nodes.map(({ name, host, port }) => ({ name, host, port })),
@@ -137,6 +157,7 @@ export async function composeAgent(config: ResolvedConfig, name: string): Promis
         rtoMs: config.rtoMs,
         whenStandbyLost: config.whenStandbyLost,
         major: binaries.major,
+        priority: node.candidatePriority,
       },
     },
     dependencies: {
@@ -147,6 +168,7 @@ export async function composeAgent(config: ResolvedConfig, name: string): Promis
       }),
       cloner: createCloner(cloner),
       passfiles: createPassfiles(cloner),
+      prober: await composeProber(config, name),
       clock: systemClock,
       log,
     },

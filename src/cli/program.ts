@@ -42,6 +42,7 @@ export function createProgram(options: ProgramOptions): Command {
   raiseUsageErrors(program)
   declareLocal(program, options)
   declareLooking(program, options)
+  declareChanging(program, options)
   declareParts(program, options)
   return program
 }
@@ -206,6 +207,69 @@ interface DoctorFlags extends ClusterFlags, JsonFlag {
   readonly pg?: string
   readonly portBase?: number
   readonly nodes?: number
+}
+
+function declareChanging(program: Command, { onExit }: ProgramOptions): void {
+  clusterFlags(
+    declare(
+      program,
+      'switchover',
+      'make another node the primary, in order',
+      'understudy switchover --to bravo',
+    ),
+  )
+    .addOption(
+      new Option(
+        '--to <node>',
+        'the node that shall be primary (default: the standby that is furthest)',
+      ).argParser(notEmpty),
+    )
+    .option('--dry-run', 'only say whether it could begin')
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (flags: ClusterFlags & JsonFlag & SwitchoverFlags) =>
+      onExit(await (await import('./commands/switchover.ts')).run(flags)),
+    )
+
+  clusterFlags(
+    declare(
+      program,
+      'pause',
+      'let nobody be elected until `resume`',
+      'understudy pause --reason "network work"',
+    ),
+  )
+    .addOption(new Option('--reason <text>', 'what for').argParser(notEmpty).default('by an operator'))
+    .addOption(jsonFlag())
+    .action(async (flags: ClusterFlags & JsonFlag & { readonly reason: string }) =>
+      onExit(await (await import('./commands/pause.ts')).run(flags)),
+    )
+
+  clusterFlags(declare(program, 'resume', 'let failover be automatic again', 'understudy resume'))
+    .addOption(jsonFlag())
+    .action(async (flags: ClusterFlags & JsonFlag) =>
+      onExit(await (await import('./commands/pause.ts')).run({ ...flags, reason: null })),
+    )
+
+  clusterFlags(
+    declare(program, 'reinit', 'clone a standby anew, its old data stays beside', 'understudy reinit bravo'),
+  )
+    .argument('<node>', 'the standby')
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (node: string, flags: ClusterFlags & JsonFlag & { readonly yes?: true }) =>
+      onExit(await (await import('./commands/reinit.ts')).run({ node, ...flags })),
+    )
+}
+
+interface SwitchoverFlags {
+  readonly to?: string
+  readonly dryRun?: true
+  readonly yes?: true
+}
+
+function yesFlag(): Option {
+  return new Option('--yes', 'do not ask')
 }
 
 function declareParts(program: Command, { onExit }: ProgramOptions): void {

@@ -4,8 +4,10 @@
  * trusted). Instants are milliseconds of a monotonic clock.
  */
 import type { ErrorCode } from '../errors/codes.ts'
+import type { Ballot } from './ballot.ts'
 import type { DirectoryState, Member, PostmasterState, ServerFacts } from './facts.ts'
 import type { Identity, Primacy, Rule } from './primacy.ts'
+import type { TimelineHistory, TimelinePosition } from './timeline.ts'
 
 export interface ClusterView {
   readonly now: number
@@ -22,6 +24,8 @@ export interface Spec {
   readonly durability: 'quorum' | 'async'
   readonly rtoMs: number
   readonly whenStandbyLost: 'relax' | 'block'
+  /** Of this node; 0 votes but is not elected. */
+  readonly priority: number
   /** Major version of the binaries of this node. */
   readonly major: number
 }
@@ -47,6 +51,19 @@ export interface StoreFacts {
   readonly identity: Identity | null
   readonly claim: Versioned<BootstrapClaim> | null
   readonly nodes: ReadonlyMap<string, NodeReport>
+  /** Those of primacy's epoch; read only while there is an election. */
+  readonly ballots: readonly Ballot[]
+  readonly switchover: Versioned<SwitchoverRequest> | null
+  /** Why nobody shall start an election (`pause`, `down`); null when failover is automatic. */
+  readonly paused: string | null
+  /** Who holds the lease of I10; null when nobody does. Matters only to rules without acknowledgements. */
+  readonly leaseHolder: string | null
+}
+
+/** What an operator asked for through the API; the primary's agent acts on it. */
+export interface SwitchoverRequest {
+  readonly to: string
+  readonly requestedAt: string
 }
 
 /** Who may initialize the first primary; bound to a lease, so that a dead claimant does not block the cluster. */
@@ -69,6 +86,37 @@ export interface NodeReport {
   readonly systemIdentifier: string | null
   readonly flushLsn: string | null
   readonly replayLsn: string | null
+  /** The epoch whose primary this node believes to be dead; null when it does not. */
+  readonly suspects: number | null
+  readonly priority: number
+}
+
+/** What new connections to the primary's ports came to. `atMs`: when the last byte was answered, or the refusal was seen. */
+export interface Probe {
+  readonly kind: 'answers' | 'refused' | 'silent'
+  readonly atMs: number
+}
+
+export interface PrimaryProbes {
+  readonly primary: string
+  readonly agent: Probe
+  readonly postgres: Probe
+}
+
+/**
+ * A data directory that is being rewound, or swapped for a clone: what it held before, so that it can still be voted (I12). Written and
+ * fsynced before the first byte of the directory changes.
+ */
+export interface Sentinel {
+  readonly position: TimelinePosition | null
+  readonly history: TimelineHistory
+  /** Whose primary is the source. */
+  readonly epoch: number
+  /**
+   * The rewind has ended well, but needs WAL of its source before it is consistent: PostgreSQL may be started to stream from that
+   * epoch's primary and from nobody else. The shell removes the sentinel when it has seen PostgreSQL accept connections.
+   */
+  readonly finished: boolean
 }
 
 /** How PostgreSQL's files say it shall run; null when this agent has not written them yet. */
@@ -79,7 +127,7 @@ export interface WantedConfiguration {
   readonly synchronousStandbyNames: string
 }
 
-export type TaskKind = 'initialize' | 'clone' | 'start' | 'stop' | 'prove'
+export type TaskKind = 'initialize' | 'clone' | 'rewind' | 'start' | 'stop' | 'prove' | 'promote' | 'settle'
 
 export interface Failure {
   readonly code: ErrorCode
@@ -104,8 +152,50 @@ export interface LocalView {
   readonly applied: WantedConfiguration | null
   readonly tasks: ReadonlySet<TaskKind>
   readonly failures: ReadonlyMap<TaskKind, Failure>
-  /** The last rule whose commit was proven to wait (I5), and when. */
+  /** The last rule whose commit was proven to wait (I5), and when that proof BEGAN. */
   readonly proven: { readonly rule: Rule; readonly atMs: number } | null
+  /**
+   * The synchronous_standby_names that every process of this postmaster is known to have applied: what it was started with by this agent,
+   * or what the last `settle` ended with; null when that is not known (a reload since, or another agent's postmaster). SHOW is no proof
+   * (I5).
+   */
+  readonly namesInEffect: string | null
+  /** A promotion was asked of the postmaster that runs now (state directory, with its pid): it may become writable at any moment. */
+  readonly promotionAsked: boolean
+  /** The highest timeline whose history file PostgreSQL itself has written here; empty files that fill gaps do not count; 1 when none. */
+  readonly newestHistory: number
+  /**
+   * The end of what is on this node's disk, when that is stable (I3c, M: posNaive); null otherwise. The process list is read first and
+   * must show no walreceiver, then the position is read; never the other way round.
+   * - In recovery and drained (the startup process waits for WAL): the timeline and end of the last complete record; `complete`.
+   * - In recovery, not drained, and this postmaster has streamed WAL of that timeline at or past its replay position:
+   *   pg_last_wal_receive_lsn() as a bound; not `complete`.
+   * - Stopped after a clean shutdown as primary: the end of the shutdown record; `complete`.
+   * - Stopped cleanly in recovery: what this agent last saw as drained while `applied` had no upstream, if that was of the postmaster
+   *   that ended; `complete`. Nothing else is known of a stopped one: recovery must look.
+   * - Writable: null.
+   */
+  readonly position: (TimelinePosition & { readonly complete: boolean }) | null
+  /** Of the position's timeline; of the timeline that is written on a primary. */
+  readonly history: TimelineHistory
+  /**
+   * Written and fsynced before files with an upstream are, and after a rewind or clone has ended well, with its epoch.
+   * The newest epoch whose primary this node has followed after I8 was checked, from the state directory: what came since came from there.
+   */
+  readonly followedEpoch: number
+  readonly probes: PrimaryProbes | null
+  /** The epoch in which this agent has seen its own PostgreSQL run as primary. */
+  readonly ranAsPrimaryIn: number | null
+  readonly sentinel: Sentinel | null
+  /**
+   * The end of the own lease of I10, counted from the SENDING of its last taking or renewal; null when it is not held. It and the lease's
+   * id survive the agent (state directory, CLOCK_MONOTONIC beside the boot id, no fsync needed), for PostgreSQL does too. The shell
+   * renews it by itself while it is held.
+   */
+  readonly primaryLeaseUntilMs: number | null
+  /** When this process started, or went on after a pause longer than `pauseMs`: evidence from before does not count. */
+  readonly awakeSinceMs: number
+  readonly canRewind: boolean
 }
 
 export function member(spec: Spec, name: string): Member | null {

@@ -6,18 +6,29 @@
 import type { ClusterView } from './cluster-view.ts'
 import type { Decision, DecisionRule, Memory } from './decision.ts'
 import { bootstrapRules } from './rules/bootstrap.ts'
-import { directoryRules } from './rules/directory.ts'
+import { directoryRules, taskUnderWay } from './rules/directory.ts'
+import { electionRules } from './rules/election.ts'
+import { fenceRules, leaseRules } from './rules/lease.ts'
 import { primaryRules } from './rules/primary.ts'
+import { promotionRules } from './rules/promotion.ts'
 import { quorumRules } from './rules/quorum.ts'
 import { slotUpkeep } from './rules/slots.ts'
-import { standbyRules } from './rules/standby.ts'
+import { stalePrimary, standbyRules } from './rules/standby.ts'
 import { storeRules } from './rules/store.ts'
+import { switchoverRules } from './rules/switchover.ts'
 import { track } from './track.ts'
 
 export const RULES: readonly DecisionRule[] = [
   ...directoryRules,
+  ...fenceRules,
   ...storeRules,
   ...bootstrapRules,
+  ...leaseRules,
+  ...electionRules,
+  stalePrimary,
+  ...promotionRules,
+  taskUnderWay,
+  ...switchoverRules,
   ...primaryRules,
   ...standbyRules,
   ...quorumRules,

@@ -1,4 +1,5 @@
 /** What `decide` returns: the rule, its sentence, and actions as values, executed in order by agent/act.ts. Pure. */
+import type { Ballot } from './ballot.ts'
 import type { BootstrapClaim, ClusterView, WantedConfiguration } from './cluster-view.ts'
 import type { Lsn } from './lsn.ts'
 import type { Identity, Primacy, Rule } from './primacy.ts'
@@ -26,8 +27,12 @@ export type Action =
   | { readonly kind: 'promise'; readonly epoch: number }
   /** Writes the files; reloads when PostgreSQL runs. */
   | { readonly kind: 'configure'; readonly wanted: WantedConfiguration }
-  /** Long: spawn and wait until it accepts connections. */
-  | { readonly kind: 'start' }
+  /**
+   * Long: removes what fills gaps in the timelines when the files say standby (I6), spawns and waits until it accepts connections. Not
+   * spawned after `notAfterMs` of the monotonic clock, read immediately before (I10).
+   */
+  | { readonly kind: 'start'; readonly notAfterMs: number | null }
+  /** Long. Ends a running `promote` task first, so that no promotion reaches a later postmaster. */
   | { readonly kind: 'stop'; readonly mode: 'fast' | 'immediate' }
   /** Long: base backup of the upstream beside the data directory, then the swap. */
   | {
@@ -37,9 +42,44 @@ export type Action =
       readonly port: number
       readonly epoch: number
     }
-  /** Long: a commit that must wait as the rule says. */
+  | { readonly kind: 'abort'; readonly task: 'clone' }
+  /** The passfiles go first, so that no walreceiver can connect once more (I3b, M: walrcvOnly). */
+  | { readonly kind: 'removePassfiles' }
+  | { readonly kind: 'vote'; readonly ballot: Ballot }
+  /**
+   * Long: gaps filled so that PostgreSQL takes exactly this timeline (I6), the asking noted in the state directory with the postmaster's
+   * pid, then the promotion itself, of that postmaster only and not after `notAfterMs`, read immediately before (I10).
+   */
+  | {
+      readonly kind: 'promote'
+      readonly timelineId: number
+      readonly epoch: number
+      readonly notAfterMs: number | null
+    }
+  /**
+   * Long: makes sure that every process has applied the synchronous_standby_names that SHOW gives: ends the walsenders (a change of the
+   * number alone shows nowhere), then a CHECKPOINT, which the checkpointer answers only after it has read the settings. Sets
+   * `namesInEffect` (I5).
+   */
+  | { readonly kind: 'settle' }
+  /** Long: pg_rewind from the primary, with the sentinel around it. */
+  | {
+      readonly kind: 'rewind'
+      readonly from: string
+      readonly host: string
+      readonly port: number
+      readonly epoch: number
+    }
+  /** The lease of I10, in a transaction that compares primacy. */
+  | { readonly kind: 'takePrimaryLease'; readonly expected: bigint }
+  | { readonly kind: 'dropPrimaryLease' }
+  | { readonly kind: 'dropRequest'; readonly expected: bigint; readonly reason: string }
   /** Renames the data directory away; nothing is deleted (I11). */
   | { readonly kind: 'moveAside'; readonly reason: string }
+  /**
+   * Long: a commit, and then `acks` of the rule's standbys whose walsenders report its end as flushed. Fails when SHOW gives other names
+   * than the rule's, and when it is not acknowledged in time.
+   */
   | { readonly kind: 'prove'; readonly rule: Rule }
   | { readonly kind: 'endWalsenders'; readonly pids: readonly number[] }
   | { readonly kind: 'createSlot'; readonly name: string }
@@ -54,6 +94,10 @@ export interface Memory {
   readonly lostSinceMs: Readonly<Record<string, number>>
   /** The change of rule that is under way, as this agent sees it. */
   readonly change: RuleChange | null
+  /** Since when this standby gets no WAL although its primary runs: no progress is unhealthy, whatever the process list says. */
+  readonly stuckSinceMs: number | null
+  /** Since when this node knows of the election of an epoch: who carries it on when its starter does not. */
+  readonly election: { readonly epoch: number; readonly seenAtMs: number } | null
 }
 
 export interface RuleChange {
@@ -64,7 +108,13 @@ export interface RuleChange {
   readonly walsendersEnded: boolean
 }
 
-export const EMPTY_MEMORY: Memory = { emptySinceMs: null, lostSinceMs: {}, change: null }
+export const EMPTY_MEMORY: Memory = {
+  emptySinceMs: null,
+  lostSinceMs: {},
+  change: null,
+  stuckSinceMs: null,
+  election: null,
+}
 
 export interface Verdict {
   readonly reason: string

@@ -3,6 +3,8 @@
  * Changed only by compare-and-swap on its revision; specified in docs/failover.md ("State"). Pure.
  */
 
+import { historyFromWire, historyToWire, type TimelineHistory } from './timeline.ts'
+
 /** A commit acknowledged under it is on its primary and on at least `acks` of `standbys`. */
 export interface Rule {
   readonly epoch: number
@@ -26,6 +28,12 @@ export interface Primacy {
   readonly nextXid: string | null
   readonly startedBy: string
   readonly reason: string
+  /** A switchover: the others fence only when the old primary has voted, for until then they still take its last WAL. */
+  readonly planned: boolean
+  /** Wanted by a switchover; anybody else is elected only when this one does not come. */
+  readonly candidate: string | null
+  /** Of `timelineId`. While promoting it is what the elected node's ballot says; a steady primary writes what really is. */
+  readonly history: TimelineHistory
 }
 
 /** What every member must agree on from bootstrap to the end of the cluster. */
@@ -68,10 +76,16 @@ export function acksFor(standbys: number): number {
   return standbys < 2 ? 0 : Math.floor((standbys + 1) / 2)
 }
 
+export function formatPrimacy(primacy: Primacy): string {
+  return JSON.stringify({ ...primacy, history: historyToWire(primacy.history) })
+}
+
 export function parsePrimacy(text: string): Primacy | null {
   try {
-    const value: unknown = JSON.parse(text)
-    return isPrimacy(value) ? value : null
+    const value = JSON.parse(text) as Record<string, unknown> | null
+    const history = historyFromWire(value?.['history'])
+    if (history === null || !isPrimacy(value)) return null
+    return { ...value, history, planned: value.planned === true, candidate: value.candidate ?? null }
   } catch {
     return null
   }

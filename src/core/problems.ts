@@ -105,6 +105,9 @@ function verb(task: TaskKind): string {
   return {
     initialize: 'making the first data directory',
     clone: 'cloning',
+    rewind: 'rewinding',
+    promote: 'promoting',
+    settle: 'settling the settings',
     start: 'starting PostgreSQL',
     stop: 'stopping PostgreSQL',
     prove: 'proving the rule',

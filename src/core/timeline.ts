@@ -3,7 +3,7 @@
  * history. A timeline's history lists its ancestors and where each was left (manual: "Timelines", 25.3.6; the file is
  * `<timeline in hex>.history`). Timeline 1 has no ancestors and no history file.
  */
-import type { Lsn } from './lsn.ts'
+import { formatLsn, type Lsn, parseLsn } from './lsn.ts'
 
 /** A position that a node has reached: bytes before `lsn` are its own, and the last of them were written on `timelineId`. */
 export interface TimelinePosition {
@@ -92,4 +92,33 @@ function earlier(a: Lsn | 'same', b: Lsn | 'same'): Lsn | 'same' {
   if (a === 'same') return b
   if (b === 'same') return a
   return a < b ? a : b
+}
+
+/** As it stands in the store's JSON: LSNs as PostgreSQL prints them, without the reasons. */
+export interface WireHistory {
+  readonly timelineId: number
+  readonly ancestors: readonly { readonly timelineId: number; readonly switchpointLsn: string }[]
+}
+
+export function historyToWire(history: TimelineHistory): WireHistory {
+  return {
+    timelineId: history.timelineId,
+    ancestors: history.ancestors.map(({ timelineId, switchpointLsn }) => ({
+      timelineId,
+      switchpointLsn: formatLsn(switchpointLsn),
+    })),
+  }
+}
+
+/** null for anything that is not a history. */
+export function historyFromWire(value: unknown): TimelineHistory | null {
+  const wire = value as Partial<WireHistory> | null
+  if (typeof wire?.timelineId !== 'number' || !Array.isArray(wire.ancestors)) return null
+  const ancestors = wire.ancestors.flatMap((each: { timelineId?: unknown; switchpointLsn?: unknown }) => {
+    const switchpointLsn = parseLsn(String(each.switchpointLsn))
+    return typeof each.timelineId !== 'number' || switchpointLsn === null
+      ? []
+      : [{ timelineId: each.timelineId, switchpointLsn, reason: '' }]
+  })
+  return ancestors.length === wire.ancestors.length ? { timelineId: wire.timelineId, ancestors } : null
 }

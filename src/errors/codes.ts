@@ -81,6 +81,9 @@ export const ERRORS = {
   'connect-failed': { hint: 'Check that the server runs and that nothing blocks the port.' },
   'server-error': { hint: 'The message is PostgreSQL’s own; the server log of that node says more.' },
   'clone-failed': { hint: 'The next attempt starts anew; nothing that could start was left behind.' },
+  'rewind-failed': {
+    hint: 'The directory is marked and never started like this; the node is cloned anew by itself.',
+  },
   'backup-corrupt': {
     hint: 'The copy did not match its manifest and was thrown away. Check the primary’s disk (page checksums).',
   },
@@ -93,6 +96,7 @@ export const ERRORS = {
   'parameter-refused': { hint: 'Remove the parameter; understudy sets it itself, for the reason given.' },
   // --- commands
   timeout: { hint: 'Look at `understudy status` and `understudy why`; the cluster goes on by itself.' },
+  'refused': { hint: 'Wait until what is named has passed, or choose another node; nothing was changed.' },
   'no-primary': { hint: '`understudy why` says what the nodes wait for.' },
   unreachable: { hint: 'No agent answers. Start the cluster with `understudy up`, or look at the logs.' },
   unhealthy: { hint: '`understudy status` lists the problems, each with its hint.' },

@@ -7,6 +7,8 @@ export interface CloneRequest {
   readonly port: number
   /** Of the cluster; a source with another one is refused before anything is copied. */
   readonly systemIdentifier: string
+  /** Called when the copy is whole, right before it takes its final name: moves aside what is there (I11), or refuses. */
+  readonly makeRoom: () => Promise<Outcome>
 }
 
 export interface CloneProgress {
@@ -19,8 +21,6 @@ export interface CloneProgress {
 export interface CloneResult {
   readonly bytes: number
   readonly durationMs: number
-  /** Where a directory that was in the way was moved to (I11); null when there was none. */
-  readonly movedAside: string | null
 }
 
 export interface Cloner {
@@ -35,6 +35,6 @@ export interface Cloner {
 export interface Passfiles {
   /** Returns the absolute path of a 0600 file that lets the replication user into exactly this upstream. */
   write(epoch: number, upstream: { readonly host: string; readonly port: number }): Promise<string>
-  /** Removes those of every other epoch. */
-  keepOnly(epoch: number): Promise<void>
+  /** Removes those of every other epoch; null: all of them, which is the first step of a fence (I3b). */
+  keepOnly(epoch: number | null): Promise<void>
 }

@@ -1,5 +1,6 @@
 /** The documents of one cluster in the store, typed: what the agent reads and the few ways in which it writes. */
-import type { BootstrapClaim, NodeReport, Versioned } from '../core/cluster-view.ts'
+import type { Ballot } from '../core/ballot.ts'
+import type { BootstrapClaim, NodeReport, SwitchoverRequest, Versioned } from '../core/cluster-view.ts'
 import type { Identity, Primacy } from '../core/primacy.ts'
 import type { LeaseGrant, LeaseRenewal, StoreResult } from './store.ts'
 
@@ -7,10 +8,18 @@ export interface ClusterFacts {
   readonly primacy: Versioned<Primacy> | null
   readonly identity: Identity | null
   readonly claim: Versioned<BootstrapClaim> | null
+  readonly paused: string | null
+  readonly switchover: Versioned<SwitchoverRequest> | null
+  readonly leaseHolder: string | null
+  /** Of primacy's epoch, while it is being elected; empty otherwise. */
+  readonly ballots: readonly Ballot[]
 }
 
 export interface ClusterStore {
-  /** One linearizable transaction, so that the documents fit together. A document that cannot be read is `unavailable`, never absent. */
+  /**
+   * One linearizable transaction, so that the documents fit together; the ballots of an election right after it, for they never
+   * change. A document that cannot be read is `unavailable`, never absent.
+   */
   readFacts(): Promise<StoreResult<ClusterFacts>>
   readNodes(): Promise<StoreResult<ReadonlyMap<string, NodeReport>>>
 
@@ -22,6 +31,14 @@ export interface ClusterStore {
   ): Promise<StoreResult<boolean>>
   publishCluster(primacy: Primacy, identity: Identity, claim: bigint): Promise<StoreResult<boolean>>
   writePrimacy(primacy: Primacy, expected: bigint): Promise<StoreResult<boolean>>
+  /** Never overwrites: a ballot once written stays true. */
+  castBallot(ballot: Ballot): Promise<StoreResult<boolean>>
+  /** I10: only while primacy is as expected, and only when nobody else holds it. */
+  takePrimaryLease(node: string, expectedPrimacy: bigint, leaseId: bigint): Promise<StoreResult<boolean>>
+
+  pause(reason: string | null): Promise<StoreResult<null>>
+  requestSwitchover(request: SwitchoverRequest): Promise<StoreResult<null>>
+  dropSwitchover(expected: bigint): Promise<StoreResult<boolean>>
 
   putReport(report: NodeReport, leaseId: bigint): Promise<StoreResult<null>>
   grantLease(ttlMs: number): Promise<StoreResult<LeaseGrant>>

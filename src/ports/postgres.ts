@@ -4,6 +4,8 @@
  */
 import type { DirectoryState, PostmasterState, ReplicationConfiguration, ServerFacts } from '../core/facts.ts'
 import type { Lsn } from '../core/lsn.ts'
+import type { Rule } from '../core/primacy.ts'
+import type { TimelineHistory, TimelinePosition } from '../core/timeline.ts'
 import type { ErrorCode } from '../errors/codes.ts'
 
 export type {
@@ -44,7 +46,8 @@ export interface Postgres {
     configuration: ReplicationConfiguration,
   ): Promise<Outcome<{ readonly changed: boolean; readonly refused: readonly RefusedParameter[] }>>
   /** Spawns the postmaster detached, so that it outlives the agent. Ends when it accepts connections or has failed (with the log's words). */
-  start(deadlineMs: number): Promise<Outcome<{ readonly pid: number }>>
+  /** `mayBegin` is asked right before the spawn (I10). */
+  start(deadlineMs: number, mayBegin?: () => boolean): Promise<Outcome<{ readonly pid: number }>>
   /** fast: SIGINT, escalating to immediate (SIGQUIT) after the deadline, then SIGKILL of the whole group. Ok when nothing of it runs. */
   stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome>
   reload(): Promise<Outcome>
@@ -55,12 +58,25 @@ export interface Postgres {
   /** Never backwards (55000 is a no-op), never beyond what this node has. */
   advanceSlot(name: string, to: Lsn): Promise<Outcome>
   /** A commit with synchronous_commit=on that must be acknowledged as the rule says, within the deadline (I5's proof). */
-  proveCommit(deadlineMs: number): Promise<Outcome<{ readonly commitLsn: Lsn }>>
+  proveCommit(
+    deadlineMs: number,
+    rule: Pick<Rule, 'acks' | 'standbys'>,
+  ): Promise<Outcome<{ readonly commitLsn: Lsn }>>
   /** Ends walsenders by signal; they come back in a moment with the settings in effect. */
   endWalsenders(pids: readonly number[]): Promise<Outcome>
 
   /** Calls back when the postmaster ends or its connection breaks, as early as can be known. */
   onChange(listener: (what: string) => void): void
+  /** null: not stable yet (a walreceiver runs, or replay has not drained what is on disk), or only recovery can tell. */
+  stablePosition(deadlineMs: number): Promise<Outcome<StablePosition | null>>
+  /** Onto exactly this timeline (I6), that very postmaster; ok when it is out of recovery. `mayBegin` is asked right before. */
+  promote(request: PromoteRequest): Promise<Outcome<{ readonly nextXid: string }>>
+  /** The highest timeline whose history file PostgreSQL wrote here (ours that fill gaps are empty); 1 when none. */
+  newestHistory(): Promise<number>
+  /** Ends the walsenders and makes a checkpoint, which is answered only after every setting was read; gives SHOW's names (I5). */
+  settle(deadlineMs: number): Promise<Outcome<{ readonly synchronousStandbyNames: string }>>
+  /** pg_rewind from a primary that has made a checkpoint on its timeline. PostgreSQL must be stopped. */
+  rewind(source: RewindFrom, signal: AbortSignal): Promise<Outcome>
   /** Renames a stopped data directory to aside/<time>-<reason>, both directories fsynced; returns the new path (I11). */
   moveAside(reason: string): Promise<Outcome<{ readonly path: string }>>
   /** Closes connections; leaves PostgreSQL running. */
@@ -71,4 +87,22 @@ export interface RefusedParameter {
   readonly name: string
   readonly reason: string
   readonly origin: 'configuration' | 'postgresql.auto.conf'
+}
+
+/** Where a node's WAL ends, and the history of that timeline. */
+export interface StablePosition {
+  readonly position: TimelinePosition & { readonly complete: boolean }
+  readonly history: TimelineHistory
+}
+
+export interface PromoteRequest {
+  readonly timelineId: number
+  readonly postmasterPid: number
+  readonly deadlineMs: number
+  readonly mayBegin: () => boolean
+}
+
+export interface RewindFrom {
+  readonly host: string
+  readonly port: number
 }

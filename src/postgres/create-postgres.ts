@@ -1,14 +1,20 @@
 /** The Postgres port for one real server on this machine: joins the parts of this directory. */
+import { mkdir, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { Lsn } from '../core/lsn.ts'
+import type { Rule } from '../core/primacy.ts'
 import type {
   DirectoryState,
   Member,
   Outcome,
   Postgres,
   PostmasterState,
+  PromoteRequest,
   RefusedParameter,
   ReplicationConfiguration,
+  RewindFrom,
   ServerFacts,
+  StablePosition,
 } from '../ports/postgres.ts'
 import { type AdapterLog, silentLog } from './adapter-log.ts'
 import { moveAside } from './aside.ts'
@@ -21,13 +27,18 @@ import { type NodeLayout, nodeLayout } from './layout.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { OBSERVE_SQL, type ObserveMemory, readLook } from './observe.ts'
 import { DONE, failed, fileFailure, ok } from './outcome.ts'
+import { newestHistory, type PositionMemory, runningPosition, stoppedPosition } from './position.ts'
 import { Postmaster } from './postmaster.ts'
 import { preflight } from './preflight.ts'
 import { listPostgresIn, readProcess, signalProcess } from './processes.ts'
+import { promote, removeFillers } from './promote.ts'
 import { proveCommit } from './prove-commit.ts'
+import { rewind } from './rewind.ts'
+import { readSecret, writePassfile } from './secrets.ts'
 import { NOT_IN_PREREQUISITE_STATE, Session, type SessionOptions, sqlStateOf } from './session.ts'
 import type { UserParameters } from './setting-text.ts'
 import { advanceSlot, createSlot, dropSlot } from './slots.ts'
+import { waitUntil } from './wait.ts'
 
 /** A slot function touches one small file; only a frozen server needs longer. */
 const SLOT_DEADLINE_MS = 5_000
@@ -75,6 +86,7 @@ class LocalPostgres implements Postgres {
   #connecting: Promise<Outcome<Session>> | null = null
   #memory: ObserveMemory | null = null
   #closed = false
+  readonly #position: PositionMemory = { drainedAt: null }
 
   constructor(options: PostgresOptions) {
     this.#options = options
@@ -160,7 +172,10 @@ class LocalPostgres implements Postgres {
     }
   }
 
-  async start(deadlineMs: number): Promise<Outcome<{ readonly pid: number }>> {
+  async start(
+    deadlineMs: number,
+    mayBegin: () => boolean = () => true,
+  ): Promise<Outcome<{ readonly pid: number }>> {
     const running = await this.#postmaster.inspect()
     if (running.kind === 'stopped') {
       const directory = await this.inspectDirectory()
@@ -173,6 +188,8 @@ class LocalPostgres implements Postgres {
         ...{ tls, port, listenAddresses, socketDirectory },
       })
       if (ready.kind === 'failed') return ready
+      if (directory.standbySignal) await removeFillers(this.#layout.dataDir)
+      if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
     }
     return this.#postmaster.start(deadlineMs)
   }
@@ -199,14 +216,105 @@ class LocalPostgres implements Postgres {
     return this.#withSession((session) => advanceSlot(session, name, to, SLOT_DEADLINE_MS))
   }
 
-  proveCommit(deadlineMs: number): Promise<Outcome<{ readonly commitLsn: Lsn }>> {
-    return proveCommit(this.#sessionOptions(), deadlineMs, async (pid) => {
+  proveCommit(
+    deadlineMs: number,
+    rule: Pick<Rule, 'acks' | 'standbys'>,
+  ): Promise<Outcome<{ readonly commitLsn: Lsn }>> {
+    return proveCommit(this.#sessionOptions(), deadlineMs, rule, async (pid) => {
       await this.#signalChildren([pid], () => true)
     })
   }
 
   async endWalsenders(pids: readonly number[]): Promise<Outcome> {
     return this.#signalChildren(pids, (title) => title.includes(': walsender '))
+  }
+
+  async stablePosition(deadlineMs: number): Promise<Outcome<StablePosition | null>> {
+    const [directory, postmaster] = await Promise.all([this.inspectDirectory(), this.inspectPostmaster()])
+    if (directory.kind !== 'cluster') return ok(null)
+    const { dataDir } = this.#layout
+    if (postmaster.kind === 'stopped') return ok(await stoppedPosition(dataDir, directory.control))
+    if (postmaster.kind !== 'running' || postmaster.status === 'starting') return ok(null)
+    // The process list first: a walreceiver that ends right after it was seen cannot have written behind what is read then.
+    const processes = await listPostgresIn(dataDir)
+    if (processes.some((each) => each.title.includes(': walreceiver '))) return ok(null)
+    const session = await this.#connected(deadlineMs)
+    if (session.kind === 'failed') return session
+    return runningPosition(
+      session.value,
+      dataDir,
+      directory.control.walSegmentSize,
+      this.#position,
+      deadlineMs,
+    )
+  }
+
+  newestHistory(): Promise<number> {
+    return newestHistory(this.#layout.dataDir)
+  }
+
+  async promote(request: PromoteRequest): Promise<Outcome<{ readonly nextXid: string }>> {
+    const { timelineId, postmasterPid, deadlineMs } = request
+    const looked = await this.observe(Math.min(deadlineMs, SLOT_DEADLINE_MS))
+    if (looked.kind === 'failed') return looked
+    const promoted = await promote({
+      dataDir: this.#layout.dataDir,
+      from: looked.value.timelineId,
+      to: timelineId,
+      signal: async () => {
+        const postmaster = await this.inspectPostmaster()
+        const same = postmaster.kind === 'running' && postmaster.pid === postmasterPid
+        return same && request.mayBegin() && signalProcess(postmasterPid, 'SIGUSR1')
+      },
+      isPromoted: (patienceMs) => waitUntil(patienceMs, () => this.#isWritable()),
+      deadlineMs,
+    })
+    if (promoted.kind === 'failed') return promoted
+    return this.#withSession((session) => readNextXid(session, SLOT_DEADLINE_MS))
+  }
+
+  async settle(deadlineMs: number): Promise<Outcome<{ readonly synchronousStandbyNames: string }>> {
+    const looked = await this.observe(Math.min(deadlineMs, SLOT_DEADLINE_MS))
+    if (looked.kind === 'failed') return looked
+    const ended = await this.endWalsenders(looked.value.walsenders.map((each) => each.pid))
+    if (ended.kind === 'failed') return ended
+    return this.#withSession(async (session) => {
+      const before = await session.query({ text: 'CHECKPOINT' }, deadlineMs)
+      if (before.kind === 'failed') return before
+      const shown = await session.query({ text: 'SHOW synchronous_standby_names' }, SLOT_DEADLINE_MS)
+      if (shown.kind === 'failed') return shown
+      return ok({ synchronousStandbyNames: String(shown.value[0]?.['synchronous_standby_names']) })
+    })
+  }
+
+  async #isWritable(): Promise<boolean> {
+    const answer = await this.#withSession((session) =>
+      session.query(
+        { name: 'writable', text: 'SELECT NOT pg_is_in_recovery() AS writable' },
+        SLOT_DEADLINE_MS,
+      ),
+    )
+    return answer.kind === 'ok' && answer.value[0]?.['writable'] === true
+  }
+
+  async rewind(source: RewindFrom, signal: AbortSignal): Promise<Outcome> {
+    const { binaries, secrets, tls } = this.#options
+    if (binaries.pgRewind === null) return failed('rewind-failed', 'these binaries have no pg_rewind')
+    const password = await readSecret(secrets.superuser)
+    if (password.kind === 'failed') return password
+    const user = this.#options.superuser ?? 'postgres'
+    const passfile = join(this.#layout.nodeDir, 'secrets', 'rewind.passfile')
+    await mkdir(dirname(passfile), { recursive: true, mode: 0o700 })
+    const written = await writePassfile(passfile, [
+      { ...source, database: '*', user, password: password.value },
+    ])
+    if (written.kind === 'failed') return written
+    try {
+      const from = { ...source, user, passfile, caFile: tls.ca }
+      return await rewind(this.#layout, binaries.pgRewind, binaries.env, from, signal)
+    } finally {
+      await rm(passfile, { force: true })
+    }
   }
 
   onChange(listener: (what: string) => void): void {
@@ -283,4 +391,19 @@ class LocalPostgres implements Postgres {
     if (this.#closed) return
     for (const listener of this.#listeners) listener(what)
   }
+}
+
+/**
+ * The first transaction number that nobody has used yet. Numbers of transactions that were lost with an old primary are used again, so
+ * only smaller ones may be asked for with pg_xact_status (docs/proxy: COMMIT in doubt).
+ */
+async function readNextXid(
+  session: Session,
+  deadlineMs: number,
+): Promise<Outcome<{ readonly nextXid: string }>> {
+  const rows = await session.query(
+    { text: 'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS xid' },
+    deadlineMs,
+  )
+  return rows.kind === 'ok' ? ok({ nextXid: String(rows.value[0]?.['xid']) }) : rows
 }

@@ -1,7 +1,9 @@
 /** The proof that commits wait for acknowledgement: one that waited and was acknowledged (failover.md, I5). */
-import { type Lsn, parseLsn } from '../core/lsn.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { formatLsn, type Lsn, parseLsn } from '../core/lsn.ts'
+import { type Rule, synchronousStandbyNames } from '../core/primacy.ts'
 import type { Outcome } from '../ports/postgres.ts'
-import { failed, ok } from './outcome.ts'
+import { DONE, failed, ok } from './outcome.ts'
 import { Session, type SessionOptions } from './session.ts'
 
 /**
@@ -14,6 +16,7 @@ import { Session, type SessionOptions } from './session.ts'
 export async function proveCommit(
   options: SessionOptions,
   deadlineMs: number,
+  rule: Pick<Rule, 'acks' | 'standbys'>,
   endBackend: (pid: number) => Promise<void>,
 ): Promise<Outcome<{ readonly commitLsn: Lsn }>> {
   const deadlineAt = performance.now() + deadlineMs
@@ -38,8 +41,38 @@ export async function proveCommit(
     const position = await session.query({ text: 'SELECT pg_current_wal_insert_lsn()::text AS lsn' }, left())
     if (position.kind === 'failed') return position
     const lsn = parseLsn(String(position.value[0]?.['lsn']))
-    return lsn === null ? failed('internal', 'PostgreSQL gave no position') : ok({ commitLsn: lsn })
+    if (lsn === null) return failed('internal', 'PostgreSQL gave no position')
+    const flushed = await waitForFlush(session, rule, lsn, left)
+    return flushed.kind === 'ok' ? ok({ commitLsn: lsn }) : flushed
   } finally {
     session.destroy()
+  }
+}
+
+/**
+ * Acknowledged is not yet proven: were the names not in effect, the commit would not have waited. So SHOW must give the rule's names, and
+ * `acks` of its standbys must report that they have flushed it.
+ */
+async function waitForFlush(
+  session: Session,
+  rule: Pick<Rule, 'acks' | 'standbys'>,
+  commitLsn: Lsn,
+  left: () => number,
+): Promise<Outcome> {
+  const wanted = synchronousStandbyNames(rule)
+  const text = `
+    SELECT current_setting('synchronous_standby_names') AS names,
+           (SELECT count(DISTINCT application_name) FROM pg_stat_replication
+             WHERE application_name = ANY ($1) AND flush_lsn >= $2::pg_lsn)::int AS flushed`
+  for (;;) {
+    const looked = await session.query({ text, values: [rule.standbys, formatLsn(commitLsn)] }, left())
+    if (looked.kind === 'failed') return looked
+    const { names, flushed } = looked.value[0] ?? {}
+    if (names !== wanted)
+      return failed('timeout', `synchronous_standby_names is ${String(names)}, not ${wanted}`)
+    if (Number(flushed) >= rule.acks) return DONE
+    if (left() <= 1)
+      return failed('timeout', `only ${Number(flushed)} of ${rule.acks} standbys have flushed the commit`)
+    await sleep(5)
   }
 }

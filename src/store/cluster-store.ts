@@ -1,81 +1,23 @@
 /** The typed documents of one cluster over the plain store: names, JSON and compare-and-swap live here and nowhere else. */
-import type { BootstrapClaim, NodeReport, Versioned } from '../core/cluster-view.ts'
-import { parseIdentity, parsePrimacy } from '../core/primacy.ts'
+import { type Ballot, formatBallot } from '../core/ballot.ts'
+import type { NodeReport } from '../core/cluster-view.ts'
+import { formatPrimacy } from '../core/primacy.ts'
 import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
-import type { KeyValue, Store, StoreResult, Transaction } from '../ports/store.ts'
-import { clusterKeys } from './keys.ts'
+import type { Store, StoreOperation, StoreResult, Transaction } from '../ports/store.ts'
+import { parseBallots, parseFacts, parseReports } from './documents.ts'
+import { type ClusterKeys, clusterKeys } from './keys.ts'
+
+const SWITCHOVER = 'switchover'
 
 export function createClusterStore(store: Store, cluster: string): ClusterStore {
   const keys = clusterKeys(cluster)
-
-  const swap = async (transaction: Transaction): Promise<StoreResult<boolean>> => {
-    const result = await store.transact(transaction)
-    return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
-  }
-
   return {
-    async readFacts() {
-      const read = await store.transact({
-        compare: [],
-        success: [
-          { op: 'get', key: keys.primacy },
-          { op: 'get', key: keys.identity },
-          { op: 'get', key: keys.bootstrap },
-        ],
-      })
-      if (read.kind !== 'ok') return read
-      const [primacy, identity, claim] = read.value.reads
-      return parseFacts(primacy ?? null, identity ?? null, claim ?? null)
-    },
-
-    async readNodes() {
-      const read = await store.list(keys.nodes)
-      if (read.kind !== 'ok') return read
-      const reports = read.value.entries.flatMap((entry) => parseReport(entry.value))
-      return { kind: 'ok', value: new Map(reports.map((report) => [report.name, report])) }
-    },
-
-    claimBootstrap: (claim, expected, leaseId) =>
-      swap({
-        compare: [
-          { key: keys.bootstrap, modRevision: expected ?? 0n },
-          { key: keys.primacy, modRevision: 0n },
-        ],
-        success: [{ op: 'put', key: keys.bootstrap, value: JSON.stringify(claim), leaseId }],
-      }),
-
-    publishCluster: (primacy, identity, claim) =>
-      swap({
-        compare: [
-          { key: keys.bootstrap, modRevision: claim },
-          { key: keys.primacy, modRevision: 0n },
-        ],
-        success: [
-          { op: 'put', key: keys.primacy, value: JSON.stringify(primacy) },
-          { op: 'put', key: keys.identity, value: JSON.stringify(identity) },
-          { op: 'put', key: keys.historyOf(primacy.epoch), value: JSON.stringify(primacy) },
-          { op: 'delete', key: keys.bootstrap },
-        ],
-      }),
-
-    writePrimacy: (primacy, expected) =>
-      swap({
-        compare: [{ key: keys.primacy, modRevision: expected }],
-        success: [{ op: 'put', key: keys.primacy, value: JSON.stringify(primacy) }],
-      }),
-
-    async putReport(report, leaseId) {
-      const put = await store.transact({
-        compare: [],
-        success: [{ op: 'put', key: keys.node(report.name), value: JSON.stringify(report), leaseId }],
-      })
-      return put.kind === 'ok' ? { kind: 'ok', value: null } : put
-    },
-
+    ...readers(store, keys),
+    ...swaps(store, keys),
+    ...writers(store, keys),
     grantLease: (ttlMs) => store.grantLease(ttlMs),
     renewLease: (leaseId) => store.renewLease(leaseId),
     revokeLease: (leaseId) => store.revokeLease(leaseId),
-
     watch(onChange, signal) {
       const listener = {
         onEvents: (events: readonly { readonly key: string }[]): void => {
@@ -85,59 +27,123 @@ export function createClusterStore(store: Store, cluster: string): ClusterStore 
       }
       store.watch(keys.all, 0n, listener, signal)
     },
-
     close: () => store.close(),
   }
 }
 
-/** A document that is there but cannot be read must not look like one that is absent: an absent primacy begins a cluster. */
-function parseFacts(
-  primacy: KeyValue | null,
-  identity: KeyValue | null,
-  claim: KeyValue | null,
-): StoreResult<ClusterFacts> {
-  const damaged = (key: KeyValue): StoreResult<ClusterFacts> => ({
-    kind: 'unavailable',
-    reason: `the store holds a document at ${key.key} that cannot be read`,
-  })
-  const readPrimacy = primacy === null ? null : parsePrimacy(primacy.value)
-  if (primacy !== null && readPrimacy === null) return damaged(primacy)
-  const readIdentity = identity === null ? null : parseIdentity(identity.value)
-  if (identity !== null && readIdentity === null) return damaged(identity)
-  const readClaim = claim === null ? null : parseClaim(claim.value)
-  if (claim !== null && readClaim === null) return damaged(claim)
+function readers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readFacts' | 'readNodes'> {
+  const documents = [
+    keys.primacy,
+    keys.identity,
+    keys.bootstrap,
+    keys.spec,
+    keys.request(SWITCHOVER),
+    keys.primaryLease,
+  ]
+  const readBallots = async (facts: ClusterFacts): Promise<StoreResult<readonly Ballot[]>> => {
+    const primacy = facts.primacy?.value
+    if (primacy?.phase !== 'electing') return { kind: 'ok', value: [] }
+    const listed = await store.list(keys.ballotsOf(primacy.epoch))
+    return listed.kind === 'ok' ? { kind: 'ok', value: parseBallots(listed.value.entries) } : listed
+  }
   return {
-    kind: 'ok',
-    value: {
-      primacy: versioned(readPrimacy, primacy),
-      identity: readIdentity,
-      claim: versioned(readClaim, claim),
+    async readFacts() {
+      const read = await store.transact({
+        compare: [],
+        success: documents.map((key) => ({ op: 'get', key })),
+      })
+      if (read.kind !== 'ok') return read
+      const facts = parseFacts(read.value.reads)
+      if (facts.kind !== 'ok') return facts
+      const ballots = await readBallots(facts.value)
+      return ballots.kind === 'ok'
+        ? { kind: 'ok', value: { ...facts.value, ballots: ballots.value } }
+        : ballots
+    },
+    async readNodes() {
+      const read = await store.list(keys.nodes)
+      if (read.kind !== 'ok') return read
+      const reports = parseReports(read.value.entries)
+      return { kind: 'ok', value: new Map(reports.map((report: NodeReport) => [report.name, report])) }
     },
   }
 }
 
-function versioned<T>(value: T | null, entry: KeyValue | null): Versioned<T> | null {
-  return value === null || entry === null ? null : { value, revision: entry.modRevision }
+type Swaps = Pick<
+  ClusterStore,
+  'claimBootstrap' | 'publishCluster' | 'writePrimacy' | 'castBallot' | 'takePrimaryLease' | 'dropSwitchover'
+>
+
+function swaps(store: Store, keys: ClusterKeys): Swaps {
+  const swap = async (transaction: Transaction): Promise<StoreResult<boolean>> => {
+    const result = await store.transact(transaction)
+    return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
+  }
+  return {
+    claimBootstrap: (claim, expected, leaseId) =>
+      swap({
+        compare: [
+          { key: keys.bootstrap, modRevision: expected ?? 0n },
+          { key: keys.primacy, modRevision: 0n },
+        ],
+        success: [{ op: 'put', key: keys.bootstrap, value: JSON.stringify(claim), leaseId }],
+      }),
+    publishCluster: (primacy, identity, claim) =>
+      swap({
+        compare: [
+          { key: keys.bootstrap, modRevision: claim },
+          { key: keys.primacy, modRevision: 0n },
+        ],
+        success: [
+          { op: 'put', key: keys.primacy, value: formatPrimacy(primacy) },
+          { op: 'put', key: keys.identity, value: JSON.stringify(identity) },
+          { op: 'put', key: keys.historyOf(primacy.epoch), value: formatPrimacy(primacy) },
+          { op: 'delete', key: keys.bootstrap },
+        ],
+      }),
+    writePrimacy: (primacy, expected) =>
+      swap({
+        compare: [{ key: keys.primacy, modRevision: expected }],
+        success: [
+          { op: 'put', key: keys.primacy, value: formatPrimacy(primacy) },
+          { op: 'put', key: keys.historyOf(primacy.epoch), value: formatPrimacy(primacy) },
+        ],
+      }),
+    castBallot: (ballot) => {
+      const key = keys.ballot(ballot.epoch, ballot.node)
+      return swap({
+        compare: [{ key, modRevision: 0n }],
+        success: [{ op: 'put', key, value: formatBallot(ballot) }],
+      })
+    },
+    takePrimaryLease: (node, expectedPrimacy, leaseId) =>
+      swap({
+        compare: [
+          { key: keys.primacy, modRevision: expectedPrimacy },
+          { key: keys.primaryLease, modRevision: 0n },
+        ],
+        success: [{ op: 'put', key: keys.primaryLease, value: JSON.stringify({ node }), leaseId }],
+      }),
+    dropSwitchover: (expected) => {
+      const key = keys.request(SWITCHOVER)
+      return swap({ compare: [{ key, modRevision: expected }], success: [{ op: 'delete', key }] })
+    },
+  }
 }
 
-function parseClaim(text: string): BootstrapClaim | null {
-  const value = parseJson(text) as Partial<BootstrapClaim> | null
-  if (typeof value?.node !== 'string' || typeof value.session !== 'string') return null
-  return { node: value.node, session: value.session }
-}
-
-/** Reports are hints: one that cannot be read is left out. */
-function parseReport(text: string): NodeReport[] {
-  const value = parseJson(text) as Partial<NodeReport> | null
-  if (typeof value?.name !== 'string' || typeof value.host !== 'string' || typeof value.epoch !== 'number')
-    return []
-  return [value as NodeReport]
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
+function writers(
+  store: Store,
+  keys: ClusterKeys,
+): Pick<ClusterStore, 'pause' | 'requestSwitchover' | 'putReport'> {
+  const write = async (operation: StoreOperation): Promise<StoreResult<null>> => {
+    const done = await store.transact({ compare: [], success: [operation] })
+    return done.kind === 'ok' ? { kind: 'ok', value: null } : done
+  }
+  return {
+    pause: (reason) => write({ op: 'put', key: keys.spec, value: JSON.stringify({ paused: reason }) }),
+    requestSwitchover: (request) =>
+      write({ op: 'put', key: keys.request(SWITCHOVER), value: JSON.stringify(request) }),
+    putReport: (report, leaseId) =>
+      write({ op: 'put', key: keys.node(report.name), value: JSON.stringify(report), leaseId }),
   }
 }

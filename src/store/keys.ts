@@ -16,6 +16,8 @@ export interface ClusterKeys {
   readonly identity: string
   /** The claim of the one node that may create the first primary. */
   readonly bootstrap: string
+  /** The lease of I10: who may acknowledge without standbys. */
+  readonly primaryLease: string
   readonly nodes: string
   readonly ballots: string
   readonly requests: string
@@ -45,6 +47,7 @@ export function clusterKeys(cluster: string): ClusterKeys {
     spec: `${all}spec`,
     identity: `${all}identity`,
     bootstrap: `${all}bootstrap`,
+    primaryLease: `${all}primary-lease`,
     nodes,
     ballots,
     requests,

@@ -11,6 +11,7 @@ import { isAlive } from '../../src/postgres/processes.ts'
 import { eventually, MAJORS, PRIMARY, type TestNode, value, Workspace } from './fixture.ts'
 
 const SYNC = 'ANY 1 ("bravo")'
+const RULE = { acks: 1, standbys: ['bravo'] }
 
 describe.each(MAJORS)('a pair of PostgreSQL %i', (major) => {
   let workspace: Workspace
@@ -110,7 +111,7 @@ describe.each(MAJORS)('a pair of PostgreSQL %i', (major) => {
   })
 
   test('a proof is acknowledged while the standby streams, and the standby then has it', async () => {
-    const { commitLsn } = value(await alpha.postgres.proveCommit(5_000))
+    const { commitLsn } = value(await alpha.postgres.proveCommit(5_000, RULE))
     await eventually(
       'bravo has flushed it',
       async () => ((await look(alpha)).walsenders[0]?.flushLsn ?? ZERO_LSN) >= commitLsn,
@@ -122,7 +123,7 @@ describe.each(MAJORS)('a pair of PostgreSQL %i', (major) => {
     process.kill(walreceiver?.pid ?? 0, 'SIGSTOP')
     try {
       const began = performance.now()
-      expect(await alpha.postgres.proveCommit(400)).toMatchObject({ kind: 'failed', code: 'timeout' })
+      expect(await alpha.postgres.proveCommit(400, RULE)).toMatchObject({ kind: 'failed', code: 'timeout' })
       expect(performance.now() - began).toBeLessThan(1_500)
       await eventually('the waiting process is gone', async () => {
         const waiting = await alpha.sql(`SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'`)
@@ -132,7 +133,7 @@ describe.each(MAJORS)('a pair of PostgreSQL %i', (major) => {
     } finally {
       process.kill(walreceiver?.pid ?? 0, 'SIGCONT')
     }
-    value(await alpha.postgres.proveCommit(5_000))
+    value(await alpha.postgres.proveCommit(5_000, RULE))
   })
 
   test('a new rule is in effect after a reload: commits wait for whom it names', async () => {
@@ -141,10 +142,16 @@ describe.each(MAJORS)('a pair of PostgreSQL %i', (major) => {
     await eventually('it is shown', async () =>
       (await look(alpha)).synchronousStandbyNames.includes('charlie'),
     )
-    await eventually('a proof fails', async () => (await alpha.postgres.proveCommit(200)).kind === 'failed')
+    await eventually(
+      'a proof fails',
+      async () => (await alpha.postgres.proveCommit(200, RULE)).kind === 'failed',
+    )
     value(await alpha.postgres.configure({ ...PRIMARY, synchronousStandbyNames: SYNC }))
     value(await alpha.postgres.reload())
-    await eventually('a proof succeeds', async () => (await alpha.postgres.proveCommit(1_000)).kind === 'ok')
+    await eventually(
+      'a proof succeeds',
+      async () => (await alpha.postgres.proveCommit(1_000, RULE)).kind === 'ok',
+    )
   })
 
   test('walsenders end by signal and come back; nobody else is signalled', async () => {
@@ -208,7 +215,7 @@ describe.each(MAJORS)('a pair of PostgreSQL %i', (major) => {
     const fresh = createPostgres(alpha.options)
     value(await fresh.observe(5_000))
     value(await fresh.createSlot('understudy_echo'))
-    value(await fresh.proveCommit(5_000))
+    value(await fresh.proveCommit(5_000, RULE))
     value(await fresh.dropSlot('understudy_echo'))
     await fresh.close()
     writeFileSync(join(alpha.dataDir, 'postgresql.auto.conf'), '')

@@ -1,14 +1,19 @@
 /** Builders of views for tests of the decision: a healthy three-node cluster, of which a test changes what it is about. */
+import type { Ballot } from '../../src/core/ballot.ts'
 import type {
   ClusterView,
   LocalView,
   NodeReport,
+  PrimaryProbes,
   StoreFacts,
+  SwitchoverRequest,
+  Versioned,
   WantedConfiguration,
 } from '../../src/core/cluster-view.ts'
 import type { DirectoryState, ServerFacts, WalsenderFacts } from '../../src/core/facts.ts'
 import { type Lsn, lsnOf } from '../../src/core/lsn.ts'
 import type { Identity, Primacy, Rule } from '../../src/core/primacy.ts'
+import { firstTimeline } from '../../src/core/timeline.ts'
 
 export const SYSTEM_IDENTIFIER = '7711099472225316585'
 export const FLUSH_LSN = lsnOf(0x5000000n)
@@ -34,6 +39,9 @@ export function primacy(changes: Partial<Primacy> = {}): Primacy {
     nextXid: null,
     startedBy: 'alpha',
     reason: 'bootstrap',
+    planned: false,
+    candidate: null,
+    history: firstTimeline(),
     ...changes,
   }
 }
@@ -54,6 +62,8 @@ export function report(name: string, changes: Partial<NodeReport> = {}): NodeRep
     systemIdentifier: SYSTEM_IDENTIFIER,
     flushLsn: '0/5000000',
     replayLsn: '0/5000000',
+    suspects: null,
+    priority: 100,
     ...changes,
   }
 }
@@ -64,11 +74,45 @@ export function storeFacts(changes: Partial<StoreFacts> = {}): StoreFacts {
     identity: IDENTITY,
     claim: null,
     nodes: new Map(MEMBERS.map(({ name }) => [name, report(name)])),
+    ballots: [],
+    switchover: null,
+    paused: null,
+    leaseHolder: null,
     ...changes,
   }
 }
 
-export const EMPTY_STORE: StoreFacts = { primacy: null, identity: null, claim: null, nodes: new Map() }
+/** What the store says after primacy was changed so. */
+export function storeWith(changes: Partial<Primacy>, facts: Partial<StoreFacts> = {}): StoreFacts {
+  return storeFacts({ primacy: { value: primacy(changes), revision: 8n }, ...facts })
+}
+
+export const EMPTY_STORE: StoreFacts = storeFacts({ primacy: null, identity: null, nodes: new Map() })
+
+export function switchoverTo(to: string): Versioned<SwitchoverRequest> {
+  return { value: { to, requestedAt: '2026-01-01T00:00:00Z' }, revision: 5n }
+}
+
+/** A vote in epoch 2 of somebody who was within timeline 1. */
+export function ballot(node: string, changes: Partial<Ballot> & { readonly lsn?: bigint } = {}): Ballot {
+  const { lsn, ...rest } = changes
+  return {
+    epoch: 2,
+    node,
+    position: { timelineId: 1, lsn: lsnOf(lsn ?? FLUSH_LSN) },
+    history: firstTimeline(),
+    priority: 100,
+    gone: false,
+    carries: { acks: 1, standbys: MEMBERS.map((each) => each.name).filter((name) => name !== node) },
+    ...rest,
+  }
+}
+
+/** Nobody answers at either port of the primary, and has not for `silentMs`. */
+export function deafProbes(now: number, silentMs: number): PrimaryProbes {
+  const probe = { kind: 'silent', atMs: now - silentMs } as const
+  return { primary: 'alpha', agent: probe, postgres: probe }
+}
 
 export function cluster(
   changes: { readonly systemIdentifier?: string; readonly timelineId?: number } = {},
@@ -167,7 +211,7 @@ export function standbyServer(self: string, changes: Partial<ServerFacts> = {}):
     },
     walsenders: [],
     slots: slots(MEMBERS.map((each) => each.name).filter((name) => name !== self)),
-    synchronousStandbyNames: '',
+    synchronousStandbyNames: otherNames(self),
     ...changes,
   }
 }
@@ -181,6 +225,7 @@ export interface ViewChanges {
   readonly self?: string
   readonly now?: number
   readonly durability?: 'quorum' | 'async'
+  readonly priority?: number
   readonly store?: StoreFacts | 'unreachable'
   readonly local?: Partial<LocalView>
   readonly whenStandbyLost?: 'relax' | 'block'
@@ -199,6 +244,7 @@ export function view(changes: ViewChanges = {}): ClusterView {
       durability: changes.durability ?? 'quorum',
       rtoMs: 3_000,
       whenStandbyLost: changes.whenStandbyLost ?? 'relax',
+      priority: changes.priority ?? 100,
       major: 18,
     },
     store:
@@ -218,9 +264,27 @@ export function view(changes: ViewChanges = {}): ClusterView {
       tasks: new Set(),
       failures: new Map(),
       proven: null,
+      namesInEffect: primary ? 'ANY 1 ("bravo", "charlie")' : otherNames(self),
+      promotionAsked: false,
+      newestHistory: 1,
+      position: null,
+      history: firstTimeline(),
+      followedEpoch: primary ? 0 : 1,
+      probes: primary ? null : ANSWERING,
+      ranAsPrimaryIn: primary ? 1 : null,
+      sentinel: null,
+      primaryLeaseUntilMs: null,
+      awakeSinceMs: 0,
+      canRewind: true,
       ...changes.local,
     },
   }
+}
+
+const ANSWERING: PrimaryProbes = {
+  primary: 'alpha',
+  agent: { kind: 'answers', atMs: 100_000 },
+  postgres: { kind: 'answers', atMs: 100_000 },
 }
 
 function otherNames(self: string): string {

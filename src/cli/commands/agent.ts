@@ -1,5 +1,5 @@
 /** `understudy agent`: one node in the foreground, for `up`, systemd and the like. SIGTERM stops PostgreSQL in order, then the agent. */
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { Agent } from '../../agent/agent.ts'
 import { clusterStatus } from '../../api/cluster-status.ts'
@@ -40,6 +40,7 @@ export async function run(flags: AgentFlags): Promise<number> {
   const api = await serveApi(apiSource(config, agent, flags.node, peers), {
     host: node.host,
     port: node.apiPort,
+    token: (await readFile(config.secrets.apiToken, 'utf8')).trim(),
   })
   stopOnSignals(agent)
   await agent.run()
@@ -86,6 +87,9 @@ function apiSource(config: ResolvedConfig, agent: Agent, self: string, peers: Pe
     why: () => agent.why,
     eventsAfter: (id) => agent.events.after(id),
     subscribe: (listener) => agent.events.subscribe(listener),
+    switchover: (body) => agent.switchover(body),
+    pause: (reason) => agent.pause(reason),
+    reinit: () => agent.reinit(),
     cluster: async () => {
       const details = new Map(
         await Promise.all(config.nodes.map((node) => detailOf(node.name, node.host, node.apiPort))),

@@ -9,6 +9,7 @@ import { askPrimary } from './ask.ts'
 import { logFile, partsOf } from './layout.ts'
 import { stopLeftPostmaster } from './leftovers.ts'
 import type { OpenCluster } from './open.ts'
+import { pauseForStop, resumeAfterStop } from './pause.ts'
 import { findPart, isPart, type Part, signal, startPart, waitGone } from './processes.ts'
 
 const LOOK_EVERY_MS = 250
@@ -16,6 +17,8 @@ const RESTART_AFTER_MS = 1_000
 const RESTART_AT_MOST_MS = 10_000
 /** A part that ran this long can run: it is started again after a second. One that dies sooner waits longer each time. */
 const STEADY_MS = 2_000
+/** A primary that has not come by then is looked for among the others. */
+const RESUME_AFTER_MS = 15_000
 const STOP_DEADLINE_MS = 90_000
 
 interface Running {
@@ -51,6 +54,7 @@ export class Supervisor {
 
   /** Until `stop` or the signal. */
   async watch(abort: AbortSignal): Promise<void> {
+    void this.#resume(abort)
     while (!this.#stopping && !abort.aborted) {
       for (const each of this.#running) this.#look(each)
       await sleep(LOOK_EVERY_MS, undefined, { signal: abort }).catch(() => {})
@@ -61,6 +65,17 @@ export class Supervisor {
   async stop(onProgress: (message: string) => void = () => {}): Promise<void> {
     this.#stopping = true
     await stopParts(this.#cluster, onProgress)
+  }
+
+  /** Failover goes on when the primary is back, or after a while without it: before that every standby would find it dead. */
+  async #resume(abort: AbortSignal): Promise<void> {
+    const startedAtMs = performance.now()
+    while (!this.#stopping && !abort.aborted) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal: abort }).catch(() => {})
+      const waited = performance.now() - startedAtMs > RESUME_AFTER_MS
+      if (!waited && (await askPrimary(this.#cluster.config)) === null) continue
+      if (await resumeAfterStop(this.#cluster)) return
+    }
   }
 
   #look(each: Running): void {
@@ -90,6 +105,7 @@ export async function stopParts(
   const { directory, configFile, config } = cluster
   const parts = partsOf(directory, configFile, config)
   const agents = parts.filter((part) => part.kind === 'agent')
+  if (findPart(parts[0] ?? { name: '', kind: 'store', args: [] }) !== null) await pauseForStop(cluster)
   const primary = await askPrimary(config)
   const first = agents.filter((part) => part.name === primary)
   const rest = agents.filter((part) => part.name !== primary)

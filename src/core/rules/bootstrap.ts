@@ -130,6 +130,9 @@ function firstPrimacy(self: string, timelineId: number): Primacy {
     nextXid: null,
     startedBy: self,
     reason: 'bootstrap',
+    planned: false,
+    candidate: null,
+    history: { timelineId, ancestors: [] },
   }
 }
 

@@ -1,13 +1,23 @@
 /** What the local data directory forbids, whatever the store says. */
 import type { DecisionRule } from '../decision.ts'
 
-/** A long task owns the directory: nothing else may touch it meanwhile. */
-const taskUnderWay: DecisionRule = {
+/** The first data directory is nobody's business until it is there. */
+const initializing: DecisionRule = {
+  id: 'initializing',
+  evaluate(view) {
+    return view.local.tasks.has('initialize')
+      ? { reason: 'the first data directory is being made', actions: [] }
+      : null
+  },
+}
+
+/** Behind the rules that end a task for the sake of a newer epoch: otherwise what is under way is waited for. */
+export const taskUnderWay: DecisionRule = {
   id: 'task-under-way',
   evaluate(view) {
     const { tasks } = view.local
-    if (tasks.has('initialize')) return { reason: 'the first data directory is being made', actions: [] }
     if (tasks.has('clone')) return { reason: 'the data directory is being cloned', actions: [] }
+    if (tasks.has('rewind')) return { reason: 'the data directory is being rewound', actions: [] }
     if (tasks.has('stop')) return { reason: 'PostgreSQL is being stopped', actions: [] }
     if (tasks.has('start')) return { reason: 'PostgreSQL is starting', actions: [] }
     return null
@@ -30,4 +40,4 @@ const foreignPostmaster: DecisionRule = {
   },
 }
 
-export const directoryRules: readonly DecisionRule[] = [taskUnderWay, unusableDirectory, foreignPostmaster]
+export const directoryRules: readonly DecisionRule[] = [initializing, unusableDirectory, foreignPostmaster]

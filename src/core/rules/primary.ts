@@ -3,6 +3,8 @@ import { waitsAfterFailure } from '../backoff.ts'
 import type { ClusterView, Versioned, WantedConfiguration } from '../cluster-view.ts'
 import type { DecisionRule } from '../decision.ts'
 import { currentRule, type Primacy, type Rule, synchronousStandbyNames } from '../primacy.ts'
+import { callElection } from './election.ts'
+import { leaseDeadlineMs } from './lease.ts'
 
 /** Primacy, when it was read in this cycle and names this node. */
 export function ownPrimacy(view: ClusterView): Versioned<Primacy> | null {
@@ -28,11 +30,10 @@ const primaryWithoutData: DecisionRule = {
   evaluate(view) {
     const primacy = ownPrimacy(view)
     if (primacy === null || view.local.directory.kind !== 'absent') return null
-    return {
-      reason:
-        'this node is the primary of the cluster, but its data directory is empty: it is not initialized anew',
-      actions: [],
-    }
+    // Others may have it all: they shall decide. Alone under a rule without standbys there is nobody to ask.
+    const others = currentRule(primacy.value).standbys.length > 0
+    const reason = `this node is the primary of the cluster, but its data directory is empty: it is not initialized anew`
+    return { reason, actions: others ? [callElection(primacy, view.self, reason)] : [] }
   },
 }
 
@@ -48,7 +49,7 @@ const startPrimary: DecisionRule = {
       actions: [
         { kind: 'promise', epoch: primacy.value.epoch },
         { kind: 'configure', wanted: primaryConfiguration(primacy.value, currentRule(primacy.value)) },
-        { kind: 'start' },
+        { kind: 'start', notAfterMs: currentRule(primacy.value).acks === 0 ? leaseDeadlineMs(view) : null },
       ],
     }
   },

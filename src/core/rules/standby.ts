@@ -1,37 +1,45 @@
-/** A node that primacy does not name: it joins by a clone, follows the primary, and never accepts writes. */
+/**
+ * A node that primacy does not name: it joins by a clone, follows the primary, and never accepts writes. Whatever it has must lie
+ * within the primary's history before it streams (I8); what does not climbs the ladder: rewound, else cloned anew beside.
+ */
 import { waitsAfterFailure } from '../backoff.ts'
 import { type ClusterView, member, type WantedConfiguration } from '../cluster-view.ts'
-import type { DecisionRule } from '../decision.ts'
+import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
-import { currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
+import type { Primacy } from '../primacy.ts'
+import { isOnHistory } from '../timeline.ts'
+import { namesCarried } from './election.ts'
+import { mayWrite } from './lease.ts'
 
 interface Following {
   readonly primacy: Primacy
   readonly upstream: Member
 }
 
-/** Primacy as read in this cycle, when another node that the configuration knows is the steady primary. */
+/** Standbys repoint during `promoting` already: the proving commit of the new primary waits for them. */
 function following(view: ClusterView): Following | null {
   if (view.store.kind !== 'read') return null
   const primacy = view.store.facts.primacy?.value
-  if (primacy === undefined || primacy.primary === view.self || primacy.phase !== 'steady') return null
+  if (primacy === undefined || primacy.primary === view.self || primacy.phase === 'electing') return null
   const upstream = member(view.spec, primacy.primary)
   return upstream === null ? null : { primacy, upstream }
 }
 
-/** The sync names that this node would need as primary, carried from joining on, so that nothing is reloaded at a promotion (I5). */
-function namesIfPromoted(view: ClusterView, primacy: Primacy): string {
-  const rule = currentRule(primacy)
-  const standbys = [rule.primary, ...rule.standbys].filter((name) => name !== view.self)
-  return synchronousStandbyNames({ acks: rule.acks, standbys })
-}
-
-function standbyConfiguration(view: ClusterView, { primacy, upstream }: Following): WantedConfiguration {
+function streamingFrom(view: ClusterView, { primacy, upstream }: Following): WantedConfiguration {
   return {
     role: 'standby',
     epoch: primacy.epoch,
     upstream,
-    synchronousStandbyNames: namesIfPromoted(view, primacy),
+    synchronousStandbyNames: namesCarried(view, primacy),
+  }
+}
+
+function streamingFromNobody(view: ClusterView, primacy: Primacy): WantedConfiguration {
+  return {
+    role: 'standby',
+    epoch: primacy.epoch,
+    upstream: null,
+    synchronousStandbyNames: namesCarried(view, primacy),
   }
 }
 
@@ -45,12 +53,13 @@ const unknownPrimary: DecisionRule = {
   },
 }
 
-/** A second writable server is the worst that can happen: it goes at once, and whatever it wrote is looked at before it returns. */
-const stalePrimary: DecisionRule = {
+/** A second writable server is the worst that can happen: it goes at once, and what it wrote is looked at before it returns. */
+export const stalePrimary: DecisionRule = {
   id: 'stop-stale-primary',
   evaluate(view) {
     const follows = following(view)
-    if (follows === null || view.local.server?.inRecovery !== false) return null
+    const { local } = view
+    if (follows === null || !mayWrite(view) || local.tasks.has('stop')) return null
     return {
       reason: `PostgreSQL runs as primary here, but ${follows.primacy.primary} is primary of epoch ${follows.primacy.epoch}`,
       actions: [
@@ -65,51 +74,48 @@ const join: DecisionRule = {
   id: 'join',
   evaluate(view) {
     const follows = following(view)
-    if (follows === null || view.local.directory.kind !== 'absent') return null
+    if (follows === null || (view.local.directory.kind !== 'absent' && view.local.sentinel === null))
+      return null
     const waits = waitsAfterFailure(view, 'clone')
     if (waits !== null) return { reason: waits, actions: [] }
-    const { primacy, upstream } = follows
-    if (!primaryIsUp(view, primacy))
-      return { reason: `waits until ${upstream.name} runs, to clone from it`, actions: [] }
-    return {
-      reason: `has no data: clones ${upstream.name}`,
-      actions: [
-        { kind: 'promise', epoch: primacy.epoch },
-        {
-          kind: 'clone',
-          from: upstream.name,
-          host: upstream.host,
-          port: upstream.port,
-          epoch: primacy.epoch,
-        },
-      ],
-    }
+    if (!primaryIsUp(view, follows.primacy))
+      return { reason: `waits until ${follows.upstream.name} runs, to clone from it`, actions: [] }
+    return { reason: `has no data: clones ${follows.upstream.name}`, actions: cloneFrom(follows) }
   },
 }
 
-function primaryIsUp(view: ClusterView, primacy: Primacy): boolean {
-  if (view.store.kind !== 'read') return false
-  const report = view.store.facts.nodes.get(primacy.primary)
-  return report?.role === 'primary' && report.state === 'running' && report.epoch === primacy.epoch
+function cloneFrom({ primacy, upstream }: Following): readonly Action[] {
+  return [
+    { kind: 'promise', epoch: primacy.epoch },
+    { kind: 'clone', from: upstream.name, host: upstream.host, port: upstream.port, epoch: primacy.epoch },
+  ]
 }
 
 /**
- * I8: data that is not within the primary's history never streams. Until the ladder of rejoining exists, a standby whose timeline
- * is newer than the cluster's is left alone, with its data, and said.
+ * A source must have been promoted, and be on the timeline that it was elected for; steady it need not be: the commit that makes it
+ * steady may be waiting for the very node that is to be rewound or cloned.
  */
-const foreignTimeline: DecisionRule = {
-  id: 'timeline-differs',
-  evaluate(view) {
-    const follows = following(view)
-    const { directory } = view.local
-    if (follows === null || directory.kind !== 'cluster') return null
-    const own = Math.max(directory.control.timelineId, directory.control.minRecoveryTimelineId)
-    if (own <= follows.primacy.timelineId) return null
-    return {
-      reason: `the data here is on timeline ${own}, the cluster is on ${follows.primacy.timelineId}: it must not stream (I8)`,
-      actions: view.local.postmaster.kind === 'running' ? [{ kind: 'stop', mode: 'fast' }] : [],
-    }
-  },
+function primaryIsUp(view: ClusterView, primacy: Primacy): boolean {
+  if (view.store.kind !== 'read') return false
+  const report = view.store.facts.nodes.get(primacy.primary)
+  return (
+    report?.role === 'primary' &&
+    report.state === 'running' &&
+    report.epoch === primacy.epoch &&
+    report.timelineId === primacy.timelineId
+  )
+}
+
+type Standing = 'within' | 'diverged' | 'unknown'
+
+/** I8. What was followed in this epoch after such a check is within by itself. */
+function standing(view: ClusterView, primacy: Primacy): Standing {
+  if (view.local.followedEpoch === primacy.epoch) return 'within'
+  const { position } = view.local
+  if (position === null) return 'unknown'
+  if (isOnHistory(primacy.history, position)) return 'within'
+  // A bound: what is beyond may be a torn record, which replay will drop.
+  return position.complete ? 'diverged' : 'unknown'
 }
 
 const startStandby: DecisionRule = {
@@ -119,12 +125,20 @@ const startStandby: DecisionRule = {
     if (follows === null || view.local.postmaster.kind !== 'stopped') return null
     const waits = waitsAfterFailure(view, 'start')
     if (waits !== null) return { reason: waits, actions: [] }
+    const where = standing(view, follows.primacy)
+    if (where === 'diverged')
+      return climb(view, follows, 'what it has is not within the history of the primary (I8)')
+    const wanted =
+      where === 'within' ? streamingFrom(view, follows) : streamingFromNobody(view, follows.primacy)
     return {
-      reason: `starts as standby of ${follows.upstream.name}`,
+      reason:
+        where === 'within'
+          ? `starts as standby of ${follows.upstream.name}`
+          : 'starts without upstream, to find the end of its WAL (I8)',
       actions: [
         { kind: 'promise', epoch: follows.primacy.epoch },
-        { kind: 'configure', wanted: standbyConfiguration(view, follows) },
-        { kind: 'start' },
+        { kind: 'configure', wanted },
+        { kind: 'start', notAfterMs: null },
       ],
     }
   },
@@ -135,16 +149,110 @@ const follow: DecisionRule = {
   evaluate(view) {
     const follows = following(view)
     if (follows === null || view.local.postmaster.kind !== 'running') return null
-    const wanted = standbyConfiguration(view, follows)
-    if (sameConfiguration(view.local.applied, wanted)) return null
+    const { primacy, upstream } = follows
+    const wanted = streamingFrom(view, follows)
+    const { applied } = view.local
+    if (sameConfiguration(applied, wanted)) return null
+    const promise: Action = { kind: 'promise', epoch: primacy.epoch }
+    const where = standing(view, primacy)
+    if (where === 'within' && (isFenced(applied, primacy) || view.local.followedEpoch === primacy.epoch)) {
+      return {
+        reason: `follows ${upstream.name} in epoch ${primacy.epoch}`,
+        actions: [promise, { kind: 'configure', wanted }],
+      }
+    }
+    if (!isFenced(applied, primacy)) {
+      return {
+        reason: `${upstream.name} is primary of epoch ${primacy.epoch}: takes no WAL from anybody until it is known to be within its history (I8)`,
+        actions: [
+          promise,
+          { kind: 'removePassfiles' },
+          { kind: 'configure', wanted: streamingFromNobody(view, primacy) },
+        ],
+      }
+    }
+    if (where === 'unknown') return { reason: 'waits until everything on disk is replayed', actions: [] }
+    return climb(view, follows, 'what it has is not within the history of the primary (I8)')
+  },
+}
+
+function isFenced(applied: WantedConfiguration | null, primacy: Primacy): boolean {
+  return (
+    applied !== null &&
+    applied.role === 'standby' &&
+    applied.upstream === null &&
+    applied.epoch === primacy.epoch
+  )
+}
+
+/**
+ * Whoever carries out a rung stops PostgreSQL, where it runs, as its first step: a rule that stopped it would forget the position
+ * that it has decided on, which is known only as long as PostgreSQL runs.
+ *
+ * The ladder, one rung a time, each limited by its own waiting after failures: rewind where the binaries have it, else a new clone.
+ */
+function climb(view: ClusterView, follows: Following, why: string): Verdict {
+  const { primacy, upstream } = follows
+  if (!primaryIsUp(view, primacy)) return { reason: `${why}: waits until ${upstream.name} runs`, actions: [] }
+  const rewinds = view.local.canRewind && (view.local.failures.get('rewind')?.count ?? 0) < 2
+  const waits = waitsAfterFailure(view, rewinds ? 'rewind' : 'clone')
+  if (waits !== null) return { reason: waits, actions: [] }
+  if (rewinds) {
+    const source = { from: upstream.name, host: upstream.host, port: upstream.port, epoch: primacy.epoch }
     return {
-      reason: `follows ${follows.upstream.name} in epoch ${follows.primacy.epoch}`,
+      reason: `${why}: is rewound to ${upstream.name}`,
       actions: [
-        { kind: 'promise', epoch: follows.primacy.epoch },
-        { kind: 'configure', wanted },
+        { kind: 'promise', epoch: primacy.epoch },
+        { kind: 'rewind', ...source },
       ],
     }
+  }
+  return {
+    reason: `${why}: is cloned anew from ${upstream.name}, the old directory stays beside`,
+    actions: cloneFrom(follows),
+  }
+}
+
+/** Long enough for a primary to restart and for a walreceiver to try many times. */
+const STUCK_MS = 30_000
+
+/** Runs, and gets no WAL although the primary runs: the segments that it needs may be gone. One node at a time climbs the ladder. */
+const stuck: DecisionRule = {
+  id: 'stuck',
+  evaluate(view, memory) {
+    const follows = following(view)
+    if (follows === null || view.local.server === null) return null
+    // A walreceiver that comes and goes without ever streaming gets nothing either.
+    const getsNothing =
+      view.local.server.walreceiver?.status !== 'streaming' && view.local.postmaster.kind === 'running'
+    if (!getsNothing || !primaryIsUp(view, follows.primacy)) {
+      return memory.stuckSinceMs === null ? null : quiet({ ...memory, stuckSinceMs: null })
+    }
+    const since = memory.stuckSinceMs ?? view.now
+    const next = { ...memory, stuckSinceMs: since }
+    if (view.now - since < STUCK_MS)
+      return { reason: `does not stream from ${follows.upstream.name}`, actions: [], memory: next }
+    const other = cloningBefore(view)
+    if (other !== null)
+      return { reason: `makes no progress: is cloned anew after ${other}`, actions: [], memory: next }
+    return {
+      reason: 'makes no progress: is cloned anew, the old directory stays beside',
+      actions: cloneFrom(follows),
+      // The new directory gets its own time to begin streaming.
+      memory: { ...memory, stuckSinceMs: null },
+    }
   },
+}
+
+function quiet(memory: Memory): Verdict {
+  return { reason: 'streams again', actions: [], memory }
+}
+
+/** Never all at once: the standbys that still stream carry the cluster. */
+function cloningBefore(view: ClusterView): string | null {
+  if (view.store.kind !== 'read') return null
+  const others = [...view.store.facts.nodes.values()].filter((report) => report.name !== view.self)
+  return others.find((report) => report.state === 'cloning' || report.state === 'rewinding')?.name ?? null
 }
 
 function sameConfiguration(a: WantedConfiguration | null, b: WantedConfiguration): boolean {
@@ -159,11 +267,4 @@ function sameConfiguration(a: WantedConfiguration | null, b: WantedConfiguration
   )
 }
 
-export const standbyRules: readonly DecisionRule[] = [
-  unknownPrimary,
-  stalePrimary,
-  join,
-  foreignTimeline,
-  startStandby,
-  follow,
-]
+export const standbyRules: readonly DecisionRule[] = [unknownPrimary, join, startStandby, follow, stuck]

@@ -1,0 +1,173 @@
+/** Executes actions in order, each taking its time; the first that fails ends the list. Long ones go on as tasks. */
+import type { ClusterView } from '../src/core/cluster-view.ts'
+import type { Action } from '../src/core/decision.ts'
+import { timersOf } from '../src/core/timers.ts'
+import type { SimAgent } from './agent.ts'
+import { initialize, moveAside } from './bootstrap.ts'
+import type { SimNode } from './node.ts'
+import { reloadPostgres } from './postgres.ts'
+import { endWalsenders } from './replication.ts'
+import { startTask } from './tasks.ts'
+import type { World } from './world.ts'
+
+type Done = (ok: boolean) => void
+
+export function act(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  actions: readonly Action[],
+  view: ClusterView,
+  end: (done: boolean) => void,
+  at = 0,
+): void {
+  const action = actions[at]
+  if (action === undefined) {
+    end(true)
+    return
+  }
+  perform(world, node, agent, action, view, (ok) => {
+    if (!ok) return end(false)
+    if (world.crashesBetween && world.random.chance(world.crashesBetweenP)) {
+      agent.crash(`between actions, after ${action.kind}`)
+      world.faults.rebootSoon(node)
+      return
+    }
+    act(world, node, agent, actions, view, end, at + 1)
+  })
+}
+
+function perform(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Action,
+  view: ClusterView,
+  done: Done,
+): void {
+  const { random, store } = world
+  const { state } = node
+  const soon = (low: number, high: number, work: () => void): void => {
+    agent.later(random.delay(low, high, 300, 0.01), () => {
+      work()
+      done(true)
+    })
+  }
+  switch (action.kind) {
+    case 'promise':
+      if (state.promised >= action.epoch) {
+        done(true)
+        return
+      }
+      {
+        soon(0.5, 4, () => {
+          state.promised = Math.max(state.promised, action.epoch)
+        })
+        return
+      }
+    case 'removePassfiles':
+      soon(0.2, 1, () => node.disk.passfiles.clear())
+      return
+    case 'configure':
+      configure(world, node, agent, action.wanted, done)
+      return
+    case 'writePrimacy':
+      agent.request(
+        () => store.writePrimacy(action.primacy, action.expected, node.name),
+        (ok) => done(ok === true),
+      )
+      return
+    case 'vote':
+      agent.request(
+        () => store.putBallot(action.ballot),
+        (answer) => done(answer !== null),
+      )
+      return
+    case 'takePrimaryLease':
+      takeLease(world, node, agent, action.expected, done)
+      return
+    case 'dropPrimaryLease': {
+      const { lease } = state
+      state.lease = null
+      if (lease !== null)
+        agent.request(
+          () => store.dropLease(lease.id),
+          () => {},
+        )
+      done(true)
+      return
+    }
+    case 'dropRequest':
+      agent.request(
+        () => {
+          if (store.switchover?.revision === action.expected) store.switchover = null
+        },
+        (answer) => done(answer !== null),
+      )
+      return
+    case 'endWalsenders':
+      soon(0.5, 3, () => endWalsenders(world, node))
+      return
+    case 'abort':
+      soon(1, 20, () => agent.endTask(action.task))
+      return
+    case 'moveAside':
+      soon(2, 20, () => moveAside(node))
+      return
+    case 'claimBootstrap':
+    case 'publishCluster':
+      initialize.write(world, agent, action, done)
+      return
+    case 'createSlot':
+    case 'dropSlot':
+    case 'advanceSlot':
+      done(true)
+      return
+    default:
+      startTask(world, node, agent, action, view)
+      done(true)
+      return
+  }
+}
+
+function configure(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  wanted: Extract<Action, { kind: 'configure' }>['wanted'],
+  done: Done,
+): void {
+  const { disk, state } = node
+  const { random } = world
+  const { upstream, epoch } = wanted
+  const step = (work: () => void): void => agent.later(random.delay(0.3, 3, 200, 0.01), work)
+  step(() => {
+    if (upstream !== null) state.followed = Math.max(state.followed, epoch)
+    if (upstream !== null) disk.passfiles.add(epoch)
+    step(() => {
+      const conninfo = upstream === null ? null : { upstream: upstream.name, epoch }
+      disk.files = { role: wanted.role, conninfo, names: wanted.synchronousStandbyNames }
+      disk.standbySignal = wanted.role === 'standby'
+      step(() => {
+        if (node.run !== null) reloadPostgres(world, node)
+        if (agent.namesKnown?.names !== wanted.synchronousStandbyNames) agent.namesKnown = null
+        agent.applied = wanted
+        for (const each of [...disk.passfiles])
+          if (each !== epoch || upstream === null) disk.passfiles.delete(each)
+        done(true)
+      })
+    })
+  })
+}
+
+function takeLease(world: World, node: SimNode, agent: SimAgent, expected: bigint, done: Done): void {
+  const ttlMs = timersOf(world.rtoMs).primaryLeaseMs
+  const sentAtMs = world.loop.now
+  agent.request(
+    () => world.store.takeLease(node.name, expected, ttlMs),
+    (id) => {
+      if (id !== null) node.state.lease = { id, untilMs: sentAtMs + ttlMs }
+      done(id !== null)
+    },
+  )
+}

@@ -1,0 +1,278 @@
+/**
+ * The invariants, checked at the moment when something happens that they are about. The heart: acknowledged commits must form one
+ * chain. Two primaries that obtain acknowledgements, a commit that a later primary lacks, an acknowledgement that comes late for a
+ * commit that was lost: each breaks the chain.
+ */
+import type { Ballot } from '../src/core/ballot.ts'
+import { comparePositions } from '../src/core/ballot.ts'
+import { currentRule, type Primacy, sameRule } from '../src/core/primacy.ts'
+import { timersOf } from '../src/core/timers.ts'
+import type { Connection, PostgresRun, SimNode } from './node.ts'
+import { endOf, type WalRecord } from './wal.ts'
+import type { World } from './world.ts'
+
+export class Violation extends Error {}
+
+export class Checks {
+  readonly #world: World
+  /** Index -> record, of everything acknowledged so far under rules that wait for standbys. */
+  #chain: WalRecord[] = []
+  #acknowledged = 0
+  /** Which epoch allocated a timeline, and for whom. */
+  readonly #allocated = new Map<number, { readonly epoch: number; readonly node: string }>()
+  readonly #begun = new Map<number, string>()
+  readonly #named = new Set<string>()
+  /** When the newest primary became writable without waiting for anybody, and its epoch (I10). */
+  #newestWritable = { epoch: 0, atMs: 0, node: '' }
+  readonly #unwatchedUntil = new Map<string, number>()
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  get acknowledged(): number {
+    return this.#acknowledged
+  }
+
+  fail(invariant: string, sentence: string): never {
+    this.#world.trace('checks', invariant, sentence)
+    throw new Violation(`${invariant}: ${sentence}`)
+  }
+
+  /** A mistake of the modelled shell, not of the decision. */
+  shell(sentence: string): never {
+    return this.fail('shell', sentence)
+  }
+
+  begun(primacy: Primacy): void {
+    this.#allocated.set(primacy.timelineId, { epoch: primacy.epoch, node: primacy.primary })
+    this.#begun.set(primacy.timelineId, primacy.primary)
+    this.#named.add(`${primacy.epoch} ${primacy.primary}`)
+  }
+
+  // ---- the document
+
+  primacyWritten(before: Primacy, next: Primacy, by: string): void {
+    const rules = next.rules.map((each) => `${each.acks}{${each.standbys}}@${each.primary}`).join(' ')
+    const what = `epoch ${next.epoch} ${next.phase} ${next.primary} timeline ${next.timelineId} rules ${rules}${next.nextRule === null ? '' : ` next ${next.nextRule.acks}{${next.nextRule.standbys}}`}`
+    this.#world.trace(by, 'PRIMACY', what)
+    if (next.epoch < before.epoch || next.epoch > before.epoch + 1)
+      this.fail('I1', `epoch goes from ${before.epoch} to ${next.epoch}`)
+    if (next.epoch === before.epoch + 1 && next.phase !== 'electing')
+      this.fail('I1', `epoch ${next.epoch} does not begin with electing`)
+    if (next.epoch === before.epoch && next.primary !== before.primary && before.phase !== 'electing')
+      this.fail('I1', `two primaries in epoch ${next.epoch}: ${before.primary} and ${next.primary}`)
+    if (next.phase === 'promoting' && before.phase === 'electing') this.#elected(before, next)
+    if (next.phase === 'steady' && before.phase === 'promoting') this.#steady(next)
+  }
+
+  #elected(before: Primacy, next: Primacy): void {
+    this.#named.add(`${next.epoch} ${next.primary}`)
+    if (this.#allocated.has(next.timelineId))
+      this.fail('I6', `timeline ${next.timelineId} is allocated twice`)
+    this.#allocated.set(next.timelineId, { epoch: next.epoch, node: next.primary })
+    for (const rule of before.rules) {
+      if (!next.rules.some((each) => sameRule(each, rule)))
+        this.fail(
+          'I2',
+          `the rule of epoch ${rule.epoch} is forgotten in epoch ${next.epoch} before anybody follows`,
+        )
+    }
+  }
+
+  #steady(next: Primacy): void {
+    const node = this.#world.node(next.primary)
+    this.#mustHave(node, `steady in epoch ${next.epoch}`)
+    if (node.run === null || node.run.inRecovery) return
+    // What waited for nobody may be lost; from here on it is on enough nodes.
+    if (currentRule(next).acks > 0) return
+  }
+
+  #mustHave(node: SimNode, when: string): void {
+    const last = this.#chain.at(-1)
+    if (last === undefined) return
+    if (node.disk.wal[last.index] !== last)
+      this.fail(
+        'P1',
+        `${node.name}, ${when}, lacks acknowledged commit #${last.id} at ${last.start} of timeline ${last.timelineId}`,
+      )
+  }
+
+  // ---- acknowledgements
+
+  /** PostgreSQL of `node` acknowledges a commit to a client. */
+  acknowledge(node: SimNode, record: WalRecord): void {
+    this.#acknowledged++
+    const primacy = this.#world.store.primacy?.value
+    if (primacy === undefined) return
+    if (this.#world.unprotected(primacy)) {
+      this.#acknowledgeAlone(node, record)
+      return
+    }
+    const known = this.#chain[record.index]
+    if (known !== undefined || record.index < this.#chain.length) {
+      if (known !== record)
+        this.fail(
+          'P2',
+          `${node.name} acknowledges commit #${record.id} of timeline ${record.timelineId}, where another one was acknowledged`,
+        )
+      return
+    }
+    this.#mustHave(node, `acknowledging commit #${record.id}`)
+    this.#mustBeInheritedBy(primacy, node, record)
+    const { wal } = node.disk
+    for (let i = this.#chain.length; i <= record.index; i++) {
+      const each = wal[i]
+      if (each !== undefined) this.#chain.push(each)
+    }
+  }
+
+  /** However late it comes: the primary that is steady by now must have it. */
+  #mustBeInheritedBy(primacy: Primacy, node: SimNode, record: WalRecord): void {
+    if (primacy.phase !== 'steady' || primacy.primary === node.name) return
+    if ((this.#allocated.get(record.timelineId)?.epoch ?? 0) >= primacy.epoch) return
+    const primary = this.#world.node(primacy.primary)
+    if (primary.disk.wal[record.index] !== record)
+      this.fail(
+        'P2',
+        `${node.name} acknowledges commit #${record.id} late, and ${primary.name}, primary of epoch ${primacy.epoch}, lacks it`,
+      )
+  }
+
+  /** Commits that wait for nobody: what the new primary lacks is lost; the old one must have stopped before the new one begins. */
+  #acknowledgeAlone(node: SimNode, record: WalRecord): void {
+    const epoch = this.#allocated.get(record.timelineId)?.epoch ?? 0
+    const newest = this.#newestWritable
+    if (newest.epoch <= epoch || newest.node === node.name) return
+    if (!node.agent.alive || node.agent.frozen) return
+    const { rtoMs, loop } = this.#world
+    const windowMs = timersOf(rtoMs).primaryLeaseMs + 2_000
+    if (loop.now < (this.#unwatchedUntil.get(node.name) ?? 0) + windowMs) return
+    this.fail(
+      'I10',
+      `${node.name} of epoch ${epoch} acknowledges commit #${record.id} although ${newest.node} of epoch ${newest.epoch} is writable since ${Math.round(newest.atMs)}, and its agent ran all the time`,
+    )
+  }
+
+  /** Its agent was frozen or dead: in async mode that is the documented exposure. */
+  unwatched(node: SimNode): void {
+    this.#unwatchedUntil.set(node.name, this.#world.loop.now)
+  }
+
+  // ---- PostgreSQL
+
+  writable(node: SimNode, run: PostgresRun): void {
+    const allocated = this.#allocated.get(run.timelineId)
+    const epoch = allocated?.epoch ?? 0
+    if (allocated?.node !== node.name)
+      this.fail(
+        'I7',
+        `${node.name} is writable on timeline ${run.timelineId}, which is ${allocated === undefined ? 'nobody’s' : `${allocated.node}’s`}`,
+      )
+    if (epoch > this.#newestWritable.epoch)
+      this.#newestWritable = { epoch, atMs: this.#world.loop.now, node: node.name }
+  }
+
+  timelineBegun(node: SimNode, timelineId: number): void {
+    const allocated = this.#allocated.get(timelineId)
+    if (allocated?.node !== node.name)
+      this.fail(
+        'I6',
+        `${node.name} begins timeline ${timelineId}, which is allocated to ${allocated?.node ?? 'nobody'}`,
+      )
+    if (this.#begun.has(timelineId))
+      this.fail(
+        'I6',
+        `timeline ${timelineId} is begun twice, by ${this.#begun.get(timelineId)} and ${node.name}`,
+      )
+    this.#begun.set(timelineId, node.name)
+  }
+
+  streaming(node: SimNode, connection: Connection): void {
+    this.received(node, connection)
+  }
+
+  /** I3: whoever has voted takes no WAL on a connection of an older epoch. */
+  received(node: SimNode, connection: Connection): void {
+    if (connection.epoch < node.votedIn)
+      this.fail(
+        'I3',
+        `${node.name} voted in epoch ${node.votedIn} and takes WAL of ${connection.from.name} by a connection of epoch ${connection.epoch}`,
+      )
+  }
+
+  /** PostgreSQL itself refuses. A mistake of the decision only when it was made for this epoch's primary, not left over from an older. */
+  refusedStream(node: SimNode, upstream: SimNode, epoch: number): void {
+    const primacy = this.#world.store.primacy?.value
+    if (primacy?.epoch !== epoch || primacy.primary !== upstream.name) return
+    this.fail(
+      'I8',
+      `${node.name} (timeline ${node.disk.timelineId()} at ${node.disk.end()}) asks ${upstream.name} (timeline ${upstream.run?.timelineId}) for WAL although it is not within its history`,
+    )
+  }
+
+  foreignStream(node: SimNode, upstream: SimNode): void {
+    this.fail(
+      'I8',
+      `${node.name} streams foreign WAL from ${upstream.name}: the same positions hold something else`,
+    )
+  }
+
+  /** I11: what only this directory has of acknowledged commits would be gone. */
+  replaced(node: SimNode, old: readonly WalRecord[], from: SimNode): void {
+    this.#world.trace(
+      node.name,
+      'replaced',
+      `from ${from.name}, now at ${node.disk.end()} of timeline ${node.disk.timelineId()}`,
+    )
+    const last = this.#chain.at(-1)
+    if (last === undefined || old[last.index] !== last || node.disk.wal[last.index] === last) return
+    this.fail('I11', `${node.name} throws acknowledged commit #${last.id} away for what ${from.name} has`)
+  }
+
+  ballotWritten(ballot: Ballot): void {
+    const node = this.#world.node(ballot.node)
+    this.#world.trace(
+      node.name,
+      'BALLOT',
+      `epoch ${ballot.epoch} timeline ${ballot.position.timelineId} at ${ballot.position.lsn}${ballot.gone ? ', gone' : ''}`,
+    )
+    if (node.state.promised < ballot.epoch && !this.#world.stateWasLost.has(node.name))
+      this.fail('I3', `${node.name} votes in epoch ${ballot.epoch} without having promised it`)
+    const primacy = this.#world.store.primacy?.value
+    if (primacy?.epoch !== ballot.epoch || primacy.phase !== 'electing') return
+    node.votedIn = Math.max(node.votedIn, ballot.epoch)
+    if (ballot.gone || !node.disk.present) return
+    const { disk } = node
+    const has = { timelineId: disk.timelineId(), lsn: BigInt(endOf(disk.wal)) as never }
+    const says = ballot.position
+    if (comparePositions(says, has) < 0)
+      this.fail(
+        'I3',
+        `${node.name} votes ${says.timelineId}/${says.lsn} but has ${has.timelineId}/${has.lsn}`,
+      )
+  }
+
+  // ---- progress
+
+  /** null when everything is well; otherwise what is not. */
+  unwell(): string | null {
+    const { store, nodes, durability } = this.#world
+    const primacy = store.primacy?.value
+    if (primacy === undefined) return 'there is no cluster'
+    if (primacy.phase !== 'steady') return `epoch ${primacy.epoch} is ${primacy.phase}`
+    if (primacy.nextRule !== null) return 'the rule is being changed'
+    const primary = this.#world.node(primacy.primary)
+    if (primary.run === null || primary.run.inRecovery) return `${primary.name} is not writable`
+    for (const node of nodes) {
+      if (node === primary) continue
+      const { run } = node
+      const streams = run?.walreceiver?.connection?.from === primary
+      if (!streams)
+        return `${node.name} does not stream, ${run?.status} ${run?.walreceiver === null ? 'without walreceiver' : `walreceiver of ${run?.walreceiver.upstream} epoch ${run?.walreceiver.epoch} ${run?.walreceiver.connection === null ? 'connecting' : 'connected'}`} (${node.agent.lastRule}: ${node.agent.lastReason})`
+    }
+    if (durability === 'quorum' && currentRule(primacy).standbys.length !== nodes.length - 1)
+      return `the rule names ${currentRule(primacy).standbys}`
+    return null
+  }
+}

@@ -1,0 +1,325 @@
+/** The life of one modelled PostgreSQL: start, recovery, reload, promotion, stop, crash. Streaming is in replication.ts. */
+import { parseNames } from './names.ts'
+import { type Disk, PostgresRun, type SimNode, type Walsender } from './node.ts'
+import { closeAll, connectSoon, pumpAll, stopReceiving } from './replication.ts'
+import { append, endOf, type WalRecord } from './wal.ts'
+import type { World } from './world.ts'
+
+/** Runs later inside this postmaster: not when it has ended, and only after it woke up when it is frozen. */
+export function later(world: World, node: SimNode, ms: number, work: (run: PostgresRun) => void): void {
+  const { run } = node
+  if (run === null) return
+  world.loop.after(ms, () => inside(node, run, work))
+}
+
+function inside(node: SimNode, run: PostgresRun, work: (run: PostgresRun) => void): void {
+  if (node.run !== run) return
+  if (node.postgresFrozen) node.deferred.push(() => inside(node, run, work))
+  else work(run)
+}
+
+/** Spawns the postmaster with the files as they are. */
+export function startPostgres(world: World, node: SimNode): void {
+  const { disk } = node
+  if (node.run !== null || !disk.present || disk.files === null) return
+  if (disk.garbage) world.checks.shell(`${node.name} starts on a directory that is half rewound`)
+  disk.endedRun = null
+  const run = new PostgresRun(world.nextId(), world.loop.now, disk)
+  node.run = run
+  disk.flushed = disk.wal.length
+  const clean = disk.state === 'shutDown' || disk.state === 'shutDownInRecovery'
+  run.replayed = Math.min(disk.checkpoint, disk.wal.length)
+  world.trace(node.name, 'pg-start', disk.standbySignal ? 'as standby' : 'writable')
+  if (disk.standbySignal) {
+    run.timelineId = newestHistory(disk, disk.timelineId())
+    if (!clean) disk.state = 'inArchiveRecovery'
+    later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () =>
+      recoverAsStandby(world, node, run),
+    )
+    return
+  }
+  run.inRecovery = false
+  later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () =>
+    becomeWritable(world, node, run),
+  )
+}
+
+/** findNewestTimeLine: history files without a gap from where recovery stands. */
+function newestHistory(disk: Disk, from: number): number {
+  let newest = from
+  while (disk.histories.has(newest + 1) || disk.fillers.has(newest + 1)) newest++
+  return newest
+}
+
+function recoverAsStandby(world: World, node: SimNode, run: PostgresRun): void {
+  const { disk } = node
+  // An empty history has no ancestors: nothing on disk belongs to it, and recovery never becomes consistent.
+  if (disk.fillers.has(run.timelineId)) {
+    world.checks.shell(`${node.name} was started beside an empty history file`)
+    return
+  }
+  const enough = Math.min(Math.max(disk.minRecovery, run.replayed), disk.wal.length)
+  run.replayed = enough + world.random.int(disk.wal.length - enough + 1)
+  readyWhenConsistent(world, node, run)
+  replaySoon(world, node)
+}
+
+function readyWhenConsistent(world: World, node: SimNode, run: PostgresRun): void {
+  const { disk } = node
+  if (run.status !== 'starting' || run.replayed < disk.minRecovery) return
+  if (disk.needsLsn > endOf(disk.wal, run.replayed)) return
+  run.status = 'ready'
+  disk.needsLsn = 0
+  world.trace(node.name, 'pg-ready', 'standby accepts connections')
+  node.agent.postgresChanged()
+}
+
+export function isDrained(node: SimNode): boolean {
+  return node.run !== null && node.run.replayed === node.disk.wal.length
+}
+
+export function replaySoon(world: World, node: SimNode): void {
+  const { run } = node
+  if (run === null || run.replayScheduled || !run.inRecovery) return
+  run.replayScheduled = true
+  later(world, node, world.random.delay(0.5, 20, 4_000, 0.01), () => {
+    run.replayScheduled = false
+    replay(world, node, run)
+  })
+}
+
+function replay(world: World, node: SimNode, run: PostgresRun): void {
+  if (!run.inRecovery) return
+  const { disk } = node
+  run.replayed = Math.max(run.replayed, disk.flushed)
+  disk.minRecovery = Math.max(disk.minRecovery, run.replayed)
+  disk.minTimelineId = Math.max(disk.minTimelineId, disk.wal[run.replayed - 1]?.timelineId ?? 0)
+  if (world.random.chance(0.02)) restartpoint(node, run)
+  readyWhenConsistent(world, node, run)
+  if (!isDrained(node)) {
+    replaySoon(world, node)
+    return
+  }
+  if (run.promoting) {
+    finishPromotion(world, node, run)
+    return
+  }
+  connectSoon(world, node, 0)
+}
+
+function restartpoint(node: SimNode, run: PostgresRun): void {
+  node.disk.checkpoint = run.replayed
+  node.disk.controlTimelineId = node.disk.wal[run.replayed - 1]?.timelineId ?? node.disk.controlTimelineId
+}
+
+function becomeWritable(world: World, node: SimNode, run: PostgresRun): void {
+  const { disk } = node
+  disk.partial = 0
+  run.replayed = disk.wal.length
+  run.timelineId = Math.max(disk.controlTimelineId, disk.minTimelineId)
+  disk.state = 'inProduction'
+  const record = append(disk.wal, run.timelineId, 120, 'checkpoint')
+  disk.flushed = disk.wal.length
+  disk.checkpoint = record.index + 1
+  disk.controlTimelineId = run.timelineId
+  run.status = 'ready'
+  world.trace(node.name, 'pg-writable', `on timeline ${run.timelineId} at ${disk.end()}`)
+  world.checks.writable(node, run)
+  node.agent.postgresChanged()
+}
+
+/** Each process reads the files when it comes to it: the postmaster first, the others with their own lag. */
+export function reloadPostgres(world: World, node: SimNode): void {
+  const { random } = world
+  later(world, node, random.delay(0.2, 2, 30), (run) => {
+    const files = (): { readonly names: string } => ({ names: node.disk.files?.names ?? '' })
+    run.names = files().names
+    run.checkpointerBehind++
+    later(world, node, random.delay(0.3, 8, 4_000, 0.04), () => {
+      run.checkpointerBehind--
+      run.namesOfCheckpointer = files().names
+      if (run.namesOfCheckpointer === '') releaseAll(run)
+    })
+    later(world, node, random.delay(0.3, 8, 3_000, 0.04), () => startupReads(world, node, run))
+    for (const walsender of run.walsenders.values()) {
+      later(world, node, random.delay(0.3, 8, 3_000, 0.03), () => {
+        walsender.names = files().names
+      })
+    }
+  })
+}
+
+function startupReads(world: World, node: SimNode, run: PostgresRun): void {
+  if (!run.inRecovery) return
+  const wanted = node.disk.files?.conninfo ?? null
+  if (wanted?.upstream === run.conninfo?.upstream && wanted?.epoch === run.conninfo?.epoch) return
+  run.conninfo = wanted
+  stopReceiving(world, node, 'settings')
+  connectSoon(world, node, 0)
+}
+
+function releaseAll(run: PostgresRun): void {
+  const { waiting } = run
+  run.waiting = []
+  for (const each of waiting) each.done()
+}
+
+/** Appends and flushes a record; `done` when PostgreSQL acknowledges it, perhaps never. */
+export function commit(
+  world: World,
+  node: SimNode,
+  what: 'commit' | 'proof',
+  done: (record: WalRecord) => void,
+): WalRecord | null {
+  const { run, disk } = node
+  if (run === null || run.inRecovery || run.status !== 'ready') return null
+  const record = append(disk.wal, run.timelineId, 60 + world.random.int(400), what)
+  later(world, node, world.random.delay(0.3, 2, 200, 0.01), () => {
+    if (run.status === 'stopping') return
+    disk.flushed = Math.max(disk.flushed, record.index + 1)
+    pumpAll(world, node)
+    if (run.namesOfCheckpointer === '' || record.index < run.released) done(record)
+    else run.waiting.push({ record, done: () => done(record) })
+  })
+  return record
+}
+
+/** SyncRepReleaseWaiters: the walsender that hears of a flush judges by the settings that it has applied itself. */
+export function releaseBy(run: PostgresRun, judge: Walsender): void {
+  const { acks, standbys } = parseNames(judge.names)
+  if (!standbys.includes(judge.name)) return
+  const listed = [...run.walsenders.values()].filter((each) =>
+    parseNames(each.names).standbys.includes(each.name),
+  )
+  const flushes = listed.map((each) => each.flushed).sort((a, b) => b - a)
+  run.released = Math.max(run.released, flushes[acks - 1] ?? 0)
+  const free = run.waiting.filter((each) => each.record.index < run.released)
+  if (free.length === 0) return
+  run.waiting = run.waiting.filter((each) => each.record.index >= run.released)
+  for (const each of free) each.done()
+}
+
+/** The signal file is there: when everything on disk is replayed, recovery ends on a timeline of its own. */
+export function promotePostgres(world: World, node: SimNode): void {
+  const { run } = node
+  if (run === null || !run.inRecovery || run.promoting) return
+  later(world, node, world.random.delay(0.5, 5, 500), () => {
+    run.promoting = true
+    stopReceiving(world, node, 'promotion')
+    if (isDrained(node)) finishPromotion(world, node, run)
+    else replaySoon(world, node)
+  })
+}
+
+function finishPromotion(world: World, node: SimNode, run: PostgresRun): void {
+  if (run.finishing) return
+  run.finishing = true
+  const { disk } = node
+  const parent = run.timelineId
+  const timelineId = newestHistory(disk, parent) + 1
+  later(world, node, world.random.delay(2, 20, 300), () => {
+    disk.partial = 0
+    const before = disk.historyOf(parent)
+    const switched = { timelineId: parent, switchpointLsn: BigInt(disk.end()) as never, reason: 'promoted' }
+    disk.histories.set(timelineId, { timelineId, ancestors: [...before.ancestors, switched] })
+    world.trace(node.name, 'pg-history', `begins timeline ${timelineId} at ${disk.end()}`)
+    world.checks.timelineBegun(node, timelineId)
+    later(world, node, world.random.delay(2, 40, 400), () => {
+      disk.standbySignal = false
+      disk.minTimelineId = timelineId
+      run.timelineId = timelineId
+      append(disk.wal, timelineId, 80, 'promotion')
+      disk.flushed = disk.wal.length
+      disk.state = 'inProduction'
+      run.inRecovery = false
+      run.promoting = false
+      world.trace(node.name, 'pg-promoted', `writable on timeline ${timelineId}`)
+      world.checks.writable(node, run)
+      pumpAll(world, node)
+      node.agent.postgresChanged()
+      later(world, node, world.random.delay(5, 500, 5_000, 0.1), () => {
+        disk.controlTimelineId = timelineId
+        disk.checkpoint = disk.flushed
+      })
+    })
+  })
+}
+
+/** SIGINT: a primary ends its WAL with a shutdown record and waits until the connected standbys have it. */
+export function stopFast(world: World, node: SimNode): void {
+  later(world, node, world.random.delay(1, 30, 800, 0.05), (run) => {
+    if (run.status === 'stopping') return
+    const writable = !run.inRecovery && run.status === 'ready'
+    run.status = 'stopping'
+    run.waiting = []
+    if (!writable) {
+      const ended = run.inRecovery && !run.promoting
+      later(world, node, world.random.delay(2, 60, 500), () => {
+        if (ended) node.disk.state = 'shutDownInRecovery'
+        if (ended) node.disk.endedRun = run.id
+        endPostgres(world, node, true)
+      })
+      return
+    }
+    later(world, node, world.random.delay(5, 120, 1_500, 0.05), () => {
+      append(node.disk.wal, run.timelineId, 114, 'shutdown')
+      node.disk.flushed = node.disk.wal.length
+      pumpAll(world, node)
+      awaitWalsenders(world, node, run)
+    })
+  })
+}
+
+function awaitWalsenders(world: World, node: SimNode, run: PostgresRun): void {
+  const { disk } = node
+  const waits = [...run.walsenders.values()].some((each) => each.flushed < disk.wal.length)
+  if (waits) {
+    later(world, node, 20, () => awaitWalsenders(world, node, run))
+    return
+  }
+  disk.state = 'shutDown'
+  disk.endedRun = run.id
+  disk.checkpoint = disk.wal.length
+  disk.controlTimelineId = run.timelineId
+  endPostgres(world, node, true)
+}
+
+/** The postmaster and all its children are gone. `told`: the machine lives, so the peers' connections break at once. */
+export function endPostgres(world: World, node: SimNode, told: boolean): void {
+  const { run } = node
+  if (run === null) return
+  closeAll(world, node, told)
+  node.run = null
+  node.postgresFrozen = false
+  node.deferred = []
+  world.trace(node.name, 'pg-end', told ? '' : 'with the machine')
+  node.agent.postgresChanged()
+}
+
+/** kill -9 of everything: what was written stays with the operating system. */
+export function killPostgres(world: World, node: SimNode): void {
+  if (node.run === null) return
+  if (node.run.inRecovery === false && node.run.status !== 'starting') node.disk.state = 'inProduction'
+  endPostgres(world, node, true)
+}
+
+/** A backend dies: the postmaster restarts everything by itself, with the files as they are. */
+export function crashRestart(world: World, node: SimNode): void {
+  const { run } = node
+  if (run === null || node.postgresFrozen) return
+  killPostgres(world, node)
+  startPostgres(world, node)
+}
+
+/** Power is lost: unflushed WAL is gone, and the last record may be torn. */
+export function losePower(world: World, node: SimNode): void {
+  const { disk } = node
+  if (node.run !== null && !node.run.inRecovery) disk.state = 'inProduction'
+  endPostgres(world, node, false)
+  const kept = disk.flushed + world.random.int(disk.wal.length - disk.flushed + 1)
+  const torn = disk.wal[kept]
+  disk.wal.length = kept
+  disk.minRecovery = Math.min(disk.minRecovery, kept)
+  disk.partial = torn === undefined ? disk.partial : world.random.int(torn.end - torn.start)
+  disk.flushed = kept
+}

@@ -1,0 +1,379 @@
+/** The long actions: what runs beside the loop of the agent, ends with it, and may end at any point. */
+import type { ClusterView, Sentinel } from '../src/core/cluster-view.ts'
+import type { Action } from '../src/core/decision.ts'
+import { synchronousStandbyNames } from '../src/core/primacy.ts'
+import type { SimAgent, Task } from './agent.ts'
+import { freshDisk, makeDirectory } from './bootstrap.ts'
+import type { PostgresRun, SimNode } from './node.ts'
+import { commit, killPostgres, promotePostgres, startPostgres, stopFast } from './postgres.ts'
+import { endWalsenders } from './replication.ts'
+import { endOf } from './wal.ts'
+import type { World } from './world.ts'
+
+type End = (problem: string | null) => void
+type Of<K extends Action['kind']> = Extract<Action, { kind: K }>
+
+const START_DEADLINE_MS = 60_000
+const STOP_DEADLINE_MS = 30_000
+const PROOF_DEADLINE_MS = 5_000
+
+export function startTask(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Action,
+  view: ClusterView,
+): void {
+  switch (action.kind) {
+    case 'start':
+      agent.startTask('start', (task, end) => start(world, node, agent, action, task, end))
+      return
+    case 'stop': {
+      agent.endTask('promote')
+      agent.startTask('stop', (task, end) => stop(world, node, agent, action.mode, task, end))
+      return
+    }
+    case 'promote':
+      agent.startTask('promote', (task, end) => promote(world, node, agent, action, task, end))
+      return
+    case 'prove':
+      agent.startTask('prove', (_task, end) => prove(world, node, agent, action, end))
+      return
+    case 'settle':
+      agent.startTask('settle', (task, end) => settle(world, node, agent, task, end))
+      return
+    case 'clone':
+      agent.startTask('clone', (task, end) => clone(world, node, agent, action, view, task, end))
+      return
+    case 'rewind':
+      agent.startTask('rewind', (task, end) => rewind(world, node, agent, action, view, task, end))
+      return
+    case 'initialize':
+      agent.startTask('initialize', (task, end) => {
+        agent.later(world.random.between(800, 3_000), () => {
+          if (task.aborted) return
+          const systemIdentifier = `made by ${agent.session}`
+          makeDirectory(node.disk, systemIdentifier)
+          node.state.initialized = systemIdentifier
+          end(null)
+        })
+      })
+      return
+    default:
+      throw new Error(`no task: ${action.kind}`)
+  }
+}
+
+function start(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Of<'start'>,
+  task: Task,
+  end: End,
+): void {
+  if (node.run !== null) {
+    end(null)
+    return
+  }
+  agent.later(world.random.delay(2, 15, 300), () => {
+    if (task.aborted || node.run !== null) return end(null)
+    if (action.notAfterMs !== null && world.loop.now >= action.notAfterMs) return end('the lease runs out')
+    node.disk.fillers.clear()
+    startPostgres(world, node)
+    const run = startedRun(node)
+    if (run === null) return end('there is nothing to start')
+    agent.namesKnown = { run: run.id, names: run.names }
+    task.check = (): void => {
+      if (node.run !== run) end('it has ended while starting')
+      else if (run.status === 'ready') end(null)
+    }
+    agent.later(START_DEADLINE_MS, () => end('it does not become ready'))
+  })
+}
+
+/** Asked anew, because the compiler does not know that starting has set it. */
+function startedRun(node: SimNode): PostgresRun | null {
+  return node.run
+}
+
+function stop(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  mode: 'fast' | 'immediate',
+  task: Task,
+  end: End,
+): void {
+  const { run } = node
+  if (run === null) {
+    end(null)
+    return
+  }
+  task.check = (): void => {
+    if (node.run !== run) end(null)
+  }
+  if (mode === 'fast') stopFast(world, node)
+  const killAfterMs = mode === 'fast' ? STOP_DEADLINE_MS : world.random.delay(2, 40, 500)
+  agent.later(killAfterMs, () => {
+    if (!task.aborted && node.run === run) killPostgres(world, node)
+    end(null)
+  })
+}
+
+function promote(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Of<'promote'>,
+  task: Task,
+  end: End,
+): void {
+  const { run, disk, state } = node
+  if (run === null) {
+    end('it does not run')
+    return
+  }
+  const late = (): boolean => action.notAfterMs !== null && world.loop.now >= action.notAfterMs
+  const step = (work: () => void): void => {
+    agent.later(world.random.delay(0.5, 4, 200, 0.01), () => {
+      if (task.aborted) return
+      if (node.run !== run) return end('it has ended')
+      if (late()) return end('the lease runs out')
+      work()
+    })
+  }
+  step(() => {
+    for (let gap = run.timelineId + 1; gap < action.timelineId; gap++)
+      if (!disk.histories.has(gap)) disk.fillers.add(gap)
+    step(() => {
+      state.promoteAsked = run.id
+      step(() => {
+        promotePostgres(world, node)
+        task.check = (): void => {
+          if (node.run !== run) end('it has ended')
+          else if (!run.inRecovery) end(null)
+        }
+        agent.later(START_DEADLINE_MS, () => end('it is not promoted in time'))
+      })
+    })
+  })
+}
+
+/** A commit that must be acknowledged, and then be flushed where the rule says. */
+function prove(world: World, node: SimNode, agent: SimAgent, action: Of<'prove'>, end: End): void {
+  const { run } = node
+  const beganAtMs = world.loop.now
+  const { rule } = action
+  if (run === null || run.names !== synchronousStandbyNames(rule)) {
+    end('the settings are not those of the rule')
+    return
+  }
+  agent.later(PROOF_DEADLINE_MS, () => end('no commit was acknowledged in time'))
+  const acknowledged = agent.guard(() => {
+    if (node.run !== run || run.names !== synchronousStandbyNames(rule))
+      return end('the settings have changed')
+    agent.proven = { rule, atMs: beganAtMs }
+    end(null)
+  })
+  agent.later(world.random.delay(0.5, 3, 200), () => {
+    if (node.run !== run || node.postgresFrozen) return
+    commit(world, node, 'proof', (record) => {
+      const poll = (): void => {
+        if (node.run !== run) return
+        const there = rule.standbys.filter((name) => (run.walsenders.get(name)?.flushed ?? 0) > record.index)
+        if (there.length >= rule.acks) acknowledged()
+        else agent.later(20, poll)
+      }
+      agent.guard(poll)()
+    })
+  })
+}
+
+function settle(world: World, node: SimNode, agent: SimAgent, task: Task, end: End): void {
+  const { run } = node
+  if (run === null) {
+    end('it does not run')
+    return
+  }
+  if (run.status === 'ready') endWalsenders(world, node)
+  const poll = (): void => {
+    if (task.aborted) return
+    if (node.run !== run) {
+      end('it has ended')
+      return
+    }
+    if (run.checkpointerBehind === 0 && !node.postgresFrozen && run.names === run.namesOfCheckpointer) {
+      agent.namesKnown = { run: run.id, names: run.names }
+      end(null)
+    } else agent.later(20, poll)
+  }
+  agent.later(world.random.delay(3, 30, 500), poll)
+  agent.later(PROOF_DEADLINE_MS, () => end('the checkpointer does not answer'))
+}
+
+/** Whether WAL and files can be fetched from `from` now. */
+function source(world: World, node: SimNode, from: string): SimNode | null {
+  const other = world.node(from)
+  const there = other.machineUp && !other.postgresFrozen && world.network.connects(node.name, from)
+  return there && other.run?.status === 'ready' && other.disk.present ? other : null
+}
+
+function sentinelOf(view: ClusterView, epoch: number): Sentinel {
+  return { position: view.local.position, history: view.local.history, epoch, finished: false }
+}
+
+function clone(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Of<'clone'>,
+  view: ClusterView,
+  task: Task,
+  end: End,
+): void {
+  const first = source(world, node, action.from)
+  const run = first?.run
+  if (first === null) {
+    end(`${action.from} cannot be reached`)
+    return
+  }
+  let left = 3 + world.random.int(6)
+  const copy = (): void => {
+    if (task.aborted) return
+    const from = source(world, node, action.from)
+    if (from === null || from.run !== run) {
+      end('the source went away')
+      return
+    }
+    left--
+    if (left > 0) agent.later(world.random.between(200, 2_000), copy)
+    else swap(world, node, agent, action, from, view, task, end)
+  }
+  stopFirst(world, node, agent, task, () => agent.later(world.random.between(200, 1_000), copy))
+}
+
+/** A rung of the ladder stops PostgreSQL itself, where it runs. */
+function stopFirst(world: World, node: SimNode, agent: SimAgent, task: Task, then: () => void): void {
+  const { run } = node
+  if (run === null) {
+    then()
+    return
+  }
+  stopFast(world, node)
+  task.check = (): void => {
+    if (node.run === run) return
+    task.check = null
+    then()
+  }
+  agent.later(STOP_DEADLINE_MS, () => {
+    if (!task.aborted && node.run === run) killPostgres(world, node)
+  })
+}
+
+/** The old directory goes aside and the new one takes its place; the sentinel is around both. */
+function swap(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Of<'clone'>,
+  from: SimNode,
+  view: ClusterView,
+  task: Task,
+  end: End,
+): void {
+  const fresh = copyOf(node, from)
+  if (node.run !== null) {
+    end('PostgreSQL runs in the directory that is to be replaced')
+    return
+  }
+  const old = node.disk
+  if (old.present && node.state.sentinel === null) node.state.sentinel = sentinelOf(view, action.epoch)
+  agent.later(world.random.between(1, 20), () => {
+    if (task.aborted) return
+    node.disk = fresh
+    world.checks.replaced(node, old.present ? old.wal : [], from)
+    agent.later(world.random.between(1, 10), () => {
+      if (task.aborted) return
+      node.state.followed = Math.max(node.state.followed, action.epoch)
+      node.state.sentinel = null
+      end(null)
+    })
+  })
+}
+
+function copyOf(node: SimNode, from: SimNode): SimNode['disk'] {
+  const disk = freshDisk(node.disk)
+  disk.present = true
+  disk.systemIdentifier = from.disk.systemIdentifier
+  disk.wal = from.disk.wal.slice(0, from.disk.flushed)
+  disk.flushed = disk.wal.length
+  disk.checkpoint = Math.min(from.disk.checkpoint, disk.wal.length)
+  disk.minRecovery = disk.wal.length
+  disk.controlTimelineId = disk.wal[disk.checkpoint - 1]?.timelineId ?? 1
+  disk.minTimelineId = disk.timelineId()
+  disk.state = 'inArchiveRecovery'
+  disk.histories = new Map(from.disk.histories)
+  disk.standbySignal = true
+  return disk
+}
+
+function rewind(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Of<'rewind'>,
+  view: ClusterView,
+  task: Task,
+  end: End,
+): void {
+  const first = source(world, node, action.from)
+  if (first === null || first.run === null || first.run.inRecovery) {
+    end(`${action.from} is no source`)
+    return
+  }
+  const { run } = first
+  if (node.state.sentinel === null) node.state.sentinel = sentinelOf(view, action.epoch)
+  stopFirst(world, node, agent, task, () => {
+    node.disk.garbage = true
+    agent.later(world.random.between(100, 3_000), () =>
+      copyChanges(world, node, agent, action, run, task, end),
+    )
+  })
+}
+
+function copyChanges(
+  world: World,
+  node: SimNode,
+  agent: SimAgent,
+  action: Of<'rewind'>,
+  run: PostgresRun,
+  task: Task,
+  end: End,
+): void {
+  if (task.aborted) return
+  const from = source(world, node, action.from)
+  if (from === null || from.run !== run) {
+    end('the source went away')
+    return
+  }
+  const old = node.disk
+  const fresh = copyOf(node, from)
+  // What is still missing comes by streaming, and until then the directory is not consistent.
+  const short = Math.min(world.random.int(3), Math.max(0, fresh.wal.length - 2))
+  if (fresh.wal.at(-1 - short)?.timelineId === fresh.timelineId()) fresh.wal.length -= short
+  fresh.flushed = fresh.wal.length
+  fresh.checkpoint = Math.min(fresh.checkpoint, fresh.flushed)
+  fresh.minRecovery = fresh.flushed
+  fresh.needsLsn = endOf(from.disk.wal)
+  fresh.files = old.files
+  node.disk = fresh
+  world.checks.replaced(node, old.wal, from)
+  agent.later(world.random.between(1, 10), () => {
+    if (task.aborted) return
+    node.state.followed = Math.max(node.state.followed, action.epoch)
+    const { sentinel } = node.state
+    if (sentinel !== null) node.state.sentinel = { ...sentinel, epoch: action.epoch, finished: true }
+    end(null)
+  })
+}

@@ -1,0 +1,184 @@
+/** Everything of one run: the seed, the nodes, the store, the network, the clients, the checks; and the trace of what happened. */
+import type { ClusterView, Spec } from '../src/core/cluster-view.ts'
+import { decide as realDecide } from '../src/core/decide.ts'
+import type { Decision, Memory } from '../src/core/decision.ts'
+import { acksFor, type Primacy } from '../src/core/primacy.ts'
+import { timersOf } from '../src/core/timers.ts'
+import { SimAgent } from './agent.ts'
+import { makeDirectory } from './bootstrap.ts'
+import { Checks } from './checks.ts'
+import { Clients } from './clients.ts'
+import { Faults } from './faults.ts'
+import { Loop } from './loop.ts'
+import { Network } from './network.ts'
+import { type Connection, Disk, emptyState, type SimNode } from './node.ts'
+import { Random } from './random.ts'
+import { refreshContacts } from './replication.ts'
+import { Store } from './store.ts'
+import { resetRecords } from './wal.ts'
+
+export type Decide = (view: ClusterView, memory: Memory) => Decision
+
+export interface WorldOptions {
+  readonly seed: number
+  readonly nodes: 3 | 5
+  readonly durability: 'quorum' | 'async'
+  readonly decide?: Decide
+  readonly onTrace?: (line: string) => void
+  /** How many of the last lines are kept. */
+  readonly keep?: number
+}
+
+const NAMES = ['a', 'b', 'c', 'd', 'e']
+const CLUSTER = 'the cluster'
+
+export class World {
+  readonly random: Random
+  readonly loop = new Loop()
+  readonly network: Network
+  readonly store: Store
+  readonly checks: Checks
+  readonly clients: Clients
+  readonly faults: Faults
+  readonly nodes: readonly SimNode[]
+  readonly members: Spec['members']
+  readonly connections = new Set<Connection>()
+  readonly durability: 'quorum' | 'async'
+  readonly rtoMs = 3_000
+  readonly timeoutMs = 3_000
+  readonly canRewind: boolean
+  readonly decide: Decide
+  readonly stateWasLost = new Set<string>()
+  diskWasLost = false
+  crashesBetween = false
+  crashesBetweenP = 0
+  decisions = 0
+  readonly lines: string[] = []
+  readonly #specs = new Map<string, Spec>()
+  readonly #byName = new Map<string, SimNode>()
+  readonly #options: WorldOptions
+  #ids = 0
+
+  constructor(options: WorldOptions) {
+    resetRecords()
+    this.#options = options
+    this.random = new Random(options.seed)
+    this.durability = options.durability
+    this.decide = options.decide ?? realDecide
+    this.network = new Network(this.random)
+    this.store = new Store(this)
+    this.checks = new Checks(this)
+    this.clients = new Clients(this)
+    this.faults = new Faults(this)
+    this.canRewind = this.random.chance(0.7)
+    const names = NAMES.slice(0, options.nodes)
+    this.members = names.map((name) => ({ name, host: name, port: 5432 }))
+    this.nodes = names.map((name, index) => this.#makeNode(name, index))
+    for (const node of this.nodes) this.#byName.set(node.name, node)
+    const unequal = this.random.chance(0.3)
+    for (const node of this.nodes)
+      this.#specs.set(node.name, this.#makeSpec(unequal && node.index === 1 ? 0 : 100))
+    this.network.onChange = () => refreshContacts(this)
+  }
+
+  #makeSpec(priority: number): Spec {
+    return {
+      members: this.members,
+      durability: this.durability,
+      rtoMs: this.rtoMs,
+      whenStandbyLost: 'relax',
+      priority,
+      major: 18,
+    }
+  }
+
+  #makeNode(name: string, index: number): SimNode {
+    const node: SimNode = {
+      name,
+      index,
+      agent: new SimAgent(this, () => node),
+      disk: new Disk(),
+      state: emptyState(),
+      machineUp: true,
+      run: null,
+      postgresFrozen: false,
+      deferred: [],
+      votedIn: 0,
+    }
+    return node
+  }
+
+  node(name: string): SimNode {
+    const node = this.#byName.get(name)
+    if (node === undefined) throw new Error(`no node ${name}`)
+    return node
+  }
+
+  specOf(name: string): Spec {
+    return this.#specs.get(name) ?? this.#makeSpec(100)
+  }
+
+  nextId(): number {
+    return ++this.#ids
+  }
+
+  /** Whether a commit may be acknowledged that waits for nobody. */
+  unprotected(primacy: Primacy): boolean {
+    return primacy.rules.some((rule) => rule.acks === 0) || primacy.nextRule?.acks === 0
+  }
+
+  trace(who: string, what: string, text: string): void {
+    const line = `${this.loop.now.toFixed(1).padStart(10)}  ${who.padEnd(8)} ${what.padEnd(18)} ${text}`
+    this.#options.onTrace?.(line)
+    this.lines.push(line)
+    const keep = this.#options.keep ?? 400
+    if (this.lines.length > 2 * keep) this.lines.splice(0, this.lines.length - keep)
+  }
+
+  /** An empty store and empty disks: the cluster makes itself. */
+  startEmpty(): void {
+    for (const node of this.nodes) this.loop.after(this.random.between(0, 3_000), () => node.agent.boot())
+  }
+
+  /** A cluster as bootstrap leaves it, steady in epoch 1, everything about to start. */
+  startSteady(): void {
+    const [first, ...others] = this.nodes
+    if (first === undefined) return
+    makeDirectory(first.disk, CLUSTER)
+    for (const node of others) {
+      makeDirectory(node.disk, CLUSTER)
+      node.disk.wal = first.disk.wal.slice()
+      node.disk.state = 'shutDownInRecovery'
+      node.disk.standbySignal = true
+    }
+    for (const node of this.nodes) {
+      node.state.promised = 1
+      if (node !== first) node.state.followed = 1
+    }
+    const standbys = others.map((each) => each.name)
+    const acks = this.durability === 'quorum' ? acksFor(standbys.length) : 0
+    const primacy: Primacy = {
+      epoch: 1,
+      phase: 'steady',
+      primary: first.name,
+      timelineId: 1,
+      highestTimelineId: 1,
+      rules: [{ epoch: 1, primary: first.name, acks, standbys: acks === 0 ? [] : standbys }],
+      nextRule: null,
+      nextXid: null,
+      startedBy: first.name,
+      reason: 'bootstrap',
+      planned: false,
+      candidate: null,
+      history: { timelineId: 1, ancestors: [] },
+    }
+    this.store.primacy = { value: primacy, revision: this.store.nextRevision() }
+    this.store.identity = { systemIdentifier: CLUSTER, major: 18, createdBy: first.name }
+    this.checks.begun(primacy)
+    for (const node of this.nodes) this.loop.after(this.random.between(0, 500), () => node.agent.boot())
+  }
+
+  get leaseMs(): number {
+    return timersOf(this.rtoMs).primaryLeaseMs
+  }
+}

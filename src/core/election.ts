@@ -1,0 +1,103 @@
+/**
+ * Who is elected, and whether anybody may be: I2 (overlap) and I4 (the most advanced wins). Pure. The reasons are in docs/failover.md.
+ */
+import { type Ballot, comparePositions } from './ballot.ts'
+import { acksFor, type Primacy, type Rule } from './primacy.ts'
+
+/** Every rule that an acknowledged commit may stand under: all since the last steady, and the one that was being changed to. */
+export function rulesToSatisfy(primacy: Primacy): readonly Rule[] {
+  return primacy.nextRule === null ? primacy.rules : [...primacy.rules, primacy.nextRule]
+}
+
+/**
+ * I2: for every rule, either its primary votes, or so many of its standbys that any `acks` of them include a voter. Then each
+ * acknowledged commit is on some voter, and, since voters take no WAL any more, no further one can be acknowledged.
+ *
+ * A rule without acknowledgements promises nothing; its primary alone knows what it acknowledged, and the lease of I10 tells when
+ * it has stopped. `resigned` names primaries of such rules that are known to have stopped.
+ */
+export function overlaps(
+  rules: readonly Rule[],
+  voters: ReadonlySet<string>,
+  resigned: ReadonlySet<string>,
+): boolean {
+  return rules.every((rule) => satisfies(rule, voters, resigned))
+}
+
+function satisfies(rule: Rule, voters: ReadonlySet<string>, resigned: ReadonlySet<string>): boolean {
+  if (voters.has(rule.primary)) return true
+  if (rule.acks === 0) return resigned.has(rule.primary)
+  const voting = rule.standbys.filter((name) => voters.has(name)).length
+  return voting >= rule.standbys.length - rule.acks + 1
+}
+
+export type Outlook =
+  /** I2 does not hold yet. */
+  | { readonly kind: 'waiting'; readonly reason: string }
+  | { readonly kind: 'elected'; readonly ballot: Ballot }
+  /** The best electable node must first fetch WAL from one that is ahead but not electable (priority 0). */
+  | { readonly kind: 'behind'; readonly best: Ballot; readonly ahead: Ballot }
+
+export interface ElectionInput {
+  readonly primacy: Primacy
+  readonly ballots: readonly Ballot[]
+  readonly resigned: ReadonlySet<string>
+  /** Wanted by a switchover; wins among equals and may be waited for by the caller. */
+  readonly preferred: string | null
+}
+
+export function outlook({ primacy, ballots, resigned, preferred }: ElectionInput): Outlook {
+  const counted = ballots.filter((ballot) => ballot.epoch === primacy.epoch)
+  const voters = new Set(counted.map((ballot) => ballot.node))
+  if (!overlaps(rulesToSatisfy(primacy), voters, resigned)) {
+    return { kind: 'waiting', reason: `votes of ${[...voters].sort().join(', ') || 'nobody'} are not enough` }
+  }
+  const ahead = counted.reduce<Ballot | null>(
+    (best, each) => (best === null || isAhead(each, best) ? each : best),
+    null,
+  )
+  const electable = counted.filter((ballot) => !ballot.gone && ballot.priority > 0)
+  const best = [...electable].sort((a, b) => order(a, b, preferred))[0]
+  if (ahead === null || best === undefined)
+    return { kind: 'waiting', reason: 'nobody who voted can be elected' }
+  if (comparePositions(best.position, ahead.position) >= 0) return { kind: 'elected', ballot: best }
+  if (ahead.gone)
+    return {
+      kind: 'waiting',
+      reason: `${ahead.node} had more than anybody who can be elected, and its data is gone`,
+    }
+  return { kind: 'behind', best, ahead }
+}
+
+function isAhead(a: Ballot, b: Ballot): boolean {
+  return comparePositions(a.position, b.position) > 0
+}
+
+/** The most advanced first; among equals the wanted one, then the priority, then the name. */
+function order(a: Ballot, b: Ballot, preferred: string | null): number {
+  const byPosition = comparePositions(b.position, a.position)
+  if (byPosition !== 0) return byPosition
+  if (a.node === preferred || b.node === preferred) return a.node === preferred ? -1 : 1
+  return b.priority - a.priority || (a.node < b.node ? -1 : 1)
+}
+
+/**
+ * The rule under which the elected node begins: the one that it carries since it joined, because a setting that is in effect needs
+ * no reload (I5). Only when it carries none that fits is one made: the voters first, they are the ones that will follow.
+ */
+export function ruleOfElected(
+  elected: Ballot,
+  primacy: Primacy,
+  ballots: readonly Ballot[],
+  quorum: boolean,
+): Rule {
+  const { acks, standbys } = elected.carries
+  const base = { epoch: primacy.epoch, primary: elected.node }
+  if (acks > 0 && standbys.length >= acks) return { ...base, acks, standbys }
+  const voters = ballots
+    .map((ballot) => ballot.node)
+    .filter((name) => name !== elected.node)
+    .sort()
+  const wanted = quorum ? acksFor(voters.length) : 0
+  return wanted === 0 ? { ...base, acks: 0, standbys: [] } : { ...base, acks: wanted, standbys: voters }
+}

@@ -1,0 +1,401 @@
+/** The decision from the first suspicion to a steady epoch: who votes, who is elected, who is promoted, who follows. */
+import { describe, expect, it } from 'vitest'
+import { decide } from '../../src/core/decide.ts'
+import { EMPTY_MEMORY } from '../../src/core/decision.ts'
+import { lsnOf } from '../../src/core/lsn.ts'
+import {
+  ballot,
+  behind,
+  deafProbes,
+  FLUSH_LSN,
+  MEMBERS,
+  primaryServer,
+  report,
+  rule,
+  standbyServer,
+  storeFacts,
+  storeWith,
+  switchoverTo,
+  type ViewChanges,
+  view,
+  walsender,
+} from '../support/views.ts'
+
+function decideOn(changes: ViewChanges, memory = EMPTY_MEMORY) {
+  const decision = decide(view(changes), memory)
+  return { ...decision, kinds: decision.actions.map((action) => action.kind) }
+}
+
+const STOPPED = { postmaster: { kind: 'stopped' }, server: null } as const
+const HERE = { timelineId: 1, lsn: FLUSH_LSN, complete: true } as const
+const BOTH = [rule(1, ['bravo', 'charlie'])]
+const ELECTING = { epoch: 2, phase: 'electing', startedBy: 'bravo' } as const
+
+function reports(...suspecting: string[]) {
+  return new Map(
+    MEMBERS.map(({ name }) => [name, report(name, { suspects: suspecting.includes(name) ? 1 : null })]),
+  )
+}
+
+function fenced(self: string, changes: object = {}) {
+  const server = standbyServer(self, { walreceiver: null })
+  const applied = { role: 'standby', epoch: 2, upstream: null, synchronousStandbyNames: '' } as const
+  return { server, applied, promisedEpoch: 2, position: HERE, ...changes }
+}
+
+describe('suspecting the primary', () => {
+  const server = standbyServer('bravo', { walreceiver: null })
+  const deaf = { server, probes: deafProbes(100_000, 3_000) }
+
+  it('needs all that I2 needs: with acks 1 that is every standby', () => {
+    const alone = decideOn({ self: 'bravo', store: storeFacts({ nodes: reports() }), local: deaf })
+    expect(alone).toMatchObject({ rule: 'start-election', kinds: [] })
+    const both = decideOn({ self: 'bravo', store: storeFacts({ nodes: reports('charlie') }), local: deaf })
+    expect(both.actions).toMatchObject([
+      { kind: 'writePrimacy', expected: 7n, primacy: { epoch: 2, phase: 'electing', rules: BOTH } },
+    ])
+  })
+
+  it('takes silence for death only after its time, awake, and when no WAL comes', () => {
+    const store = storeFacts({ nodes: reports('charlie') })
+    const of = (local: object) => decideOn({ self: 'bravo', store, local: { ...deaf, ...local } }).rule
+    expect(of({ probes: deafProbes(100_000, 2_900) })).not.toBe('start-election')
+    expect(of({ awakeSinceMs: 98_000 })).not.toBe('start-election')
+    expect(of({ server: standbyServer('bravo') })).not.toBe('start-election')
+  })
+
+  it('takes a refused connection for death at once', () => {
+    const refused = { kind: 'refused', atMs: 99_999 } as const
+    const probes = { primary: 'alpha', agent: refused, postgres: refused }
+    const store = storeFacts({ nodes: reports('charlie') })
+    expect(decideOn({ self: 'bravo', store, local: { server, probes } }).kinds).toEqual(['writePrimacy'])
+  })
+
+  it('starts nothing while failover is paused', () => {
+    const store = storeFacts({ nodes: reports('charlie'), paused: 'an upgrade' })
+    expect(decideOn({ self: 'bravo', store, local: deaf })).toMatchObject({
+      rule: 'start-election',
+      kinds: [],
+    })
+  })
+
+  it('carries the rule of a change that was under way along (M: noCarry)', () => {
+    const nextRule = rule(1, ['bravo'])
+    const store = storeWith({ nextRule }, { nodes: reports('charlie') })
+    const { actions } = decideOn({ self: 'bravo', store, local: deaf })
+    expect(actions).toMatchObject([{ primacy: { rules: [...BOTH, nextRule], nextRule: null } }])
+  })
+})
+
+describe('resigning', () => {
+  it('comes at once when the own postmaster has died', () => {
+    expect(decideOn({ local: STOPPED })).toMatchObject({ rule: 'resign', kinds: ['writePrimacy'] })
+  })
+
+  it('is for one who has seen it run in this epoch, alone for nobody, and not while failover is paused', () => {
+    expect(decideOn({ local: { ...STOPPED, ranAsPrimaryIn: null } }).rule).toBe('start-primary')
+    const paused = storeFacts({ paused: 'an upgrade' })
+    expect(decideOn({ store: paused, local: STOPPED }).rule).not.toBe('resign')
+    const alone = storeWith({ rules: [rule(0, [])] }, { leaseHolder: 'alpha' })
+    const local = { ...STOPPED, primaryLeaseUntilMs: 130_000 }
+    expect(decideOn({ store: alone, local }).rule).toBe('start-primary')
+  })
+})
+
+describe('fencing and voting', () => {
+  const store = storeWith(ELECTING)
+
+  it('promises, removes the passfiles, then empties the upstream, in this order (I3)', () => {
+    const decision = decideOn({ self: 'bravo', store })
+    expect(decision.kinds).toEqual(['promise', 'removePassfiles', 'configure'])
+    expect(decision.actions[2]).toMatchObject({ wanted: { upstream: null, epoch: 2 } })
+  })
+
+  it('waits until no walreceiver runs and the position is stable (M: walrcvOnly, posNaive)', () => {
+    const receiving = fenced('bravo', { server: standbyServer('bravo') })
+    expect(decideOn({ self: 'bravo', store, local: receiving }).kinds).toEqual([])
+    expect(decideOn({ self: 'bravo', store, local: fenced('bravo', { position: null }) }).kinds).toEqual([])
+    const { actions } = decideOn({ self: 'bravo', store, local: fenced('bravo') })
+    expect(actions).toMatchObject([
+      { kind: 'promise' },
+      { kind: 'vote', ballot: { epoch: 2, node: 'bravo' } },
+    ])
+  })
+
+  it('makes the primary stop and vote too (I3, M: primaryNoVote)', () => {
+    expect(decideOn({ store }).kinds).toEqual(['promise', 'stop'])
+    const ended = decideOn({ store, local: { ...STOPPED, promisedEpoch: 2, position: HERE } })
+    expect(ended.kinds).toEqual(['promise', 'vote'])
+  })
+
+  it('stops a node whose promotion may still take effect', () => {
+    const asked = fenced('bravo', { promotionAsked: true })
+    expect(decideOn({ self: 'bravo', store, local: asked }).kinds).toEqual(['promise', 'stop'])
+  })
+
+  it('starts a stopped node fenced, to find the end of its WAL', () => {
+    const decision = decideOn({ self: 'bravo', store, local: { ...STOPPED, applied: null } })
+    expect(decision.kinds).toEqual(['promise', 'removePassfiles', 'configure', 'start'])
+  })
+
+  it('votes what a directory had that is being replaced, as gone (I12)', () => {
+    const sentinel = { position: HERE, history: view().local.history, epoch: 1, finished: false }
+    const { actions } = decideOn({ self: 'bravo', store, local: { ...STOPPED, sentinel } })
+    expect(actions).toMatchObject([{ kind: 'promise' }, { kind: 'vote', ballot: { gone: true } }])
+  })
+
+  it('lets a standby take the last WAL of a planned change first', () => {
+    const planned = storeWith({ ...ELECTING, planned: true, candidate: 'bravo', startedBy: 'alpha' })
+    expect(decideOn({ self: 'bravo', store: planned }).kinds).toEqual([])
+  })
+})
+
+describe('counting', () => {
+  const counted = (ballots: ReturnType<typeof ballot>[], changes = {}, more: ViewChanges = {}) => {
+    const store = storeWith({ ...ELECTING, ...changes }, { ballots })
+    return decideOn({ self: 'bravo', store, local: fenced('bravo'), ...more })
+  }
+
+  it('elects the most advanced, on a new timeline, and appends its rule (I2, I4, I6)', () => {
+    const { actions } = counted([ballot('bravo'), ballot('charlie', { lsn: FLUSH_LSN + 8n })])
+    const promoting = {
+      phase: 'promoting',
+      epoch: 2,
+      primary: 'charlie',
+      timelineId: 2,
+      highestTimelineId: 2,
+    }
+    expect(actions).toMatchObject([{ kind: 'writePrimacy', primacy: promoting }])
+    const rules = [...BOTH, { epoch: 2, primary: 'charlie', acks: 1 }]
+    expect(actions).toMatchObject([{ primacy: { rules } }])
+  })
+
+  it('compares the timeline before the LSN (M: bareLsn)', () => {
+    const newer = ballot('charlie', { position: { timelineId: 2, lsn: lsnOf(1n) } })
+    expect(counted([ballot('bravo'), newer]).actions).toMatchObject([{ primacy: { primary: 'charlie' } }])
+  })
+
+  it('ends with the vote of the primary alone, or of every standby, with acks 1 (I2)', () => {
+    expect(counted([ballot('bravo')]).kinds).toEqual([])
+    expect(counted([ballot('bravo'), ballot('alpha')]).kinds).toEqual(['writePrimacy'])
+  })
+
+  it('honours every rule since the last steady (M: noCarry, dropI2)', () => {
+    const rules = [...BOTH, rule(1, ['alpha', 'charlie'], 'bravo')]
+    expect(counted([ballot('bravo')], { rules }).kinds).toEqual([])
+    expect(counted([ballot('bravo'), ballot('charlie')], { rules }).kinds).toEqual(['writePrimacy'])
+  })
+
+  it('never elects what is gone, and waits while that is ahead (I12)', () => {
+    const gone = ballot('charlie', { gone: true, lsn: FLUSH_LSN + 8n })
+    expect(counted([ballot('bravo'), gone])).toMatchObject({ rule: 'election', kinds: [] })
+    expect(counted([ballot('bravo'), ballot('charlie', { gone: true })]).actions).toMatchObject([
+      { primacy: { primary: 'bravo' } },
+    ])
+  })
+
+  it('is left to its starter and to the elected; the others take over later', () => {
+    const store = storeWith(
+      { ...ELECTING, startedBy: 'alpha' },
+      { ballots: [ballot('alpha'), ballot('bravo')] },
+    )
+    const local = { ...fenced('charlie'), position: { ...HERE, lsn: behind(8n) } }
+    const third = {
+      self: 'charlie',
+      store: { ...store, ballots: [...store.ballots, ballot('charlie')] },
+      local,
+    }
+    const first = decideOn({ ...third, now: 100_000 })
+    expect(first.kinds).toEqual([])
+    expect(decideOn({ ...third, now: 103_000 }, first.memory).kinds).toEqual(['writePrimacy'])
+  })
+
+  it('takes the wanted candidate among equals', () => {
+    const all = [ballot('alpha'), ballot('bravo'), ballot('charlie')]
+    const planned = { planned: true, candidate: 'charlie' }
+    expect(counted(all, planned).actions).toMatchObject([{ primacy: { primary: 'charlie' } }])
+  })
+
+  it('needs the end of the old lease where commits waited for nobody (I10)', () => {
+    const rules = [rule(0, [])]
+    const store = storeWith({ ...ELECTING, rules }, { ballots: [ballot('bravo')], leaseHolder: 'alpha' })
+    const local = fenced('bravo')
+    const later = { self: 'bravo', durability: 'async', now: 110_000, local } as const
+    const first = decideOn({ ...later, now: 100_000, store })
+    expect(decideOn({ ...later, store }, first.memory).kinds).toEqual([])
+    const over = { ...store, leaseHolder: null }
+    expect(decideOn({ ...later, store: over }, first.memory).kinds).toEqual(['writePrimacy'])
+  })
+})
+
+describe('promotion', () => {
+  const own = rule(1, ['alpha', 'charlie'], 'bravo')
+  const names = 'ANY 1 ("alpha", "charlie")'
+  const ownRule = { ...own, epoch: 2 }
+  const promoting = {
+    epoch: 2,
+    phase: 'promoting',
+    primary: 'bravo',
+    timelineId: 2,
+    highestTimelineId: 2,
+    rules: [...BOTH, ownRule],
+    history: { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn: FLUSH_LSN, reason: '' }] },
+  } as const
+  const store = storeWith(promoting)
+  const ready = {
+    promisedEpoch: 2,
+    applied: { role: 'standby', epoch: 2, upstream: null, synchronousStandbyNames: names },
+    server: standbyServer('bravo', { walreceiver: null, synchronousStandbyNames: names }),
+    namesInEffect: names,
+  } as const
+
+  it('settles the settings first, and only then promotes onto the allocated timeline (I5, I6)', () => {
+    const unsure = { ...ready, namesInEffect: null }
+    expect(decideOn({ self: 'bravo', store, local: unsure }).kinds).toEqual(['settle'])
+    const { actions } = decideOn({ self: 'bravo', store, local: ready })
+    expect(actions).toEqual([{ kind: 'promote', timelineId: 2, epoch: 2, notAfterMs: null }])
+  })
+
+  it('takes a new epoch when it had begun the timeline before it crashed (I6)', () => {
+    const { actions } = decideOn({ self: 'bravo', store, local: { ...ready, newestHistory: 2 } })
+    expect(actions).toMatchObject([{ kind: 'writePrimacy', primacy: { epoch: 3, phase: 'electing' } }])
+  })
+
+  const promoted = {
+    ...ready,
+    applied: { ...ready.applied, role: 'primary' },
+    server: primaryServer({
+      timelineId: 2,
+      synchronousStandbyNames: names,
+      walsenders: [],
+      slots: ready.server.slots,
+    }),
+  } as const
+
+  it('is steady only after a commit that its own rule has acknowledged (M: noSteadyAck)', () => {
+    expect(decideOn({ self: 'bravo', store, local: promoted }).actions).toEqual([
+      { kind: 'prove', rule: ownRule },
+    ])
+    const proven = { rule: ownRule, atMs: 99_000 }
+    const { actions } = decideOn({ self: 'bravo', store, local: { ...promoted, proven } })
+    const steady = { epoch: 2, phase: 'steady', rules: [ownRule] }
+    expect(actions).toMatchObject([{ kind: 'writePrimacy', primacy: steady }])
+  })
+
+  it('stops at once when it is writable on any other timeline (I6)', () => {
+    const astray = { ...promoted, server: { ...promoted.server, timelineId: 3 } }
+    expect(decideOn({ self: 'bravo', store, local: astray }).kinds).toEqual(['stop', 'writePrimacy'])
+  })
+
+  it('without acknowledgements takes the lease first, and promotes only before its deadline (I10)', () => {
+    const none = { ...ownRule, acks: 0, standbys: [] }
+    const facts = { leaseHolder: 'alpha' }
+    const of = (more: object, local: object = {}) =>
+      decideOn({
+        self: 'bravo',
+        durability: 'async',
+        store: storeWith({ ...promoting, rules: [none] }, { ...facts, ...more }),
+        local: {
+          ...ready,
+          applied: { ...ready.applied, synchronousStandbyNames: '' },
+          server: standbyServer('bravo', { walreceiver: null, synchronousStandbyNames: '' }),
+          namesInEffect: '',
+          ...local,
+        },
+      })
+    expect(of({}).kinds).toEqual([])
+    expect(of({ leaseHolder: null }).kinds).toEqual(['takePrimaryLease'])
+    const held = of({ leaseHolder: 'bravo' }, { primaryLeaseUntilMs: 103_000 })
+    expect(held.actions).toMatchObject([{ kind: 'promote', notAfterMs: 103_000 - 750 }])
+  })
+
+  describe('and who follows (I8)', () => {
+    const follower = (local: object) => decideOn({ self: 'charlie', store, local })
+    const loose = fenced('charlie')
+
+    it('first takes WAL from nobody, then follows when its position is within the history', () => {
+      expect(follower({ followedEpoch: 1 }).kinds).toEqual(['promise', 'removePassfiles', 'configure'])
+      expect(follower(loose).actions).toMatchObject([
+        { kind: 'promise' },
+        { kind: 'configure', wanted: { upstream: { name: 'bravo' }, epoch: 2 } },
+      ])
+    })
+
+    it('waits while it does not know where it stands', () => {
+      expect(follower({ ...loose, position: null }).kinds).toEqual([])
+      const bound = { timelineId: 1, lsn: lsnOf(FLUSH_LSN + 8n), complete: false }
+      expect(follower({ ...loose, position: bound }).kinds).toEqual([])
+    })
+
+    it('is rewound when it has more, once the primary writes on its timeline; else cloned', () => {
+      const ahead = { ...loose, position: { ...HERE, lsn: lsnOf(FLUSH_LSN + 8n) } }
+      expect(follower(ahead).kinds).toEqual([])
+      const up = report('bravo', { role: 'primary', state: 'running', epoch: 2, timelineId: 2 })
+      const source = { ...store, nodes: new Map([['bravo', up]]) }
+      const of = (local: object) => decideOn({ self: 'charlie', store: source, local }).kinds
+      expect(of(ahead)).toEqual(['promise', 'rewind'])
+      expect(of({ ...ahead, canRewind: false })).toEqual(['promise', 'clone'])
+    })
+  })
+})
+
+describe('switchover', () => {
+  const request = switchoverTo('bravo')
+
+  it('begins with the compare-and-swap, and drops the request', () => {
+    const { actions } = decideOn({ store: storeFacts({ switchover: request }) })
+    const primacy = { epoch: 2, phase: 'electing', planned: true, candidate: 'bravo', startedBy: 'alpha' }
+    expect(actions).toMatchObject([
+      { kind: 'writePrimacy', primacy },
+      { kind: 'dropRequest', expected: 5n },
+    ])
+  })
+
+  it('is refused, with the reason, when the candidate is not one', () => {
+    const refused = (to: string, local: object = {}, nodes = reports()) =>
+      decideOn({ store: storeFacts({ switchover: switchoverTo(to), nodes }), local })
+    expect(refused('nobody').kinds).toEqual(['dropRequest'])
+    expect(refused('alpha').reason).toContain('is the primary already')
+    const zero = new Map([...reports(), ['bravo', report('bravo', { priority: 0 })]])
+    expect(refused('bravo', {}, zero).reason).toContain('candidatePriority 0')
+    const far = walsender('bravo', { replayLsn: behind(32n * 1024n * 1024n) })
+    const lagging = refused('bravo', { server: primaryServer({ walsenders: [far, walsender('charlie')] }) })
+    expect(lagging).toMatchObject({ rule: 'switchover', kinds: ['dropRequest'] })
+  })
+})
+
+describe('the lease of I10', () => {
+  const rules = [rule(0, [])]
+  const async = (local: object, facts: object = {}) =>
+    decideOn({ durability: 'async', store: storeWith({ rules }, { leaseHolder: 'alpha', ...facts }), local })
+  const server = primaryServer({ synchronousStandbyNames: '' })
+  const applied = { role: 'primary', epoch: 1, upstream: null, synchronousStandbyNames: '' } as const
+  const running = { server, applied }
+
+  it('is taken before the start, and only when nobody else holds it', () => {
+    const stopped = { ...STOPPED, applied: null, ranAsPrimaryIn: null }
+    expect(async(stopped, { leaseHolder: null }).kinds).toEqual(['takePrimaryLease'])
+    expect(async(stopped, { leaseHolder: 'bravo' }).kinds).toEqual([])
+  })
+
+  it('stops PostgreSQL before it runs out, also while the store does not answer', () => {
+    expect(async({ ...running, primaryLeaseUntilMs: 101_000 }).kinds).toEqual([])
+    expect(async({ ...running, primaryLeaseUntilMs: 100_700 })).toMatchObject({
+      rule: 'self-fence',
+      actions: [{ kind: 'stop', mode: 'immediate' }],
+    })
+    const local = { ...running, primaryLeaseUntilMs: 100_700 }
+    expect(decideOn({ durability: 'async', store: 'unreachable', local }).rule).toBe('self-fence')
+  })
+
+  it('is not given back while PostgreSQL may still write', () => {
+    const electing = { ...ELECTING, rules }
+    const of = (local: object) =>
+      decideOn({
+        store: storeWith(electing, { leaseHolder: 'alpha' }),
+        local: { ...local, primaryLeaseUntilMs: 130_000 },
+      })
+    expect(of(running).kinds).toEqual(['promise', 'stop'])
+    expect(of(STOPPED).kinds).toEqual(['dropPrimaryLease'])
+  })
+})
