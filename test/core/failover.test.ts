@@ -310,26 +310,26 @@ describe('promotion', () => {
   })
 
   describe('and who follows (I8)', () => {
-    const follower = (local: object) => decideOn({ self: 'charlie', store, local })
+    const standby = (local: object) => decideOn({ self: 'charlie', store, local })
     const loose = fenced('charlie')
 
     it('first takes WAL from nobody, then follows when its position is within the history', () => {
-      expect(follower({ followedEpoch: 1 }).kinds).toEqual(['promise', 'removePassfiles', 'configure'])
-      expect(follower(loose).actions).toMatchObject([
+      expect(standby({ followedEpoch: 1 }).kinds).toEqual(['promise', 'removePassfiles', 'configure'])
+      expect(standby(loose).actions).toMatchObject([
         { kind: 'promise' },
         { kind: 'configure', wanted: { upstream: { name: 'bravo' }, epoch: 2 } },
       ])
     })
 
     it('waits while it does not know where it stands', () => {
-      expect(follower({ ...loose, position: null }).kinds).toEqual([])
+      expect(standby({ ...loose, position: null }).kinds).toEqual([])
       const bound = { timelineId: 1, lsn: lsnOf(FLUSH_LSN + 8n), complete: false }
-      expect(follower({ ...loose, position: bound }).kinds).toEqual([])
+      expect(standby({ ...loose, position: bound }).kinds).toEqual([])
     })
 
     it('is rewound when it has more, once the primary writes on its timeline; else cloned', () => {
       const ahead = { ...loose, position: { ...HERE, lsn: lsnOf(FLUSH_LSN + 8n) } }
-      expect(follower(ahead).kinds).toEqual([])
+      expect(standby(ahead).kinds).toEqual([])
       const up = report('bravo', { role: 'primary', state: 'running', epoch: 2, timelineId: 2 })
       const source = { ...store, nodes: new Map([['bravo', up]]) }
       const of = (local: object) => decideOn({ self: 'charlie', store: source, local }).kinds

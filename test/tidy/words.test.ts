@@ -36,7 +36,8 @@ const BANS: readonly Ban[] = [
     ],
   },
   // "member" is not here: it is a node as the configuration lists it (core/facts.ts), whether it takes part right now or not.
-  { words: ['keeper', 'sentinel', 'dcs'], instead: 'agent, node or store' },
+  // "sentinel" is not here: it is the mark on a data directory that is being replaced (docs/failover.md, I12), and no part of the cluster.
+  { words: ['keeper', 'dcs'], instead: 'agent, node or store' },
   { words: ['takeover', 'handover', 'failback'], instead: 'switchover (planned) or failover (unplanned)' },
   { words: ['stonith'], instead: 'fence' },
   { words: ['nofailover'], instead: 'candidatePriority 0' },
