@@ -66,6 +66,7 @@ async function runAll(options, temporary) {
   tellProjects(results)
   tellFailures(results)
   tellSkipped(results, options)
+  tellMissing()
   await tellLeftovers(marker, temporary)
   if (total.passed + total.failed + total.skipped === 0) {
     total.failed++
@@ -155,10 +156,16 @@ function tellSkipped(results, { forbidSkips }) {
     `\nSKIPPED: ${skipped.length} ${skipped.length === 1 ? 'test was' : 'tests were'} not run on this machine`,
   )
   for (const test of skipped) say(`  ${test}`)
-  for (const { what, install } of missingPrograms()) say(`  ${what} is missing here. HINT: ${install}`)
   if (!forbidSkips) return
   total.failed++
   say('  --forbid-skips: counted as one failure')
+}
+
+/** What is not there is why tests are skipped, and may be why some failed. */
+function tellMissing() {
+  if (total.failed + total.skipped === 0) return
+  for (const { what, install } of missingPrograms())
+    say(`\n${what} is missing on this machine. HINT: ${install}`)
 }
 
 async function tellLeftovers(marker, temporary) {
