@@ -32,7 +32,7 @@ export function startPostgres(world: World, node: SimNode): void {
   world.trace(node.name, 'pg-start', disk.standbySignal ? 'as standby' : 'writable')
   if (disk.standbySignal) {
     run.timelineId = newestHistory(disk, disk.timelineId())
-    if (!clean) disk.state = 'inArchiveRecovery'
+    disk.state = 'inArchiveRecovery'
     later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () =>
       recoverAsStandby(world, node, run),
     )

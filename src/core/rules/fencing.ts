@@ -61,13 +61,14 @@ function waitsForOldPrimary(view: ClusterView, primacy: Primacy, facts: StoreFac
 
 function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { local } = view
-  if (local.position?.complete === true) return vote(view, primacy, promise)
-  // Ended without a clean shutdown: only recovery knows where its WAL ends.
+  // A start under way has files that may name the old primary: it is waited for, and then fenced.
   if (local.tasks.has('start'))
     return {
-      reason: `election of epoch ${primacy.epoch}: recovery looks for the end of its WAL`,
+      reason: `election of epoch ${primacy.epoch}: waits for its own PostgreSQL to start`,
       actions: [promise],
     }
+  if (local.position?.complete === true) return vote(view, primacy, promise)
+  // Ended without a clean shutdown: only recovery knows where its WAL ends.
   return {
     reason: `election of epoch ${primacy.epoch}: starts fenced, to find the end of its WAL`,
     actions: [
