@@ -166,7 +166,7 @@ function takeLease(world: World, node: SimNode, agent: SimAgent, expected: bigin
   agent.request(
     () => world.store.takeLease(node.name, expected, ttlMs),
     (id) => {
-      if (id !== null) node.state.lease = { id, untilMs: sentAtMs + ttlMs }
+      if (id !== null) agent.holdLease(id, sentAtMs + ttlMs)
       done(id !== null)
     },
   )

@@ -91,6 +91,7 @@ export class SimAgent {
     this.#world.trace(node.name, 'agent-start', this.session)
     this.#world.checks.unwatched(node)
     this.later(20, () => this.#cycle())
+    if (node.state.lease !== null) this.#watchLease(node.state.lease.untilMs)
     this.later(100, () => this.#renew())
   }
 
@@ -254,9 +255,30 @@ export class SimAgent {
       (renewed) => {
         // Gone from the store: what was promised until then still holds, and `decide` takes it anew.
         if (renewed !== true || state.lease?.id !== lease.id) return
-        state.lease = { ...lease, untilMs: sentAtMs + ttlMs }
+        this.holdLease(lease.id, sentAtMs + ttlMs)
       },
     )
+  }
+
+  /**
+   * Beside the loop, which may be waiting for the store: at its deadline the lease is looked at in any case, for afterwards another node
+   * may be writable.
+   */
+  holdLease(id: number, untilMs: number): void {
+    this.#node().state.lease = { id, untilMs }
+    this.#watchLease(untilMs)
+  }
+
+  #watchLease(untilMs: number): void {
+    const world = this.#world
+    const fenceAtMs = untilMs - timersOf(world.rtoMs).selfFenceMarginMs
+    this.later(Math.max(0, fenceAtMs - world.loop.now), () => {
+      const node = this.#node()
+      if (node.state.lease?.untilMs !== untilMs) return
+      const view = viewOf(world, node, this, null, observeLocal(world, node, this, false))
+      const decision = world.decide(view, this.memory)
+      if (decision.rule === 'self-fence') act(world, node, this, decision.actions, view, () => {})
+    })
   }
 
   failed(kind: TaskKind, reason: string): void {

@@ -128,6 +128,8 @@ export class PostgresRun {
   replayScheduled = false
   connectScheduled = false
   streamed = false
+  /** Started by the postmaster after a backend's crash: no agent could clear the way first. */
+  byItself = false
   /** The timeline that recovery goes for, or the one that is written. */
   timelineId: number
   promoting = false

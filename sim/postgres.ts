@@ -32,7 +32,7 @@ export function startPostgres(world: World, node: SimNode): void {
   world.trace(node.name, 'pg-start', disk.standbySignal ? 'as standby' : 'writable')
   if (disk.standbySignal) {
     run.timelineId = newestHistory(disk, disk.timelineId())
-    if (!clean) disk.state = 'inArchiveRecovery'
+    disk.state = 'inArchiveRecovery'
     later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () =>
       recoverAsStandby(world, node, run),
     )
@@ -55,7 +55,7 @@ function recoverAsStandby(world: World, node: SimNode, run: PostgresRun): void {
   const { disk } = node
   // An empty history has no ancestors: nothing on disk belongs to it, and recovery never becomes consistent.
   if (disk.fillers.has(run.timelineId)) {
-    world.checks.shell(`${node.name} was started beside an empty history file`)
+    if (!run.byItself) world.checks.shell(`${node.name} was started beside an empty history file`)
     return
   }
   const enough = Math.min(Math.max(disk.minRecovery, run.replayed), disk.wal.length)
@@ -204,6 +204,8 @@ export function promotePostgres(world: World, node: SimNode): void {
   const { run } = node
   if (run === null || !run.inRecovery || run.promoting) return
   later(world, node, world.random.delay(0.5, 5, 500), () => {
+    // A postmaster that stops passes no promotion on.
+    if (run.status === 'stopping') return
     run.promoting = true
     stopReceiving(world, node, 'promotion')
     if (isDrained(node)) finishPromotion(world, node, run)
@@ -309,6 +311,11 @@ export function crashRestart(world: World, node: SimNode): void {
   if (run === null || node.postgresFrozen) return
   killPostgres(world, node)
   startPostgres(world, node)
+  if (node.run !== null) markAsRestarted(node.run)
+}
+
+function markAsRestarted(run: PostgresRun): void {
+  run.byItself = true
 }
 
 /** Power is lost: unflushed WAL is gone, and the last record may be torn. */

@@ -219,6 +219,12 @@ function source(world: World, node: SimNode, from: string): SimNode | null {
   return there && other.run?.status === 'ready' && other.disk.present ? other : null
 }
 
+/** The oldest position counts, whatever was begun on the directory since. */
+function openUp(node: SimNode, view: ClusterView, epoch: number): void {
+  const known = node.state.sentinel
+  node.state.sentinel = known === null ? sentinelOf(view, epoch) : { ...known, finished: false }
+}
+
 function sentinelOf(view: ClusterView, epoch: number): Sentinel {
   return { position: view.local.position, history: view.local.history, epoch, finished: false }
 }
@@ -288,7 +294,7 @@ function swap(
     return
   }
   const old = node.disk
-  if (old.present && node.state.sentinel === null) node.state.sentinel = sentinelOf(view, action.epoch)
+  if (old.present) openUp(node, view, action.epoch)
   agent.later(world.random.between(1, 20), () => {
     if (task.aborted) return
     node.disk = fresh
@@ -333,7 +339,7 @@ function rewind(
     return
   }
   const { run } = first
-  if (node.state.sentinel === null) node.state.sentinel = sentinelOf(view, action.epoch)
+  openUp(node, view, action.epoch)
   stopFirst(world, node, agent, task, () => {
     node.disk.garbage = true
     agent.later(world.random.between(100, 3_000), () =>

@@ -96,8 +96,12 @@ export interface Memory {
   readonly change: RuleChange | null
   /** Since when this standby gets no WAL although its primary runs: no progress is unhealthy, whatever the process list says. */
   readonly stuckSinceMs: number | null
-  /** Since when this node knows of the election of an epoch: who carries it on when its starter does not. */
-  readonly election: { readonly epoch: number; readonly seenAtMs: number } | null
+  /** Since when the own postmaster has run without answering, while this node was the primary. */
+  readonly unansweredSinceMs: number | null
+  /** Since when this node has been seen to write in its steady epoch. */
+  readonly office: { readonly epoch: number; readonly sinceMs: number } | null
+  /** Since when this node knows of the newest epoch: who carries its election on, and from when a new primary may count as silent. */
+  readonly epoch: { readonly number: number; readonly seenAtMs: number } | null
 }
 
 export interface RuleChange {
@@ -113,7 +117,9 @@ export const EMPTY_MEMORY: Memory = {
   lostSinceMs: {},
   change: null,
   stuckSinceMs: null,
-  election: null,
+  unansweredSinceMs: null,
+  office: null,
+  epoch: null,
 }
 
 export interface Verdict {

@@ -1,4 +1,7 @@
-/** What must be counted from cycle to cycle whichever rule decides: since when each standby of the rule has not been streaming. Pure. */
+/**
+ * What must be counted from cycle to cycle whichever rule decides: since when each standby of the rule has not been streaming, since when
+ * the own PostgreSQL has not answered, since when it has been in office. Pure.
+ */
 import type { ClusterView } from './cluster-view.ts'
 import type { Memory } from './decision.ts'
 import type { ServerFacts, WalsenderFacts } from './facts.ts'
@@ -8,7 +11,8 @@ import { currentRule } from './primacy.ts'
 /** A standby further behind than one segment would hold every commit up while it catches up. */
 const CAUGHT_UP_BYTES = 16 * 1024 * 1024
 
-export function track(view: ClusterView, memory: Memory): Memory {
+export function track(view: ClusterView, before: Memory): Memory {
+  const memory = trackEpoch(view, trackOwn(view, before))
   if (view.store.kind !== 'read') return memory
   const primacy = view.store.facts.primacy?.value
   const { server } = view.local
@@ -19,6 +23,27 @@ export function track(view: ClusterView, memory: Memory): Memory {
   const lost = currentRule(primacy).standbys.filter((name) => !streaming.has(name))
   const lostSinceMs = Object.fromEntries(lost.map((name) => [name, memory.lostSinceMs[name] ?? view.now]))
   return { ...memory, lostSinceMs }
+}
+
+function trackEpoch(view: ClusterView, memory: Memory): Memory {
+  const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  if (primacy === undefined || memory.epoch?.number === primacy.epoch) return memory
+  return { ...memory, epoch: { number: primacy.epoch, seenAtMs: view.now } }
+}
+
+function trackOwn(view: ClusterView, memory: Memory): Memory {
+  const facts = view.store.kind === 'read' ? view.store.facts : view.store.last
+  const primacy = facts?.primacy?.value
+  const { server, postmaster } = view.local
+  const running = postmaster.kind === 'running'
+  const own = primacy?.primary === view.self
+  const hangs = server === null && running && (own || memory.unansweredSinceMs !== null)
+  const unansweredSinceMs = hangs ? (memory.unansweredSinceMs ?? view.now) : null
+  const rules = own && primacy?.phase === 'steady' && server?.inRecovery === false
+  const epoch = primacy?.epoch ?? 0
+  const office = !rules ? null : memory.office?.epoch === epoch ? memory.office : { epoch, sinceMs: view.now }
+  if (unansweredSinceMs === memory.unansweredSinceMs && office === memory.office) return memory
+  return { ...memory, unansweredSinceMs, office }
 }
 
 /** Members whose walsender streams and is caught up, in the order of the configuration. */

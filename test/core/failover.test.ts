@@ -1,7 +1,7 @@
 /** The decision from the first suspicion to a steady epoch: who votes, who is elected, who is promoted, who follows. */
 import { describe, expect, it } from 'vitest'
 import { decide } from '../../src/core/decide.ts'
-import { EMPTY_MEMORY } from '../../src/core/decision.ts'
+import { EMPTY_MEMORY, type Memory } from '../../src/core/decision.ts'
 import { lsnOf } from '../../src/core/lsn.ts'
 import {
   ballot,
@@ -21,7 +21,10 @@ import {
   walsender,
 } from '../support/views.ts'
 
-function decideOn(changes: ViewChanges, memory = EMPTY_MEMORY) {
+/** The epoch has been known for long. */
+const KNOWN: Memory = { ...EMPTY_MEMORY, epoch: { number: 1, seenAtMs: 0 } }
+
+function decideOn(changes: ViewChanges, memory = KNOWN) {
   const decision = decide(view(changes), memory)
   return { ...decision, kinds: decision.actions.map((action) => action.kind) }
 }
@@ -64,6 +67,13 @@ describe('suspecting the primary', () => {
     expect(of({ server: standbyServer('bravo') })).not.toBe('start-election')
   })
 
+  it('gives a primary that was only just elected its time', () => {
+    const store = storeFacts({ nodes: reports('charlie') })
+    const known = (seenAtMs: number) => ({ ...EMPTY_MEMORY, epoch: { number: 1, seenAtMs } })
+    expect(decideOn({ self: 'bravo', store, local: deaf }, known(97_100)).rule).not.toBe('start-election')
+    expect(decideOn({ self: 'bravo', store, local: deaf }, known(97_000)).rule).toBe('start-election')
+  })
+
   it('takes a refused connection for death at once', () => {
     const refused = { kind: 'refused', atMs: 99_999 } as const
     const probes = { primary: 'alpha', agent: refused, postgres: refused }
@@ -99,6 +109,40 @@ describe('resigning', () => {
     const alone = storeWith({ rules: [rule(0, [])] }, { leaseHolder: 'alpha' })
     const local = { ...STOPPED, primaryLeaseUntilMs: 130_000 }
     expect(decideOn({ store: alone, local }).rule).toBe('start-primary')
+  })
+})
+
+describe('a primary that lives and cannot serve', () => {
+  const hung = { server: null }
+  const since: Memory = { ...KNOWN, unansweredSinceMs: 97_000 }
+  const states = (bravo: string, charlie: string) =>
+    new Map([
+      ['bravo', report('bravo', { state: bravo })],
+      ['charlie', report('charlie', { state: charlie })],
+    ])
+  const of = (nodes: ReturnType<typeof states>, memory = since, local: object = hung) =>
+    decideOn({ store: storeFacts({ nodes }), local }, memory)
+
+  it('resigns when it has not answered for long and no quorum streams from it', () => {
+    const left = states('catchingUp', 'catchingUp')
+    expect(of(left)).toMatchObject({ rule: 'resign-helpless', kinds: ['writePrimacy'] })
+    expect(of(left, { ...since, unansweredSinceMs: 97_100 }).kinds).toEqual([])
+  })
+
+  it('never does while a quorum streams, whatever it sees itself', () => {
+    expect(of(states('streaming', 'catchingUp')).kinds).toEqual([])
+  })
+
+  it('resigns when it could not be started three times', () => {
+    const failure = { code: 'internal', reason: 'no space left', hint: '', atMs: 99_000 } as const
+    const failed = (count: number) => ({
+      ...STOPPED,
+      ranAsPrimaryIn: null,
+      failures: new Map([['start', { ...failure, count }]]),
+    })
+    const left = states('catchingUp', 'catchingUp')
+    expect(of(left, KNOWN, failed(3)).rule).toBe('resign-helpless')
+    expect(of(left, KNOWN, failed(2)).rule).toBe('start-primary')
   })
 })
 
@@ -192,6 +236,28 @@ describe('counting', () => {
     expect(counted([ballot('bravo'), ballot('charlie', { gone: true })]).actions).toMatchObject([
       { primacy: { primary: 'bravo' } },
     ])
+  })
+
+  it('elects priority 0 only when it is ahead and nobody else came in time (I4)', () => {
+    const all = [ballot('bravo'), ballot('charlie', { priority: 0, lsn: FLUSH_LSN + 8n })]
+    const early = { ...KNOWN, epoch: { number: 2, seenAtMs: 99_000 } }
+    const store = storeWith(ELECTING, { ballots: all })
+    expect(decideOn({ self: 'bravo', store, local: fenced('bravo') }, early).kinds).toEqual([])
+    const late = { ...early, epoch: { number: 2, seenAtMs: 96_000 } }
+    expect(decideOn({ self: 'bravo', store, local: fenced('bravo') }, late).actions).toMatchObject([
+      { primacy: { primary: 'charlie' } },
+    ])
+  })
+
+  it('waits for whoever reports where votes prove nothing, for the time of rto', () => {
+    const store = storeWith({ ...ELECTING, rules: [rule(0, [])] }, { ballots: [ballot('bravo')] })
+    const at = (seenAtMs: number) =>
+      decideOn(
+        { self: 'bravo', durability: 'async', store, local: fenced('bravo') },
+        { ...KNOWN, epoch: { number: 2, seenAtMs } },
+      ).kinds
+    expect(at(98_000)).toEqual([])
+    expect(at(97_000)).toEqual(['writePrimacy'])
   })
 
   it('is left to its starter and to the elected; the others take over later', () => {
@@ -361,6 +427,36 @@ describe('switchover', () => {
     const far = walsender('bravo', { replayLsn: behind(32n * 1024n * 1024n) })
     const lagging = refused('bravo', { server: primaryServer({ walsenders: [far, walsender('charlie')] }) })
     expect(lagging).toMatchObject({ rule: 'switchover', kinds: ['dropRequest'] })
+  })
+})
+
+describe('an office with candidatePriority 0', () => {
+  it('is given on to a standby that has caught up, after a while', () => {
+    const office = (sinceMs: number) => ({ ...KNOWN, office: { epoch: 1, sinceMs } })
+    expect(decideOn({ priority: 0 }, office(95_000)).kinds).toEqual([])
+    expect(decideOn({ priority: 0 }, office(90_000))).toMatchObject({
+      rule: 'give-office-on',
+      actions: [{ kind: 'writePrimacy', primacy: { phase: 'electing', planned: true, candidate: 'bravo' } }],
+    })
+  })
+})
+
+describe('a rewind that has ended well', () => {
+  const sentinel = { position: HERE, history: view().local.history, epoch: 1, finished: true }
+  const stopped = { ...STOPPED, applied: null, sentinel }
+
+  it('is finished by streaming from its source, while that is primary; else it is cloned', () => {
+    expect(decideOn({ self: 'bravo', local: stopped }).kinds).toEqual(['promise', 'configure', 'start'])
+    const older = { ...stopped, sentinel: { ...sentinel, epoch: 0 } }
+    expect(decideOn({ self: 'bravo', local: older }).kinds).toEqual(['promise', 'clone'])
+    const begun = { ...stopped, sentinel: { ...sentinel, finished: false } }
+    expect(decideOn({ self: 'bravo', local: begun }).kinds).toEqual(['promise', 'clone'])
+  })
+
+  it('ends its stream and does not vote: what it has acknowledged since is not known (I12)', () => {
+    const store = storeWith(ELECTING)
+    expect(decideOn({ self: 'bravo', store, local: { sentinel } }).kinds).toEqual(['promise', 'stop'])
+    expect(decideOn({ self: 'bravo', store, local: { ...stopped, promisedEpoch: 2 } }).kinds).toEqual([])
   })
 })
 

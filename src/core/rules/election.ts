@@ -1,16 +1,15 @@
 /**
- * Starting an election, fencing, voting, electing. Everyone who sees `electing` fences itself and votes, the old primary too (I3, I3');
- * as soon as I2 holds among the ballots, the most advanced is written as `promoting` (I4). Ballots never change, so whoever writes it
- * writes something true, and the compare-and-swap lets one do it.
+ * Who begins an election, and when: the primary itself, first-hand, or the standbys that see it dead. From there on everyone fences
+ * itself and votes (fencing.ts), and the votes are counted (counting.ts).
  */
-import { type Ballot, historyWith } from '../ballot.ts'
-import type { ClusterView, StoreFacts, Versioned, WantedConfiguration } from '../cluster-view.ts'
-import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
+import type { ClusterView, StoreFacts, Versioned } from '../cluster-view.ts'
+import type { Action, DecisionRule, Memory } from '../decision.ts'
 import { suspecting, suspectsPrimary } from '../detector.ts'
-import { outlook, overlaps, ruleOfElected, rulesToSatisfy } from '../election.ts'
-import { currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
+import { overlaps, rulesToSatisfy } from '../election.ts'
+import { currentRule, type Primacy } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
-import { mayWrite } from './lease.ts'
+import { tallyVotes } from './counting.ts'
+import { fenceAndVote, hangs } from './fencing.ts'
 
 function read(
   view: ClusterView,
@@ -60,13 +59,50 @@ const resign: DecisionRule = {
   },
 }
 
+/** So many starts in a row that another one will hardly end otherwise. */
+const HOPELESS_STARTS = 3
+
+/**
+ * Its agent lives, so nobody suspects it, but its PostgreSQL hangs or cannot be started. A backend's crash restarts by itself within
+ * `recoveringMs`. As long as enough standbys stream to keep the quorum, it is alive, whatever its agent sees: commits go on.
+ */
+const resignHelpless: DecisionRule = {
+  id: 'resign-helpless',
+  evaluate(view, memory) {
+    const store = read(view)
+    if (store === null || store.primacy.value.phase !== 'steady' || store.primacy.value.primary !== view.self)
+      return null
+    if (store.facts.paused !== null) return null
+    const why = helpless(view, memory)
+    if (why === null || !quorumIsLeft(view, store.primacy.value, store.facts)) return null
+    const reason = `PostgreSQL of the primary ${view.self} ${why}, and no quorum streams from it`
+    return { reason, actions: [callElection(store.primacy, view.self, reason)] }
+  },
+}
+
+function helpless(view: ClusterView, memory: Memory): string | null {
+  const starts = view.local.failures.get('start')?.count ?? 0
+  if (view.local.server === null && starts >= HOPELESS_STARTS) return `could not be started ${starts} times`
+  if (!hangs(view, memory)) return null
+  return 'does not answer'
+}
+
+/** Enough standbys for I2 report that they get no WAL; where votes prove nothing, all that report, and there must be one. */
+function quorumIsLeft(view: ClusterView, primacy: Primacy, facts: StoreFacts): boolean {
+  const reports = [...facts.nodes.values()].filter((each) => each.name !== view.self)
+  const left = new Set(reports.filter((each) => each.state !== 'streaming').map((each) => each.name))
+  if (currentRule(primacy).acks === 0 && (left.size === 0 || left.size < reports.length)) return false
+  return overlaps(rulesToSatisfy(primacy), left, new Set([view.self]))
+}
+
 /** Enough standbys to satisfy I2 must suspect: with fewer an election could not end anyhow. */
 const startElection: DecisionRule = {
   id: 'start-election',
-  evaluate(view) {
+  evaluate(view, memory) {
     const store = read(view)
     if (store === null || !suspectsPrimary(view, store.primacy.value)) return null
     const primacy = store.primacy.value
+    if (isNew(view, memory)) return null
     if (store.facts.paused !== null)
       return {
         reason: `the primary does not answer, but failover is paused: ${store.facts.paused}`,
@@ -90,221 +126,31 @@ const startElection: DecisionRule = {
   },
 }
 
+/**
+ * Silence from before the epoch began says nothing about its primary: one that is cut from this standby only would be elected anew
+ * many times a second. Refused connections are of now.
+ */
+function isNew(view: ClusterView, memory: Memory): boolean {
+  const { probes } = view.local
+  if (probes?.agent.kind === 'refused' && probes.postgres.kind === 'refused') return false
+  return memory.epoch !== null && view.now - memory.epoch.seenAtMs < timersOf(view.spec.rtoMs).silenceMs
+}
+
 /** A running change of role never outlasts a newer election: what was started for an older epoch is ended first. */
 const electing: DecisionRule = {
   id: 'election',
-  evaluate(view, before) {
+  evaluate(view, memory) {
     const store = read(view)
     if (store === null || store.primacy.value.phase !== 'electing') return null
     const { primacy, facts } = store
-    const memory = rememberElection(view, before, primacy.value)
     const voted = facts.ballots.some(
       (ballot) => ballot.epoch === primacy.value.epoch && ballot.node === view.self,
     )
     const own = voted ? null : fenceAndVote(view, primacy.value, facts, memory)
-    if (own !== null && own.actions.length > 0) return { ...own, memory }
+    if (own !== null && own.actions.length > 0) return own
     const tally = tallyVotes(view, primacy, facts, memory)
-    return tally.actions.length > 0 || own === null ? { ...tally, memory } : { ...own, memory }
+    return tally.actions.length > 0 || own === null ? tally : own
   },
 }
 
-function rememberElection(view: ClusterView, memory: Memory, primacy: Primacy): Memory {
-  if (memory.election?.epoch === primacy.epoch) return memory
-  return { ...memory, election: { epoch: primacy.epoch, seenAtMs: view.now } }
-}
-
-/** The next step of this node towards its ballot. */
-function fenceAndVote(view: ClusterView, primacy: Primacy, facts: StoreFacts, memory: Memory): Verdict {
-  const { local } = view
-  const { epoch } = primacy
-  const promise: Action = { kind: 'promise', epoch }
-  if (local.sentinel !== null) return voteOfSentinel(view, primacy, promise)
-  // The swap at the end of a clone would take away what is being voted.
-  if (local.tasks.has('clone') && local.directory.kind === 'cluster') {
-    return {
-      reason: `election of epoch ${epoch}: the clone beside is given up`,
-      actions: [promise, { kind: 'abort', task: 'clone' }],
-    }
-  }
-  if (local.directory.kind !== 'cluster')
-    return { reason: `election of epoch ${epoch}: no data, no vote`, actions: [] }
-  if (waitsForOldPrimary(view, primacy, facts, memory)) {
-    return { reason: `switchover: takes the last WAL of ${currentRule(primacy).primary} first`, actions: [] }
-  }
-  if (local.tasks.has('stop')) {
-    return { reason: `election of epoch ${epoch}: waits for its own PostgreSQL`, actions: [promise] }
-  }
-  // A primary, or one that may become writable: it stops. A standby only loses its upstream.
-  if (mayWrite(view)) {
-    return {
-      reason: `fences itself for epoch ${epoch}: PostgreSQL is stopped`,
-      actions: [promise, { kind: 'stop', mode: 'fast' }],
-    }
-  }
-  if (local.postmaster.kind === 'stopped') return fenceStopped(view, primacy, promise)
-  return fenceStandby(view, primacy, promise)
-}
-
-/** Until the old primary has voted, or is seen to have ended, or has taken too long. */
-function waitsForOldPrimary(view: ClusterView, primacy: Primacy, facts: StoreFacts, memory: Memory): boolean {
-  const old = currentRule(primacy).primary
-  if (!primacy.planned || old === view.self) return false
-  if (facts.ballots.some((ballot) => ballot.node === old && ballot.epoch === primacy.epoch)) return false
-  if (view.local.server !== null && view.local.server.walreceiver === null) return false
-  const waitedMs = view.now - (memory.election?.seenAtMs ?? view.now)
-  return waitedMs < 4 * timersOf(view.spec.rtoMs).candidateMs
-}
-
-function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
-  const { local } = view
-  if (local.position?.complete === true) return vote(view, primacy, promise)
-  // Ended without a clean shutdown: only recovery knows where its WAL ends.
-  if (local.tasks.has('start'))
-    return {
-      reason: `election of epoch ${primacy.epoch}: recovery looks for the end of its WAL`,
-      actions: [promise],
-    }
-  return {
-    reason: `election of epoch ${primacy.epoch}: starts fenced, to find the end of its WAL`,
-    actions: [
-      promise,
-      { kind: 'removePassfiles' },
-      { kind: 'configure', wanted: fenced(view, primacy) },
-      { kind: 'start', notAfterMs: null },
-    ],
-  }
-}
-
-function fenceStandby(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
-  const { local } = view
-  const isFenced =
-    local.applied?.upstream === null &&
-    local.applied.epoch >= primacy.epoch &&
-    local.promisedEpoch >= primacy.epoch
-  if (!isFenced) {
-    return {
-      reason: `fences itself for epoch ${primacy.epoch}: takes no WAL from ${currentRule(primacy).primary} any more`,
-      actions: [promise, { kind: 'removePassfiles' }, { kind: 'configure', wanted: fenced(view, primacy) }],
-    }
-  }
-  if (local.server === null || local.server.walreceiver !== null || local.position === null) {
-    return { reason: `fenced for epoch ${primacy.epoch}: waits until its position is stable`, actions: [] }
-  }
-  return vote(view, primacy, promise)
-}
-
-function fenced(view: ClusterView, primacy: Primacy): WantedConfiguration {
-  return {
-    role: 'standby',
-    epoch: primacy.epoch,
-    upstream: null,
-    synchronousStandbyNames: namesCarried(view, primacy),
-  }
-}
-
-/** The sync names that this node would need as primary, unchanged while it is fenced, so that nothing is reloaded then (I5). */
-export function namesCarried(view: ClusterView, primacy: Primacy): string {
-  return synchronousStandbyNames(ruleCarried(view, primacy))
-}
-
-function ruleCarried(
-  view: ClusterView,
-  primacy: Primacy,
-): { readonly acks: number; readonly standbys: readonly string[] } {
-  const rule = currentRule(primacy)
-  const standbys = [rule.primary, ...rule.standbys].filter((name) => name !== view.self)
-  return { acks: Math.min(rule.acks, standbys.length), standbys }
-}
-
-function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
-  const { position, history } = view.local
-  if (position === null) return { reason: 'has no position to vote', actions: [] }
-  const ballot: Ballot = {
-    epoch: primacy.epoch,
-    node: view.self,
-    position: { timelineId: position.timelineId, lsn: position.lsn },
-    history,
-    priority: view.spec.priority,
-    gone: false,
-    carries: ruleCarried(view, primacy),
-  }
-  return { reason: `votes in epoch ${primacy.epoch}`, actions: [promise, { kind: 'vote', ballot }] }
-}
-
-/** What the directory had before it was opened up: it counts for I2, blocks who has less, and cannot be elected (I12). */
-function voteOfSentinel(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
-  const { sentinel } = view.local
-  if (sentinel === null || sentinel.position === null)
-    return { reason: 'its data is gone, and what it was is not known: no vote', actions: [] }
-  const ballot: Ballot = {
-    epoch: primacy.epoch,
-    node: view.self,
-    position: sentinel.position,
-    history: sentinel.history,
-    priority: view.spec.priority,
-    gone: true,
-    carries: { acks: 0, standbys: [] },
-  }
-  return {
-    reason: `votes in epoch ${primacy.epoch} for data that is being replaced`,
-    actions: [promise, { kind: 'vote', ballot }],
-  }
-}
-
-function tallyVotes(
-  view: ClusterView,
-  primacy: Versioned<Primacy>,
-  facts: StoreFacts,
-  memory: Memory,
-): Verdict {
-  const { value } = primacy
-  const resigned = resignedPrimaries(value, facts)
-  const result = outlook({ primacy: value, ballots: facts.ballots, resigned, preferred: value.candidate })
-  const head = `election of epoch ${value.epoch}`
-  if (result.kind === 'waiting') return { reason: `${head}: ${result.reason}`, actions: [] }
-  if (result.kind === 'behind') {
-    return {
-      reason: `${head}: ${result.ahead.node} is ahead of ${result.best.node} and is not electable`,
-      actions: [],
-    }
-  }
-  const waitedMs = view.now - (memory.election?.seenAtMs ?? view.now)
-  const { candidateMs, takeOverMs } = timersOf(view.spec.rtoMs)
-  if (value.candidate !== null && result.ballot.node !== value.candidate && waitedMs < candidateMs) {
-    return { reason: `${head}: waits for ${value.candidate}`, actions: [] }
-  }
-  if (waitedMs < place(view, value, result.ballot.node) * takeOverMs)
-    return { reason: `${head}: ${value.startedBy} counts the votes`, actions: [] }
-  const rule = ruleOfElected(result.ballot, value, facts.ballots, view.spec.durability === 'quorum')
-  const timelineId = value.highestTimelineId + 1
-  const promoting: Primacy = {
-    ...value,
-    phase: 'promoting',
-    primary: result.ballot.node,
-    timelineId,
-    highestTimelineId: timelineId,
-    rules: [...rulesToSatisfy(value), rule],
-    nextRule: null,
-    nextXid: null,
-    history: historyWith(result.ballot, timelineId),
-  }
-  const why = `${result.ballot.node} is elected in epoch ${value.epoch}, on timeline ${timelineId}`
-  return {
-    reason: why,
-    actions: [{ kind: 'writePrimacy', primacy: promoting, expected: primacy.revision, why }],
-  }
-}
-
-/** The starter counts at once, and so does the elected node, which gains most; the others only when those do not. */
-function place(view: ClusterView, primacy: Primacy, elected: string): number {
-  if (view.self === primacy.startedBy || view.self === elected) return 0
-  return 1 + view.spec.members.findIndex((each) => each.name === view.self)
-}
-
-/** Primaries whose acknowledgements without standbys are over: their lease is nobody's, or somebody else's (I10). */
-function resignedPrimaries(primacy: Primacy, facts: StoreFacts): ReadonlySet<string> {
-  const primaries = rulesToSatisfy(primacy).map((rule) => rule.primary)
-  return new Set(primaries.filter((name) => facts.leaseHolder !== name))
-}
-
-export const electionRules: readonly DecisionRule[] = [electing, resign, startElection]
+export const electionRules: readonly DecisionRule[] = [electing, resign, resignHelpless, startElection]

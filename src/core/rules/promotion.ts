@@ -9,6 +9,7 @@ import type { Action, DecisionRule, Verdict } from '../decision.ts'
 import type { DirectoryState } from '../facts.ts'
 import { currentRule, type Primacy, type Rule, sameRule, synchronousStandbyNames } from '../primacy.ts'
 import { callElection } from './election.ts'
+import { hangs } from './fencing.ts'
 import { holdsLease, leaseDeadlineMs } from './lease.ts'
 import { describe } from './quorum.ts'
 
@@ -23,7 +24,7 @@ function elected(view: ClusterView): Versioned<Primacy> | null {
 
 const promotion: DecisionRule = {
   id: 'promotion',
-  evaluate(view) {
+  evaluate(view, memory) {
     const primacy = elected(view)
     if (primacy === null) return null
     const { local } = view
@@ -37,7 +38,11 @@ const promotion: DecisionRule = {
     const rule = currentRule(primacy.value)
     if (rule.acks === 0 && !holdsLease(view)) return takeLease(view, primacy)
     if (local.postmaster.kind === 'stopped') return startElected(view, primacy, local.directory, rule)
-    if (local.server === null) return { reason: 'elected: PostgreSQL does not answer yet', actions: [] }
+    if (local.server === null) {
+      // After a backend's crash it may have restarted by itself beside a gap in the timelines, and never becomes consistent (I6).
+      const reason = 'elected: PostgreSQL does not answer'
+      return { reason, actions: hangs(view, memory) ? [{ kind: 'stop', mode: 'immediate' }] : [] }
+    }
     return local.server.inRecovery ? promote(view, primacy, rule) : prove(view, primacy, rule)
   },
 }

@@ -8,7 +8,7 @@ import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
 import { isOnHistory } from '../timeline.ts'
-import { namesCarried } from './election.ts'
+import { namesCarried } from './fencing.ts'
 import { mayWrite } from './lease.ts'
 
 interface Following {
@@ -74,14 +74,29 @@ const join: DecisionRule = {
   id: 'join',
   evaluate(view) {
     const follows = following(view)
-    if (follows === null || (view.local.directory.kind !== 'absent' && view.local.sentinel === null))
+    if (follows === null) return null
+    const { directory, sentinel } = view.local
+    if (directory.kind !== 'absent' && (sentinel === null || mayFinishRewind(view, follows.primacy)))
       return null
     const waits = waitsAfterFailure(view, 'clone')
     if (waits !== null) return { reason: waits, actions: [] }
     if (!primaryIsUp(view, follows.primacy))
       return { reason: `waits until ${follows.upstream.name} runs, to clone from it`, actions: [] }
-    return { reason: `has no data: clones ${follows.upstream.name}`, actions: cloneFrom(follows) }
+    const why = sentinel === null ? 'has no data' : 'its data was not replaced to the end'
+    return { reason: `${why}: clones ${follows.upstream.name}`, actions: cloneFrom(follows) }
   },
+}
+
+/**
+ * A rewind that has ended well still lacks WAL of its source, which comes by streaming from that epoch's primary and from nobody else. A
+ * start that did not end in readers being let in says that this WAL is not to be had: then it is cloned.
+ */
+function mayFinishRewind({ local }: ClusterView, primacy: Primacy): boolean {
+  return (
+    local.sentinel?.finished === true &&
+    local.sentinel.epoch === primacy.epoch &&
+    !local.failures.has('start')
+  )
 }
 
 function cloneFrom({ primacy, upstream }: Following): readonly Action[] {

@@ -52,4 +52,24 @@ const switchover: DecisionRule = {
   },
 }
 
-export const switchoverRules: readonly DecisionRule[] = [switchover]
+/** An office that was just taken is not given on before everybody had time to come. */
+const PROVISIONAL_MS = 10_000
+
+/** Priority 0 is elected only when it alone had the newest WAL: as soon as somebody else has it, that one is primary (I4). */
+const giveOfficeOn: DecisionRule = {
+  id: 'give-office-on',
+  evaluate(view, memory) {
+    const primacy = ownPrimacy(view)
+    if (primacy === null || view.store.kind !== 'read' || view.spec.priority > 0) return null
+    if (view.store.facts.paused !== null || memory.office === null) return null
+    if (view.now - memory.office.sinceMs < PROVISIONAL_MS) return null
+    const to = [...view.store.facts.nodes.values()]
+      .filter((each) => each.name !== view.self && switchoverObstacle(view, each.name) === null)
+      .sort((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1))[0]
+    if (to === undefined) return null
+    const reason = `${view.self} has candidatePriority 0: ${to.name} takes over from it`
+    return { reason, actions: [callElection(primacy, view.self, reason, to.name)] }
+  },
+}
+
+export const switchoverRules: readonly DecisionRule[] = [switchover, giveOfficeOn]

@@ -1,0 +1,175 @@
+/**
+ * Fencing and voting: everyone who sees `electing` promises, makes sure that no WAL of the old primary can reach it any more, waits until
+ * its position is stable, and votes; the old primary too (I3, I3').
+ */
+import type { Ballot } from '../ballot.ts'
+import type { ClusterView, StoreFacts, WantedConfiguration } from '../cluster-view.ts'
+import type { Action, Memory, Verdict } from '../decision.ts'
+import { currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
+import { timersOf } from '../timers.ts'
+import { mayWrite } from './lease.ts'
+
+/** The next step of this node towards its ballot. */
+export function fenceAndVote(
+  view: ClusterView,
+  primacy: Primacy,
+  facts: StoreFacts,
+  memory: Memory,
+): Verdict {
+  const { local } = view
+  const { epoch } = primacy
+  const promise: Action = { kind: 'promise', epoch }
+  if (local.sentinel?.finished === true) return fenceRewound(view, primacy, promise)
+  if (local.sentinel !== null) return voteOfSentinel(view, primacy, promise)
+  // The swap at the end of a clone would take away what is being voted.
+  if (local.tasks.has('clone') && local.directory.kind === 'cluster') {
+    return {
+      reason: `election of epoch ${epoch}: the clone beside is given up`,
+      actions: [promise, { kind: 'abort', task: 'clone' }],
+    }
+  }
+  if (local.directory.kind !== 'cluster')
+    return { reason: `election of epoch ${epoch}: no data, no vote`, actions: [] }
+  if (waitsForOldPrimary(view, primacy, facts, memory)) {
+    return { reason: `switchover: takes the last WAL of ${currentRule(primacy).primary} first`, actions: [] }
+  }
+  if (local.tasks.has('stop')) {
+    return { reason: `election of epoch ${epoch}: waits for its own PostgreSQL`, actions: [promise] }
+  }
+  // A primary, or one that may become writable: it stops. A standby only loses its upstream.
+  if (mayWrite(view)) {
+    // What hangs does not stop in order.
+    const mode = hangs(view, memory) ? 'immediate' : 'fast'
+    return {
+      reason: `fences itself for epoch ${epoch}: PostgreSQL is stopped`,
+      actions: [promise, { kind: 'stop', mode }],
+    }
+  }
+  if (local.postmaster.kind === 'stopped') return fenceStopped(view, primacy, promise)
+  return fenceStandby(view, primacy, promise)
+}
+
+/** Until the old primary has voted, or is seen to have ended, or has taken too long. */
+function waitsForOldPrimary(view: ClusterView, primacy: Primacy, facts: StoreFacts, memory: Memory): boolean {
+  const old = currentRule(primacy).primary
+  if (!primacy.planned || old === view.self) return false
+  if (facts.ballots.some((ballot) => ballot.node === old && ballot.epoch === primacy.epoch)) return false
+  if (view.local.server !== null && view.local.server.walreceiver === null) return false
+  const waitedMs = view.now - (memory.epoch?.seenAtMs ?? view.now)
+  return waitedMs < 4 * timersOf(view.spec.rtoMs).candidateMs
+}
+
+function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
+  const { local } = view
+  // A start under way has files that may name the old primary: it is waited for, and then fenced.
+  if (local.tasks.has('start'))
+    return {
+      reason: `election of epoch ${primacy.epoch}: waits for its own PostgreSQL to start`,
+      actions: [promise],
+    }
+  if (local.position?.complete === true) return vote(view, primacy, promise)
+  // Ended without a clean shutdown: only recovery knows where its WAL ends.
+  return {
+    reason: `election of epoch ${primacy.epoch}: starts fenced, to find the end of its WAL`,
+    actions: [
+      promise,
+      { kind: 'removePassfiles' },
+      { kind: 'configure', wanted: fenced(view, primacy) },
+      { kind: 'start', notAfterMs: null },
+    ],
+  }
+}
+
+function fenceStandby(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
+  const { local } = view
+  const isFenced =
+    local.applied?.upstream === null &&
+    local.applied.epoch >= primacy.epoch &&
+    local.promisedEpoch >= primacy.epoch
+  if (!isFenced) {
+    return {
+      reason: `fences itself for epoch ${primacy.epoch}: takes no WAL from ${currentRule(primacy).primary} any more`,
+      actions: [promise, { kind: 'removePassfiles' }, { kind: 'configure', wanted: fenced(view, primacy) }],
+    }
+  }
+  if (local.server === null || local.server.walreceiver !== null || local.position === null) {
+    return { reason: `fenced for epoch ${primacy.epoch}: waits until its position is stable`, actions: [] }
+  }
+  return vote(view, primacy, promise)
+}
+
+function fenced(view: ClusterView, primacy: Primacy): WantedConfiguration {
+  return {
+    role: 'standby',
+    epoch: primacy.epoch,
+    upstream: null,
+    synchronousStandbyNames: namesCarried(view, primacy),
+  }
+}
+
+/** The sync names that this node would need as primary, unchanged while it is fenced, so that nothing is reloaded then (I5). */
+export function namesCarried(view: ClusterView, primacy: Primacy): string {
+  return synchronousStandbyNames(ruleCarried(view, primacy))
+}
+
+function ruleCarried(
+  view: ClusterView,
+  primacy: Primacy,
+): { readonly acks: number; readonly standbys: readonly string[] } {
+  const rule = currentRule(primacy)
+  const standbys = [rule.primary, ...rule.standbys].filter((name) => name !== view.self)
+  return { acks: Math.min(rule.acks, standbys.length), standbys }
+}
+
+function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
+  const { position, history } = view.local
+  if (position === null) return { reason: 'has no position to vote', actions: [] }
+  const ballot: Ballot = {
+    epoch: primacy.epoch,
+    node: view.self,
+    position: { timelineId: position.timelineId, lsn: position.lsn },
+    history,
+    priority: view.spec.priority,
+    gone: false,
+    carries: ruleCarried(view, primacy),
+  }
+  return { reason: `votes in epoch ${primacy.epoch}`, actions: [promise, { kind: 'vote', ballot }] }
+}
+
+/**
+ * Rewound, and perhaps streaming already before it is consistent: what it has acknowledged since is not known, so what the directory had
+ * before would be too little to vote. Only its stream must end.
+ */
+function fenceRewound(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
+  const { local } = view
+  const reason = `election of epoch ${primacy.epoch}: rewound and not consistent yet, no vote`
+  if (local.postmaster.kind === 'running' && !local.tasks.has('stop'))
+    return { reason, actions: [promise, { kind: 'stop', mode: 'fast' }] }
+  return { reason, actions: local.promisedEpoch < primacy.epoch ? [promise] : [] }
+}
+
+/** What the directory had before it was opened up: it counts for I2, blocks who has less, and cannot be elected (I12). */
+function voteOfSentinel(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
+  const { sentinel } = view.local
+  if (sentinel === null || sentinel.position === null)
+    return { reason: 'its data is gone, and what it was is not known: no vote', actions: [] }
+  const ballot: Ballot = {
+    epoch: primacy.epoch,
+    node: view.self,
+    position: sentinel.position,
+    history: sentinel.history,
+    priority: view.spec.priority,
+    gone: true,
+    carries: { acks: 0, standbys: [] },
+  }
+  return {
+    reason: `votes in epoch ${primacy.epoch} for data that is being replaced`,
+    actions: [promise, { kind: 'vote', ballot }],
+  }
+}
+
+/** Its own PostgreSQL has not answered for longer than a restart after a crash takes. */
+export function hangs(view: ClusterView, memory: Memory): boolean {
+  const since = memory.unansweredSinceMs
+  return since !== null && view.now - since >= timersOf(view.spec.rtoMs).recoveringMs
+}
