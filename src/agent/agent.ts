@@ -49,6 +49,7 @@ export class Agent {
   #ranAsPrimaryIn: number | null = null
   /** When the loop last ran: a gap longer than its pauses is a pause of the whole process. */
   #lastCycleAtMs: number | null = null
+  #leaseTimer: NodeJS.Timeout | undefined
   #awakeSinceMs = 0
   #why: Why
   #snapshot: Snapshot | null = null
@@ -130,6 +131,7 @@ export class Agent {
       this.#dependencies.log.error('PostgreSQL could not be stopped', { reason: stopped.reason })
     await this.#tasks.abortAll()
     this.#primaryWatch.close()
+    clearTimeout(this.#leaseTimer)
     await this.#lease.drop()
     await this.#membership.leave()
     this.#watch.abort()
@@ -183,6 +185,7 @@ export class Agent {
   async #cycle(): Promise<number> {
     await this.#membership.keepLease()
     await this.#lease.renew()
+    this.#guardLease()
     this.#noticePause()
     const view = await this.#observer.observe(() => this.#remembered())
     if (this.#stopping) return 0
@@ -248,6 +251,37 @@ export class Agent {
     ) {
       this.#primaryWatch.doubt()
     }
+  }
+
+  /**
+   * The lease runs out whatever this loop waits for: a store that answers late must not carry a primary past the end of its lease (I10).
+   * So its end has a timer of its own, which decides on what was seen last.
+   */
+  #guardLease(): void {
+    clearTimeout(this.#leaseTimer)
+    const untilMs = this.#lease.untilMs
+    if (untilMs === null) return
+    const leftMs = untilMs - this.#timers.selfFenceMarginMs - this.#dependencies.clock.nowMs()
+    this.#leaseTimer = setTimeout(() => void this.#fenceAtDeadline(), Math.max(0, leftMs) + 1)
+  }
+
+  async #fenceAtDeadline(): Promise<void> {
+    const last = this.#snapshot?.view
+    if (last === undefined || this.#stopping) return
+    const store = last.store.kind === 'read' ? last.store.facts : last.store.last
+    const now = this.#dependencies.clock.nowMs()
+    const { position, history, directory, postmaster, server, promotionAsked, newestHistory } = last.local
+    const { promotionAskedPid: _, ...known } = this.#remembered()
+    const view: ClusterView = {
+      ...last,
+      now,
+      store: { kind: 'unreachable', reason: 'it has not answered in time', sinceMs: now, last: store },
+      local: { ...known, position, history, directory, postmaster, server, promotionAsked, newestHistory },
+    }
+    const decision = decide(view, this.#memory)
+    if (decision.rule !== 'self-fence') return
+    this.#note(decision)
+    await this.#actor.act(decision.actions, view, decision.rule)
   }
 
   #pauseAfter(decision: Decision, view: ClusterView, done: boolean): number {
