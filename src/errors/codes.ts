@@ -5,7 +5,9 @@
 export const ERRORS = {
   // --- usage and configuration
   usage: { hint: 'Run the command with --help to see what it takes.' },
-  'config-invalid': { hint: 'Correct the line that is named; docs/reference/configuration.md lists every key.' },
+  'config-invalid': {
+    hint: 'Correct the line that is named; docs/reference/configuration.md lists every key.',
+  },
   'flags-differ': {
     hint: 'Run it without flags to go on with the remembered ones, or name another directory with --data.',
   },
@@ -96,7 +98,7 @@ export const ERRORS = {
   'parameter-refused': { hint: 'Remove the parameter; understudy sets it itself, for the reason given.' },
   // --- commands
   timeout: { hint: 'Look at `understudy status` and `understudy why`; the cluster goes on by itself.' },
-  'refused': { hint: 'Wait until what is named has passed, or choose another node; nothing was changed.' },
+  refused: { hint: 'Wait until what is named has passed, or choose another node; nothing was changed.' },
   'no-primary': { hint: '`understudy why` says what the nodes wait for.' },
   unreachable: { hint: 'No agent answers. Start the cluster with `understudy up`, or look at the logs.' },
   unhealthy: { hint: '`understudy status` lists the problems, each with its hint.' },
