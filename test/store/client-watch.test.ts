@@ -93,6 +93,14 @@ test('frames arrive in any pieces: byte by byte, or many at once', async () => {
   expect(recorder.seen('/w/')).toEqual(['ä=„1“', 'b=2', 'c=3', 'd=4'])
 })
 
+test('a member is asked to end the stream when it has no leader, and the connection is one that may stay open both ways', async () => {
+  const { server, recorder } = await watch(
+    scripts((response) => response.write(created(1) + event(2, '/w/a', '1'))),
+  )
+  await until('the event', () => recorder.batches.length === 1)
+  expect(server.asked[0]?.headers).toMatchObject({ 'grpc-metadata-hasleader': 'true', connection: 'close' })
+})
+
 test('a stream that breaks is resumed behind the last event, not behind what a header promised', async () => {
   const { server, recorder } = await watch(
     scripts(

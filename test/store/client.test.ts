@@ -5,7 +5,7 @@ import { createStoreClient, type StoreClientOptions } from '../../src/store/gate
 import { answer, type Script, ScriptedServer } from '../support/scripted-server.ts'
 import { freePort } from './servers.ts'
 
-const TIMEOUT_MS = 300
+const TIMEOUT_MS = 500
 const HEADER = { header: { cluster_id: '1', member_id: '2', revision: '7', raft_term: '2' } }
 const PUT = { compare: [], success: [{ op: 'put', key: 'k', value: 'v' } as const] }
 const DONE = { ...HEADER, succeeded: true, responses: [{ response_put: {} }] }
@@ -80,6 +80,23 @@ describe('more than one endpoint', () => {
     expect(renewal).toMatchObject({ kind: 'ok', value: { alive: true, ttlMs: 3_000 } })
     const sentAtMs = renewal.kind === 'ok' && renewal.value.alive ? renewal.value.sentAtMs : 0
     expect(sentAtMs - startedAtMs).toBeGreaterThanOrEqual(TIMEOUT_MS / 2 - 5)
+  })
+
+  test('a lease counts from when it was asked for, not from when the answer came', async () => {
+    const server = await serve((_, response) => {
+      const body = JSON.stringify({ ...HEADER, ID: '5', TTL: '3' })
+      setTimeout(() => response.end(body), 200)
+    })
+    const store = connect([server.url])
+    for (const ask of [() => store.grantLease(3_000), () => store.renewLease(5n)]) {
+      const startedAtMs = performance.now()
+      const result = await ask()
+      const answeredAtMs = performance.now()
+      expect(result).toMatchObject({ kind: 'ok', value: { ttlMs: 3_000 } })
+      const sentAtMs = result.kind === 'ok' && 'sentAtMs' in result.value ? result.value.sentAtMs : Number.NaN
+      expect(sentAtMs).toBeGreaterThanOrEqual(startedAtMs)
+      expect(sentAtMs).toBeLessThanOrEqual(answeredAtMs - 190)
+    }
   })
 
   test('a write goes on to the next endpoint when no connection could be made: it was never sent', async () => {

@@ -239,7 +239,9 @@ describe('files', () => {
   })
 
   test('files are for their owner only', async () => {
-    const directory = join(temporaryDirectory(), 'store')
+    const above = temporaryDirectory()
+    disposals.push(() => rmSync(above, { recursive: true, force: true }))
+    const directory = join(above, 'store')
     const server = await serve({}, directory)
     await put(connect(server), `${PREFIX}a`, 'secret')
     const modes = execFileSync(
@@ -288,7 +290,9 @@ describe('processes', () => {
     const second = tryToStart(server.directory)
     expect(second).toMatchObject({ status: 1 })
     expect(second.stderr).toContain('already-running')
-    const link = `${temporaryDirectory()}/link`
+    const beside = temporaryDirectory()
+    disposals.push(() => rmSync(beside, { recursive: true, force: true }))
+    const link = join(beside, 'link')
     execFileSync('ln', ['-s', server.directory, link])
     expect(tryToStart(link).stderr).toContain('already-running')
     await server.kill()
@@ -354,17 +358,19 @@ describe.skipIf(FULL_NEEDS_ROOT !== null)(
       const store = connect(server)
       const large = 'x'.repeat(8 * 1024)
       let acknowledged = 0
-      let refused = await store.transact({ compare: [], success: [] })
-      for (let index = 0; refused.kind === 'ok' && index < 200; index++) {
-        refused = await store.transact({
+      let refusal = ''
+      for (let index = 0; !refusal.includes('space') && index < 200; index++) {
+        const result = await store.transact({
           compare: [],
           success: [{ op: 'put', key: `${PREFIX}${index}`, value: large }],
         })
-        if (refused.kind === 'ok') acknowledged++
+        if (result.kind === 'ok') acknowledged++
+        else refusal = `${result.kind}: ${result.reason}`
       }
-      expect(refused).toMatchObject({ kind: 'unavailable', reason: expect.stringContaining('space') })
+      expect(refusal).toMatch(/^unavailable: .*space/)
       expect(acknowledged).toBeGreaterThan(5)
-      expect(await texts(store, PREFIX)).toHaveLength(acknowledged)
+      const kept = (await texts(store, PREFIX)).length
+      expect(kept).toBeGreaterThanOrEqual(acknowledged)
       expect(server.output()).toContain('"event":"disk-full"')
       expect((await post(server, '/health', {})).status).toBe(200)
       execFileSync('mount', ['-o', 'remount,size=4m', directory])
@@ -374,7 +380,7 @@ describe.skipIf(FULL_NEEDS_ROOT !== null)(
       await server.kill()
       await server.start()
       await eventually(() => store.get(PREFIX))
-      expect(await texts(store, PREFIX)).toHaveLength(acknowledged + 1)
+      expect(await texts(store, PREFIX)).toHaveLength(kept + 1)
       await server.kill()
       fill(join(directory, 'filler'))
       const before = fingerprint(inside)

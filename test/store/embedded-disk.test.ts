@@ -1,7 +1,7 @@
 /** The embedded store on a disk that forgets, fails or is full: what was acknowledged is on it, and what it cannot keep is not acknowledged. */
 import { rmSync } from 'node:fs'
-import { afterEach, describe, expect, test } from 'vitest'
-import type { Store } from '../../src/ports/store.ts'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import type { Store, StoreResult } from '../../src/ports/store.ts'
 import {
   type EmbeddedStore,
   type EmbeddedStoreOptions,
@@ -13,7 +13,8 @@ import { chooseSeed, put, Recorder, seeded, texts, until, value } from './helper
 import { temporaryDirectory } from './servers.ts'
 
 const PREFIX = '/understudy/disk/'
-const SMALL = { rotateBytes: 3_000, allocationBytes: 4_096 }
+/** So that the log is replaced every few writes. */
+const SMALL = { rotateBytes: 3_000, allocationBytes: 4_096, historyLimits: { commits: 30, bytes: 100_000 } }
 const disposals: (() => unknown)[] = []
 afterEach(async () => {
   for (const dispose of disposals.splice(0).reverse()) await dispose()
@@ -25,22 +26,20 @@ interface Running {
   readonly events: string[]
 }
 
-let directory: string | null = null
+/** There for its lock only. */
+const directory = temporaryDirectory()
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
-/** A server on the disk; the directory is there for its lock only. */
+/** A server on the disk. */
 async function run(disk: VolatileDisk, over: Partial<EmbeddedStoreOptions> = {}): Promise<Running> {
-  if (directory === null) {
-    const made = temporaryDirectory()
-    directory = made
-    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
-  }
   const events: string[] = []
   const log = ({ event }: { readonly event: string }): void => void events.push(event)
   const server = await startEmbeddedStore({ directory, token: 'token', disk, log, ...over })
   const store = createStoreClient({
     endpoints: [`http://127.0.0.1:${server.port}`],
     credentials: { token: 'token' },
-    requestTimeoutMs: 2_000,
+    // Long: here no answer is late, it comes or it is a bug.
+    requestTimeoutMs: 10_000,
     nowMs: () => performance.now(),
   })
   disposals.push(() => server.stop())
@@ -51,57 +50,95 @@ async function run(disk: VolatileDisk, over: Partial<EmbeddedStoreOptions> = {})
 const putOne = (store: Store, name: string, text: string) =>
   store.transact({ compare: [], success: [{ op: 'put', key: PREFIX + name, value: text }] })
 
-describe('the power goes', () => {
-  test('at any moment: everything that was acknowledged or read is there, and it always starts again', async () => {
-    const random = seeded(chooseSeed('power'))
-    let disk = new VolatileDisk()
-    const acknowledged = new Map<string, { readonly text: string; readonly revision: bigint }>()
-    let torn = 0
-    for (let life = 0; life < 25; life++) {
-      const { server, store, events } = await run(disk, SMALL)
-      torn += events.filter((event) => event === 'torn-record-cut').length
-      const found = new Map(
-        value(await store.list(PREFIX)).entries.map((entry) => [entry.key.slice(PREFIX.length), entry]),
-      )
-      for (const [name, { text, revision }] of acknowledged) {
-        const entry = found.get(name)
-        expect(entry, `life ${life}: ${name} was acknowledged`).toBeDefined()
-        if (entry?.modRevision === revision) expect(entry.value).toBe(text)
-        else expect(entry?.modRevision).toBeGreaterThan(revision)
-      }
-      let writing = true
-      const writers = Array.from({ length: 4 }, async (_, writer) => {
-        for (let count = 0; writing; count++) {
-          const name = `${writer}-${count % 7}`
-          const text = `${life}.${count} ${'x'.repeat(Math.floor(random() * 1_500))}`
-          const result = await putOne(store, name, text)
-          if (result.kind === 'ok') acknowledged.set(name, { text, revision: result.value.revision })
-        }
-      })
-      // What somebody has read must not be undone either.
-      const reader = (async () => {
-        while (writing) {
-          const listing = await store.list(PREFIX)
-          for (const { key, value: text, modRevision } of listing.kind === 'ok'
-            ? listing.value.entries
-            : []) {
-            const name = key.slice(PREFIX.length)
-            if ((acknowledged.get(name)?.revision ?? 0n) < modRevision)
-              acknowledged.set(name, { text, revision: modRevision })
-          }
-        }
-      })()
-      for (let turns = Math.floor(random() * 400); turns > 0; turns--)
-        await new Promise((resolve) => setImmediate(resolve))
-      disk = disk.crash(random)
-      writing = false
-      await server.stop()
-      store.close()
-      await Promise.all([...writers, reader])
+/** What somebody was told: a write acknowledged, or a value read. */
+type Told = Map<string, { readonly text: string; readonly revision: bigint }>
+
+function tell(told: Told, name: string, text: string, revision: bigint): void {
+  if ((told.get(name)?.revision ?? 0n) < revision) told.set(name, { text, revision })
+}
+
+/** Writes and reads until the power is gone; no call may fail before that. */
+async function use(
+  store: Store,
+  told: Told,
+  life: number,
+  random: () => number,
+  isOff: () => boolean,
+): Promise<void> {
+  const ok = <T>(result: StoreResult<T>): result is { readonly kind: 'ok'; readonly value: T } => {
+    if (result.kind !== 'ok' && !isOff()) throw new Error(`life ${life}: ${result.kind}: ${result.reason}`)
+    return result.kind === 'ok'
+  }
+  const write = async (writer: number): Promise<void> => {
+    for (let count = 0; ; count++) {
+      const name = `${writer}-${count % 7}`
+      const text = `${life}.${count} ${'x'.repeat(Math.floor(random() * 1_500))}`
+      const result = await putOne(store, name, text)
+      if (!ok(result)) return
+      tell(told, name, text, result.value.revision)
     }
-    // The test is only worth something if it has hit the middle of writes.
+  }
+  const read = async (): Promise<void> => {
+    // What can still be read when the power is gone is on disk: a store that needs no disk for it may go on for long.
+    while (!isOff()) {
+      const listing = await store.list(PREFIX)
+      if (!ok(listing)) return
+      for (const { key, value: text, modRevision } of listing.value.entries) {
+        tell(told, key.slice(PREFIX.length), text, modRevision)
+      }
+    }
+  }
+  await Promise.all([write(1), write(2), write(3), write(4), read()])
+}
+
+async function expectKept(store: Store, told: Told, life: number): Promise<void> {
+  const found = new Map(
+    value(await store.list(PREFIX)).entries.map((entry) => [entry.key.slice(PREFIX.length), entry]),
+  )
+  for (const [name, { text, revision }] of told) {
+    const entry = found.get(name)
+    expect(entry?.modRevision ?? 0n, `life ${life}: ${name}`).toBeGreaterThanOrEqual(revision)
+    if (entry?.modRevision === revision) expect(entry.value, `life ${life}: ${name}`).toBe(text)
+  }
+}
+
+describe('the power goes', () => {
+  test('at any call to the disk: everything that was acknowledged or read is there, and it always starts again', async () => {
+    const random = seeded(chooseSeed('power'))
+    const told: Told = new Map()
+    let disk = new VolatileDisk()
+    let torn = 0
+    let lives = 0
+    for (let life = 0; life < 50; life++) {
+      let left = Math.ceil(random() * 60)
+      let next: VolatileDisk | null = null
+      const old = disk
+      old.holdBack(() => {
+        if (--left === 0) next = old.crash(random)
+        return Promise.resolve()
+      })
+      const running = await run(old, SMALL).catch((error: unknown) => {
+        // The power went while it was starting.
+        expect(error).toMatchObject({ code: 'store-disk' })
+        return null
+      })
+      if (running !== null) {
+        lives++
+        torn += running.events.filter((event) => event === 'torn-record-cut').length
+        await expectKept(running.store, told, life)
+        await use(running.store, told, life, random, () => next !== null)
+        await running.server.stop()
+        running.store.close()
+        disposals.length = 0
+      }
+      if (next === null) throw new Error('the store is gone, but the power is not')
+      disk = next
+    }
+    // The test is only worth something if it has hit starts and the middle of writes, and had something to lose.
+    expect(lives).toBeGreaterThan(20)
+    expect(lives).toBeLessThan(50)
     expect(torn).toBeGreaterThan(0)
-    expect(acknowledged.size).toBe(28)
+    expect(told.size).toBeGreaterThan(0)
   })
 
   test('a watch is only told of what will still be there', async () => {
@@ -179,6 +216,31 @@ describe('a disk that fails', () => {
     nowMs += 1_001
     expect((await putOne(store, 'after', '')).kind).toBe('ok')
     await server.stop()
+  })
+
+  test('whoever asks for room while the disk is found full is told so too', async () => {
+    const disk = new VolatileDisk()
+    let nowMs = 0
+    const { store, events } = await run(disk, { allocationBytes: 4_096, nowMs: () => nowMs })
+    disk.limit(0)
+    const text = 'x'.repeat(2_000)
+    expect((await putOne(store, 'fits', text)).kind).toBe('ok')
+    await until('the first attempt, in advance', () => events.includes('disk-full'))
+    nowMs = 2_000
+    const late: Promise<StoreResult<unknown>>[] = []
+    disk.holdBack(async (call) => {
+      // In the middle of the attempt to grow.
+      if (call === 'write' && late.length === 0) {
+        late.push(putOne(store, 'late', text))
+        await new Promise((resolve) => setTimeout(resolve, 100))
+      }
+    })
+    const results = await Promise.all([putOne(store, 'early', text)])
+    expect([...results, ...(await Promise.all(late))]).toMatchObject([
+      { kind: 'unavailable' },
+      { kind: 'unavailable' },
+    ])
+    expect(await late[0]).toMatchObject({ reason: expect.stringContaining('space') })
   })
 
   test('no room for a new snapshot: the old log goes on', async () => {

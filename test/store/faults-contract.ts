@@ -9,9 +9,9 @@ import { type ContractSetup, type Subject, useServer } from './contract.ts'
 import { eventually, freshPrefix, put, Recorder, until, value } from './helpers.ts'
 import { clientOf } from './servers.ts'
 
-const TIMEOUT_MS = 400
+const TIMEOUT_MS = 600
 /** What a busy machine may add to a deadline before it is called late. */
-const LATE_MS = 300
+const LATE_MS = 1_000
 const SILENCE_MS = 600
 
 export function faultsContract(setup: ContractSetup): void {
@@ -112,7 +112,6 @@ function networkTests(subject: Subject): void {
       const prefix = freshPrefix()
       await expectAnswers(store, prefix)
       proxy.freeze(...directions)
-      await expectUnavailable(store, prefix)
       await expectUnavailable(store, prefix)
       proxy.thaw()
       await expectAnswers(store, prefix)

@@ -8,6 +8,7 @@ import * as net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
 import type { Store } from '../../src/ports/store.ts'
 import type { Credentials } from '../../src/store/gateway/authenticator.ts'
 import { createStoreClient, type StoreClientOptions } from '../../src/store/gateway-client.ts'
@@ -61,12 +62,16 @@ export function temporaryDirectory(): string {
 }
 
 let compiled: string | null = null
+let compiledInto: string | null = null
+afterAll(() => {
+  if (compiledInto !== null) rmSync(compiledInto, { recursive: true, force: true })
+})
 
 /** The store's process as JavaScript: Node 20 runs no TypeScript, and what `dist` holds may be older than the sources. */
 export function compiledStoreProcess(): string {
   if (compiled === null) {
     const out = temporaryDirectory()
-    process.once('exit', () => rmSync(out, { recursive: true, force: true }))
+    compiledInto = out
     const options =
       '--module nodenext --target es2023 --types node --skipLibCheck --rewriteRelativeImportExtensions'
     const entry = join(ROOT, 'test/store/store-process.ts')

@@ -6,6 +6,7 @@ export interface Asked {
   readonly path: string
   readonly body: string
   readonly authorization: string | undefined
+  readonly headers: http.IncomingHttpHeaders
 }
 
 export type Script = (asked: Asked, response: http.ServerResponse, request: http.IncomingMessage) => void
@@ -50,7 +51,12 @@ export class ScriptedServer {
     const hand = (): void => {
       if (handed) return
       handed = true
-      const asked = { path: request.url ?? '', body, authorization: request.headers.authorization }
+      const asked = {
+        path: request.url ?? '',
+        body,
+        authorization: request.headers.authorization,
+        headers: request.headers,
+      }
       this.asked.push(asked)
       this.#script(asked, response, request)
     }

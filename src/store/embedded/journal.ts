@@ -201,16 +201,15 @@ export class Journal {
 
   /** Takes more room at the end of the log; when there is none, whoever waits for it is told so. */
   async #extend(log: LogFile): Promise<void> {
-    const wanted = this.#wantingRoom
-    this.#wantingRoom = []
-    const most = Math.max(0, ...wanted.map(({ size }) => size))
+    const most = Math.max(0, ...this.#wantingRoom.map(({ size }) => size))
     const bytes = this.#options.allocationBytes + Math.max(0, most - this.#room())
     const full = await log.extend(bytes)
     if (full !== null) {
       this.#extendAfterMs = this.#options.nowMs() + RETRY_EXTEND_MS
       this.#options.onFull(`the log cannot grow: ${full}`)
     }
-    for (const { resolve } of wanted) resolve()
+    // All of them, also who came in between: when it failed, nothing would wake them later. Who got too little asks again.
+    for (const { resolve } of this.#wantingRoom.splice(0)) resolve()
   }
 
   async #replaceLog(): Promise<void> {
