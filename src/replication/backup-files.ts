@@ -23,6 +23,9 @@ export interface BackupFilesOptions {
   readonly directory: string
   readonly checksums: ManifestChecksums
   readonly fsync: boolean
+  readonly syncsAtOnce: number
+  /** False writes through the page cache even where it could be passed by. */
+  readonly direct?: boolean
   /** True: hold the stream back; false: go on. */
   readonly onPressure: (hold: boolean) => void
   /** The first failure; nothing is written after it. */
@@ -62,10 +65,11 @@ export class BackupFiles {
   constructor(options: BackupFilesOptions) {
     this.#options = options
     const probe = this.#pool.take()
-    this.#directFlag = directFlag(options.directory, probe)
+    this.#directFlag = options.direct === false ? 0 : directFlag(options.directory, probe)
     this.#pool.give(probe)
     this.#syncs = new SyncQueue({
       fsync: options.fsync,
+      atOnce: options.syncsAtOnce,
       onFailure: (error) => this.#fail(error),
       onProgress: () => {
         this.#regulate()

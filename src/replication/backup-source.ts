@@ -23,6 +23,7 @@ export interface BackupSource {
 export async function connectSource(
   open: () => Promise<ReplicationConnection>,
   expectedSystemIdentifier: string | undefined,
+  applicationName: string,
 ): Promise<BackupSource> {
   const [data, wal] = await Promise.all([open(), open()])
   if (data.serverMajor < 15) {
@@ -45,7 +46,15 @@ export async function connectSource(
     systemIdentifier: identity.systemIdentifier,
     segmentBytes: await walSegmentSize(wal),
     directoryMode: (await show(wal, 'data_directory_mode')).endsWith('750') ? 0o750 : 0o700,
-    // '*' would make this receiver a synchronous standby, and a commit would rest on a copy that is not one yet.
-    reportFlush: !(await show(wal, 'synchronous_standby_names')).includes('*'),
+    reportFlush: !couldBeSynchronous(await show(wal, 'synchronous_standby_names'), applicationName),
   }
+}
+
+/**
+ * Whether synchronous_standby_names could mean a connection of that name. Such a receiver must not report what it flushed: a
+ * commit would be acknowledged that rests on a copy which is no standby yet, and may be thrown away (P1). Too careful for
+ * names that only contain this one; then the slot holds WAL for the time of the copy, and nothing else is lost.
+ */
+export function couldBeSynchronous(standbyNames: string, applicationName: string): boolean {
+  return standbyNames.includes('*') || standbyNames.toLowerCase().includes(applicationName.toLowerCase())
 }

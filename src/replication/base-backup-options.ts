@@ -31,6 +31,11 @@ export interface BaseBackupOptions {
   /** True when left out; false is for tests and benchmarks. */
   readonly fsync?: boolean
   /**
+   * 3 when left out, which fits the thread pool's four threads. More of them are faster with many small files, because the
+   * kernel serves flushes that wait at the same time together: 2.7 against 4.2 s for 7000 files with 12 of 16.
+   */
+  readonly syncsAtOnce?: number
+  /**
    * CRC32C when left out, as with pg_basebackup: SHA-256 makes the server, whose one process is the bottleneck, half as slow
    * again, and over TLS nothing can be put between that a CRC would miss.
    */

@@ -20,6 +20,7 @@ import { prepareTarget, publishCopy } from './target-directory.ts'
 import { WalReceiver } from './wal-receiver.ts'
 
 const PROGRESS_INTERVAL_MS = 100
+const DEFAULT_SYNCS_AT_ONCE = 3
 const REPORT_BYTES = 32 * 1024
 /** A fast checkpoint of large shared buffers onto a slow disk takes minutes, and the server says nothing meanwhile. */
 const CHECKPOINT_SILENCE_MS = 10 * 60_000
@@ -86,7 +87,11 @@ class BaseBackupRun {
 
   async run(): Promise<BaseBackupResult> {
     this.#enter('connecting')
-    const source = await connectSource(() => this.#open(), this.#options.expectedSystemIdentifier)
+    const source = await connectSource(
+      () => this.#open(),
+      this.#options.expectedSystemIdentifier,
+      this.#options.connection.applicationName,
+    )
     await prepareTarget(this.#options.targetDirectory, source.directoryMode)
     const sink = this.#openSink(source)
     this.#sink = sink
@@ -146,6 +151,7 @@ class BaseBackupRun {
       directory: this.#options.targetDirectory,
       checksums: this.#checksums,
       fsync: this.#options.fsync ?? true,
+      syncsAtOnce: this.#options.syncsAtOnce ?? DEFAULT_SYNCS_AT_ONCE,
       directoryMode: source.directoryMode,
       replaced: this.#options.finalFiles.map((file) => file.name),
       onPressure: (hold) => (hold ? source.data.pause() : source.data.resume()),

@@ -11,6 +11,10 @@ import type { CloneJob, CloneOutcome, WorkerMessage } from './clone-messages.ts'
 /** An abort closes two sockets and some files; what takes longer is a disk that hangs. */
 const ABORT_GRACE_MS = 3_000
 
+/** libuv's default when the parent has not chosen. */
+const POOL_THREADS = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4)
+const WRITE_THREADS = 4
+
 const stop = new AbortController()
 
 function abort(reason: string): void {
@@ -35,6 +39,7 @@ async function clone(job: CloneJob): Promise<CloneOutcome> {
         applicationName,
         ...(passfile === undefined ? {} : { passwordFrom: passfile }),
       },
+      syncsAtOnce: Math.max(1, POOL_THREADS - WRITE_THREADS),
       signal: stop.signal,
       onProgress: (progress) => send({ kind: 'progress', ...progress }),
     })

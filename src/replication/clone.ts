@@ -11,7 +11,7 @@ import type {
 } from './clone-messages.ts'
 
 export interface CloneOptions {
-  /** The worker's whole environment. */
+  /** The worker's environment; the size of its thread pool is added. */
   readonly env: NodeJS.ProcessEnv
   /** Whoever writes into a data directory must be the user that runs PostgreSQL; needed when this process is root. */
   readonly uid?: number
@@ -33,10 +33,12 @@ const STDERR_KEPT = 2_000
 const KILL_AFTER_MS = 5_000
 /** The stream is read in slices of 16 kB that die young: a small young generation keeps them from piling up. */
 const WORKER_FLAGS = ['--max-semi-space-size=8']
+/** libuv reads it when the process starts; the worker divides its threads between writes and fsyncs. */
+const WORKER_POOL = { UV_THREADPOOL_SIZE: '16' }
 
 export function startClone(job: CloneJob, options: CloneOptions): RunningClone {
   const child = fork(options.workerPath ?? compiledWorker(), [], {
-    env: options.env,
+    env: { ...options.env, ...WORKER_POOL },
     execArgv: WORKER_FLAGS,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     detached: false,
