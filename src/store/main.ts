@@ -6,6 +6,8 @@ import { type EmbeddedStoreOptions, startEmbeddedStore } from './embedded-server
  * the process must then end with a status that is not 0, and may be started again.
  */
 export async function runStoreProcess(options: EmbeddedStoreOptions, signal: AbortSignal): Promise<void> {
+  // Whoever read the log may be gone: the store is not, for that.
+  process.stdout.on('error', () => {})
   const log = (line: object): void => {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`)
   }

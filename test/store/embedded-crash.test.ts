@@ -320,6 +320,15 @@ describe('processes', () => {
     expect((await texts(store, `${PREFIX}late`)).length).toBeGreaterThanOrEqual(acknowledged)
   })
 
+  test('it outlives whoever read its log', async () => {
+    const server = await serve()
+    const store = connect(server)
+    await put(store, `${PREFIX}a`, '1')
+    server.closeOutput()
+    // Its last line finds no reader.
+    expect(await server.end()).toBe(0)
+  })
+
   test('a port that is taken and a directory that cannot be written are said to be that', async () => {
     const server = await serve()
     const directory = temporaryDirectory()

@@ -210,6 +210,8 @@ describe('a disk that fails', () => {
     expect(last).toMatchObject({ kind: 'unavailable', reason: expect.stringContaining('space') })
     expect(written).toBeGreaterThan(0)
     expect(await texts(store, PREFIX)).toHaveLength(written + 2)
+    const read = await store.transact({ compare: [], success: [{ op: 'get', key: `${PREFIX}bound` }] })
+    expect(value(read).reads).toHaveLength(1)
     expect(value(await store.renewLease(leaseId)).alive).toBe(true)
     expect(events).toContain('disk-full')
     disk.limit(1_000_000)

@@ -30,6 +30,8 @@ export interface StoreServer {
   end(): Promise<number | null>
   freeze(): void
   thaw(): void
+  /** Closes the pipe that it prints into. */
+  closeOutput(): void
   /** What it printed. */
   output(): string
   /** Ends it and removes its directory. */
@@ -268,6 +270,10 @@ class ServerProcess implements StoreServer {
 
   thaw(): void {
     this.#child?.kill('SIGCONT')
+  }
+
+  closeOutput(): void {
+    this.#child?.stdout?.destroy()
   }
 
   output(): string {

@@ -14,7 +14,16 @@ import {
 } from './execute.ts'
 import { type Failure, failure, GRPC, isFailure } from './failure.ts'
 import type { StoreIdentity } from './recovery.ts'
-import { readDelete, readGrant, readLeaseId, readPut, readRange, readRevision, readTxn } from './requests.ts'
+import {
+  readDelete,
+  readGrant,
+  readLeaseId,
+  readPut,
+  readRange,
+  readRevision,
+  readTxn,
+  type TxnRequest,
+} from './requests.ts'
 import type { StoreState } from './store-state.ts'
 
 export interface Api {
@@ -34,7 +43,7 @@ export function createApi(engine: Engine, identity: StoreIdentity): ReadonlyMap<
     ['/v3/kv/range', (body) => read(context, readRange(body), executeRange)],
     ['/v3/kv/put', (body, bytes) => write(context, bytes, readPut(body), executePut)],
     ['/v3/kv/deleterange', (body, bytes) => write(context, bytes, readDelete(body), executeDelete)],
-    ['/v3/kv/txn', (body, bytes) => write(context, bytes, readTxn(body), executeTxn)],
+    ['/v3/kv/txn', (body, bytes) => transact(context, bytes, readTxn(body))],
     ['/v3/kv/compaction', (body, bytes) => write(context, bytes, readRevision(body), compact)],
     ['/v3/lease/grant', (body, bytes) => write(context, bytes, readGrant(body), grant)],
     ['/v3/lease/revoke', (body, bytes) => write(context, bytes, readLeaseId(body), revokeKnown)],
@@ -81,6 +90,20 @@ function write<R extends object>(
     const outcome = action(state, request)
     if (isFailure(outcome)) return outcome
     return { ...outcome, answer: { ...context.head(state), ...outcome.answer } }
+  })
+}
+
+/** One that only reads is a read: it must not need room on a disk that is full. */
+function transact(
+  context: Context,
+  requestBytes: number,
+  request: TxnRequest | Failure,
+): Promise<JsonObject | Failure> {
+  const operations = isFailure(request) ? [] : [...request.success, ...request.failure]
+  if (operations.some(({ op }) => op !== 'range')) return write(context, requestBytes, request, executeTxn)
+  return read(context, request, (state, transaction) => {
+    const outcome = executeTxn(state, transaction)
+    return isFailure(outcome) ? outcome : outcome.answer
   })
 }
 
