@@ -21,6 +21,7 @@ const BANS: readonly Ban[] = [
     except: [
       { name: /leader$/i, below: 'src/store', why: 'etcd elects a leader among its own members' },
       { name: /leader$/i, below: 'test/store', why: 'the same' },
+      { name: /^leader$/, below: 'sim/store.ts', why: 'the same' },
     ],
   },
   {
