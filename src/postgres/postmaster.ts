@@ -146,6 +146,11 @@ export class Postmaster {
     if (state.kind === 'foreign') return failed('foreign-postmaster', state.reason)
     if (state.kind === 'stopped')
       return failed('connect-failed', 'PostgreSQL does not run: nothing to reload')
+    // Before a postmaster has written its status it has no handler for signals either, and SIGHUP would end it.
+    const { dataDir } = this.#options.layout
+    const listens = async (): Promise<boolean> => (await readPostmasterPid(dataDir))?.status != null
+    if (!(await waitUntil(RELOAD_PATIENCE_MS, listens)))
+      return failed('timeout', 'PostgreSQL has only just been started: nothing was reloaded')
     signalProcess(state.pid, 'SIGHUP')
     return DONE
   }

@@ -2,7 +2,7 @@
  * `understudy psql`: the system's psql, connected. The password goes by a passfile that only this user can read and that is gone
  * afterwards: an argument would stand in the process list, and libpq wants a regular file, so no pipe.
  */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -62,15 +62,17 @@ function psqlEnvironment(connection: Connection, passFile: string): NodeJS.Proce
 /** psql handles Ctrl-C itself (it cancels the statement), so this process must survive it and wait. */
 function runPsql(psql: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(psql, args, { stdio: 'inherit', env })
     const ignore = (): void => {}
     const pass = (signal: NodeJS.Signals): void => {
-      child.kill(signal)
+      child?.kill(signal)
     }
+    // Before the spawn: a Ctrl-C right after it must find both of them listening.
+    let child: ChildProcess | null = null
     process.on('SIGINT', ignore).on('SIGQUIT', ignore).on('SIGTERM', pass).on('SIGHUP', pass)
     const stopListening = (): void => {
       process.off('SIGINT', ignore).off('SIGQUIT', ignore).off('SIGTERM', pass).off('SIGHUP', pass)
     }
+    child = spawn(psql, args, { stdio: 'inherit', env })
     child.once('error', (error) => {
       stopListening()
       reject(new UnderstudyError('no-psql', `${psql} cannot be started: ${error.message}`))
