@@ -34,6 +34,9 @@ const EXIT_REPORT_PATIENCE_MS = 1_000
 /** Begun anew at the start that finds it larger, with the one before kept. */
 const STARTUP_LOG_BYTES = 1024 * 1024
 
+/** Between its spawn and its signal handlers a postmaster does a few system calls. */
+const RELOAD_PATIENCE_MS = 5_000
+
 export interface PostmasterOptions {
   readonly layout: NodeLayout
   /** Also cluster_name, which stands in the title of every child. */
