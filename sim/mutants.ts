@@ -99,7 +99,9 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     why: 'a rule counts as in effect as soon as SHOW gives it',
     decide: seeing((view) => {
       const rule = primacyOf(view)?.nextRule ?? null
-      return rule === null ? view : withLocal(view, { proven: { rule, atMs: view.now } })
+      if (rule === null) return view
+      const namesInEffect = view.local.server?.synchronousStandbyNames ?? null
+      return withLocal(view, { proven: { rule, atMs: view.now }, namesInEffect })
     }),
   },
   abortUnsafe: { why: 'giving a new rule up clears nextRule first', decide: abortUnsafe },

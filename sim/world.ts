@@ -106,6 +106,8 @@ export class World {
       machineUp: true,
       run: null,
       postgresFrozen: false,
+      postmasterFrozen: false,
+      diskFull: false,
       deferred: [],
       votedIn: 0,
     }
