@@ -142,7 +142,10 @@ function configure(
   const { upstream, epoch } = wanted
   const step = (work: () => void): void => agent.later(random.delay(0.3, 3, 200, 0.01), work)
   step(() => {
-    if (upstream !== null) state.followed = Math.max(state.followed, epoch)
+    if (upstream !== null) {
+      state.followed = Math.max(state.followed, epoch)
+      agent.lastDrained = null
+    }
     if (upstream !== null) disk.passfiles.add(epoch)
     step(() => {
       const conninfo = upstream === null ? null : { upstream: upstream.name, epoch }
@@ -152,8 +155,8 @@ function configure(
         if (node.run !== null) reloadPostgres(world, node)
         if (agent.namesKnown?.names !== wanted.synchronousStandbyNames) agent.namesKnown = null
         agent.applied = wanted
-        for (const each of [...disk.passfiles])
-          if (each !== epoch || upstream === null) disk.passfiles.delete(each)
+        const stale = [...disk.passfiles].filter((each) => each !== epoch || upstream === null)
+        if (!world.keepsPassfiles) for (const each of stale) disk.passfiles.delete(each)
         done(true)
       })
     })

@@ -5,7 +5,8 @@
  */
 import type { Ballot } from '../src/core/ballot.ts'
 import { comparePositions } from '../src/core/ballot.ts'
-import { currentRule, type Primacy, sameRule } from '../src/core/primacy.ts'
+import { rulesToSatisfy } from '../src/core/election.ts'
+import { currentRule, type Primacy, type Rule, sameRule } from '../src/core/primacy.ts'
 import { timersOf } from '../src/core/timers.ts'
 import type { Connection, PostgresRun, SimNode } from './node.ts'
 import { endOf, type WalRecord } from './wal.ts'
@@ -62,6 +63,7 @@ export class Checks {
       this.fail('I1', `epoch ${next.epoch} does not begin with electing`)
     if (next.epoch === before.epoch && next.primary !== before.primary && before.phase !== 'electing')
       this.fail('I1', `two primaries in epoch ${next.epoch}: ${before.primary} and ${next.primary}`)
+    if (next.epoch > before.epoch) this.#nothingForgotten(rulesToSatisfy(before), next)
     if (next.phase === 'promoting' && before.phase === 'electing') this.#elected(before, next)
     if (next.phase === 'steady' && before.phase === 'promoting') this.#steady(next)
   }
@@ -71,21 +73,30 @@ export class Checks {
     if (this.#allocated.has(next.timelineId))
       this.fail('I6', `timeline ${next.timelineId} is allocated twice`)
     this.#allocated.set(next.timelineId, { epoch: next.epoch, node: next.primary })
-    for (const rule of before.rules) {
-      if (!next.rules.some((each) => sameRule(each, rule)))
-        this.fail(
-          'I2',
-          `the rule of epoch ${rule.epoch} is forgotten in epoch ${next.epoch} before anybody follows`,
-        )
-    }
+    this.#nothingForgotten(before.rules, next)
+  }
+
+  #nothingForgotten(rules: readonly Rule[], next: Primacy): void {
+    const lost = rules.find((rule) => !next.rules.some((each) => sameRule(each, rule)))
+    if (lost !== undefined)
+      this.fail(
+        'I2',
+        `the rule of epoch ${lost.epoch} is forgotten in epoch ${next.epoch} before anybody follows`,
+      )
   }
 
   #steady(next: Primacy): void {
     const node = this.#world.node(next.primary)
     this.#mustHave(node, `steady in epoch ${next.epoch}`)
-    if (node.run === null || node.run.inRecovery) return
-    // What waited for nobody may be lost; from here on it is on enough nodes.
-    if (currentRule(next).acks > 0) return
+    const rule = currentRule(next)
+    const { run } = node
+    const first = node.disk.wal.find((each) => each.timelineId === next.timelineId)
+    if (run === null || rule.acks === 0 || first === undefined) return
+    if (this.#flushedBy(node, first, rule) < rule.acks)
+      this.fail(
+        'I2',
+        `epoch ${next.epoch} is steady before ${rule.acks} of ${rule.standbys} have anything of timeline ${next.timelineId}`,
+      )
   }
 
   #mustHave(node: SimNode, when: string): void {
@@ -118,6 +129,7 @@ export class Checks {
         )
       return
     }
+    this.#mustObeyRule(primacy, node, record)
     this.#mustHave(node, `acknowledging commit #${record.id}`)
     this.#mustBeInheritedBy(primacy, node, record)
     const { wal } = node.disk
@@ -125,6 +137,29 @@ export class Checks {
       const each = wal[i]
       if (each !== undefined) this.#chain.push(each)
     }
+  }
+
+  #flushedBy(node: SimNode, record: WalRecord, rule: Rule): number {
+    const has = (name: string): boolean => {
+      const { disk } = this.#world.node(name)
+      const onDisk = disk.wal[record.index] === record && disk.flushed > record.index
+      return onDisk || (node.run?.walsenders.get(name)?.flushed ?? 0) > record.index
+    }
+    return rule.standbys.filter(has).length
+  }
+
+  /** I2 rests on it: whatever is acknowledged fulfils a rule that the store names at that moment. */
+  #mustObeyRule(primacy: Primacy, node: SimNode, record: WalRecord): void {
+    const own = primacy.primary === node.name && primacy.phase !== 'electing'
+    if (!own || this.#allocated.get(record.timelineId)?.epoch !== primacy.epoch) return
+    const rules = rulesToSatisfy(primacy).filter((rule) => rule.primary === node.name)
+    if (rules.some((rule) => this.#flushedBy(node, record, rule) >= rule.acks)) return
+    // What was flushed and is gone with its disk.
+    if (rules.some((rule) => rule.standbys.some((name) => this.#world.stateWasLost.has(name)))) return
+    this.fail(
+      'I2',
+      `${node.name} acknowledges commit #${record.id} of timeline ${record.timelineId} under none of the rules in the store`,
+    )
   }
 
   /** However late it comes: the primary that is steady by now must have it. */
@@ -168,6 +203,13 @@ export class Checks {
       this.fail(
         'I7',
         `${node.name} is writable on timeline ${run.timelineId}, which is ${allocated === undefined ? 'nobody’s' : `${allocated.node}’s`}`,
+      )
+    const primacy = this.#world.store.primacy?.value
+    const alone = primacy?.epoch === epoch && primacy.phase === 'promoting' && currentRule(primacy).acks === 0
+    if (alone && node.state.lease === null)
+      this.fail(
+        'I10',
+        `${node.name} becomes writable in epoch ${epoch} without acknowledgements and without the lease`,
       )
     if (epoch > this.#newestWritable.epoch)
       this.#newestWritable = { epoch, atMs: this.#world.loop.now, node: node.name }

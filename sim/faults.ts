@@ -17,6 +17,8 @@ const FAULTS: readonly (readonly [weight: number, fault: Fault])[] = [
   [6, (world, node) => killNode(world, node)],
   [7, (world, node) => world.faults.freezeNode(node, pause(world))],
   [6, (world, node) => world.faults.freezePostgres(node, pause(world))],
+  [4, (world, node) => freezePostmaster(world, node, pause(world))],
+  [3, (world, node) => fillDisk(world, node)],
   [7, (world, node) => world.faults.freezeAgent(node, pause(world))],
   [12, (world, node, other) => part(world, node, other)],
   [6, (world, node) => isolate(world, node)],
@@ -92,6 +94,8 @@ export class Faults {
     for (const node of world.nodes) {
       this.wake(node)
       node.machineUp = true
+      node.postmasterFrozen = false
+      node.diskFull = false
       node.agent.boot()
     }
     refreshContacts(world)
@@ -221,6 +225,30 @@ function backendCrash(world: World, node: SimNode): void {
   if (node.run === null || node.run.status !== 'ready') return
   world.trace(node.name, 'BACKEND-CRASH', '')
   crashRestart(world, node)
+}
+
+function freezePostmaster(world: World, node: SimNode, ms: number): void {
+  const { run } = node
+  if (run === null || node.postmasterFrozen) return
+  world.trace(node.name, 'FREEZE-PM', `for ${Math.round(ms)} ms`)
+  node.postmasterFrozen = true
+  world.loop.after(ms, () => {
+    if (node.run !== run || !node.postmasterFrozen) return
+    world.trace(node.name, 'THAW-PM', '')
+    node.postmasterFrozen = false
+    node.agent.postgresChanged()
+  })
+}
+
+/** No space left for WAL: PostgreSQL panics, and cannot be started until there is some again. */
+function fillDisk(world: World, node: SimNode): void {
+  if (node.diskFull) return
+  world.trace(node.name, 'DISK-FULL', '')
+  node.diskFull = true
+  kill(world, node)
+  mendLater(world, () => {
+    node.diskFull = false
+  })
 }
 
 /** Agent and PostgreSQL together; the machine lives and refuses connections. */

@@ -156,6 +156,10 @@ export interface SimNode {
   machineUp: boolean
   run: PostgresRun | null
   postgresFrozen: boolean
+  /** Only the postmaster hangs: no new connections, but streams and commits go on. */
+  postmasterFrozen: boolean
+  /** Every start fails, and a running PostgreSQL has crashed. */
+  diskFull: boolean
   /** What PostgreSQL would have done while it was frozen. */
   deferred: (() => void)[]
   /** The highest epoch in which this node voted: what the checks hold it to. */

@@ -47,8 +47,8 @@ export type Local = LocalView
 
 export function observeLocal(world: World, node: SimNode, agent: SimAgent, wasReceiving: boolean): Local {
   const { run, state, disk } = node
-  const server =
-    run === null || run.status !== 'ready' || node.postgresFrozen ? null : serverOf(world, node, run)
+  const answers = run?.status === 'ready' && !node.postgresFrozen && !node.postmasterFrozen
+  const server = run !== null && answers ? serverOf(world, node, run) : null
   if (server !== null && run !== null) noteServer(node, agent, run, server)
   return {
     session: agent.session,
@@ -98,6 +98,7 @@ function positionOf(node: SimNode, agent: SimAgent): LocalView['position'] {
     const known = disk.state === 'shutDownInRecovery' && agent.lastDrained?.run === disk.endedRun
     return known && agent.lastDrained !== null ? { ...agent.lastDrained.position, complete: true } : null
   }
+  if (node.postmasterFrozen) return null
   if (run.status !== 'ready' || node.postgresFrozen || !run.inRecovery || run.walreceiver !== null)
     return null
   if (state.sentinel !== null) return null
@@ -314,7 +315,13 @@ export function probe(world: World, node: SimNode, agent: SimAgent): void {
   agent.probes = {
     primary,
     agent: answerOf(reached, target.agent.alive, target.agent.frozen, before?.agent, now),
-    postgres: answerOf(reached, runs, target.postgresFrozen, before?.postgres, now),
+    postgres: answerOf(
+      reached,
+      runs,
+      target.postgresFrozen || target.postmasterFrozen,
+      before?.postgres,
+      now,
+    ),
   }
 }
 

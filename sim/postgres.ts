@@ -21,7 +21,7 @@ function inside(node: SimNode, run: PostgresRun, work: (run: PostgresRun) => voi
 /** Spawns the postmaster with the files as they are. */
 export function startPostgres(world: World, node: SimNode): void {
   const { disk } = node
-  if (node.run !== null || !disk.present || disk.files === null) return
+  if (node.run !== null || !disk.present || disk.files === null || node.diskFull) return
   if (disk.garbage) world.checks.shell(`${node.name} starts on a directory that is half rewound`)
   disk.endedRun = null
   const run = new PostgresRun(world.nextId(), world.loop.now, disk)
@@ -250,6 +250,11 @@ function finishPromotion(world: World, node: SimNode, run: PostgresRun): void {
 /** SIGINT: a primary ends its WAL with a shutdown record and waits until the connected standbys have it. */
 export function stopFast(world: World, node: SimNode): void {
   later(world, node, world.random.delay(1, 30, 800, 0.05), (run) => {
+    // A signal to a postmaster that hangs waits until it goes on.
+    if (node.postmasterFrozen) {
+      later(world, node, 50, () => stopFast(world, node))
+      return
+    }
     if (run.status === 'stopping') return
     const writable = !run.inRecovery && run.status === 'ready'
     run.status = 'stopping'
@@ -293,6 +298,7 @@ export function endPostgres(world: World, node: SimNode, told: boolean): void {
   closeAll(world, node, told)
   node.run = null
   node.postgresFrozen = false
+  node.postmasterFrozen = false
   node.deferred = []
   world.trace(node.name, 'pg-end', told ? '' : 'with the machine')
   node.agent.postgresChanged()

@@ -53,7 +53,8 @@ function authenticate(world: World, node: SimNode, run: PostgresRun, walreceiver
     return
   }
   const upRun = upstream.run
-  const refused = upRun === null || upRun.status !== 'ready' || upRun.walsenders.has(node.name)
+  const refused =
+    upstream.postmasterFrozen || upRun === null || upRun.status !== 'ready' || upRun.walsenders.has(node.name)
   later(world, node, 2 * world.network.delay(), () => {
     if (run.walreceiver !== walreceiver) return
     if (refused || upstream.run !== upRun) return giveUp(world, node, run, walreceiver, retryMs)

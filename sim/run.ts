@@ -1,35 +1,61 @@
-/** `npm run sim`: one seed with its trace, or a sweep of many. */
+/**
+ * `npm run sim`: one seed with its trace, a range of seeds, or `--sweep`, which is what CI runs. `--mutant NAME` breaks the decision on
+ * purpose. Exit code 1: something was violated.
+ */
+import { parseArgs } from 'node:util'
+import { MUTANTS } from './mutants.ts'
 import { simulate } from './simulate.ts'
+import { printed, sweep } from './sweep.ts'
 
-const argv = process.argv.slice(2)
-function option(name: string, fallback: string): string {
-  const at = argv.indexOf(`--${name}`)
-  return at < 0 ? fallback : (argv[at + 1] ?? fallback)
-}
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' },
+    count: { type: 'string', default: '1' },
+    minutes: { type: 'string', default: '15' },
+    nodes: { type: 'string', default: '3' },
+    durability: { type: 'string', default: 'quorum' },
+    mutant: { type: 'string' },
+    lines: { type: 'string', default: '120' },
+    trace: { type: 'boolean', default: false },
+    sweep: { type: 'boolean', default: false },
+    jobs: { type: 'string', default: '2' },
+  },
+})
 
-const seed = Number(option('seed', '1'))
-const count = Number(option('count', '1'))
-const minutes = Number(option('minutes', '15'))
-let bad = 0
-const began = Date.now()
-let simulatedMs = 0
-for (let i = 0; i < count; i++) {
-  const result = simulate({
-    seed: seed + i,
-    minutes,
-    nodes: option('nodes', '3') === '5' ? 5 : 3,
-    durability: option('durability', 'quorum') === 'async' ? 'async' : 'quorum',
-    ...(argv.includes('--trace') ? { onTrace: (line: string) => console.log(line) } : {}),
-  })
-  simulatedMs += result.simulatedMs
-  if (result.violation === null) {
-    if (count === 1) console.log({ ...result, lines: undefined })
-    continue
+const mutant = values.mutant === undefined ? undefined : MUTANTS[values.mutant]
+if (values.mutant !== undefined && mutant === undefined)
+  throw new Error(`no mutant ${values.mutant}; there are ${Object.keys(MUTANTS).join(', ')}`)
+
+function range(): boolean {
+  const count = Number(values.count)
+  const began = Date.now()
+  let bad = 0
+  let simulatedMs = 0
+  for (let i = 0; i < count; i++) {
+    const result = simulate({
+      seed: Number(values.seed) + i,
+      minutes: Number(values.minutes),
+      nodes: values.nodes === '5' ? 5 : 3,
+      durability: values.durability === 'async' ? 'async' : 'quorum',
+      ...(mutant ?? {}),
+      ...(values.trace ? { onTrace: (line: string) => console.log(line) } : {}),
+    })
+    simulatedMs += result.simulatedMs
+    if (count === 1) console.log(result.lines.slice(-Number(values.lines)).join('\n'))
+    if (result.violation === null) continue
+    bad++
+    console.log(`seed ${result.seed} at ${Math.round(result.simulatedMs)}: ${result.violation}`)
   }
-  bad++
-  if (count === 1) console.log(result.lines.slice(-Number(option('lines', '120'))).join('\n'))
-  console.log(`seed ${result.seed} at ${Math.round(result.simulatedMs)}: ${result.violation}`)
+  const seconds = ((Date.now() - began) / 1_000).toFixed(1)
+  console.log(`${bad} of ${count} violate; ${printed(simulatedMs)} in ${seconds} s`)
+  return bad === 0
 }
-console.log(
-  `${bad} of ${count} violate; ${(simulatedMs / 3.6e6).toFixed(2)} h in ${(Date.now() - began) / 1000} s`,
-)
+
+const clean = values.sweep
+  ? await sweep({
+      seeds: values.count === '1' ? 2_000 : Number(values.count),
+      minutes: Number(values.minutes),
+      jobs: Number(values.jobs),
+    })
+  : range()
+process.exitCode = clean ? 0 : 1

@@ -14,6 +14,7 @@ export interface RunOptions {
   readonly nodes: 3 | 5
   readonly durability: 'quorum' | 'async'
   readonly decide?: Decide
+  readonly keepsPassfiles?: boolean
   readonly onTrace?: (line: string) => void
   readonly keep?: number
 }

@@ -24,6 +24,8 @@ export interface WorldOptions {
   readonly nodes: 3 | 5
   readonly durability: 'quorum' | 'async'
   readonly decide?: Decide
+  /** A broken variant of the shell: see mutants.ts. */
+  readonly keepsPassfiles?: boolean
   readonly onTrace?: (line: string) => void
   /** How many of the last lines are kept. */
   readonly keep?: number
@@ -48,6 +50,7 @@ export class World {
   readonly timeoutMs = 3_000
   readonly canRewind: boolean
   readonly decide: Decide
+  readonly keepsPassfiles: boolean
   readonly stateWasLost = new Set<string>()
   diskWasLost = false
   crashesBetween = false
@@ -65,6 +68,7 @@ export class World {
     this.random = new Random(options.seed)
     this.durability = options.durability
     this.decide = options.decide ?? realDecide
+    this.keepsPassfiles = options.keepsPassfiles ?? false
     this.network = new Network(this.random)
     this.store = new Store(this)
     this.checks = new Checks(this)
@@ -102,6 +106,8 @@ export class World {
       machineUp: true,
       run: null,
       postgresFrozen: false,
+      postmasterFrozen: false,
+      diskFull: false,
       deferred: [],
       votedIn: 0,
     }

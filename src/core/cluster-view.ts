@@ -172,7 +172,7 @@ export interface LocalView {
    *   pg_last_wal_receive_lsn() as a bound; not `complete`.
    * - Stopped after a clean shutdown as primary: the end of the shutdown record; `complete`.
    * - Stopped cleanly in recovery: what this agent last saw as drained while `applied` had no upstream, if that was of the postmaster
-   *   that ended; `complete`. Nothing else is known of a stopped one: recovery must look.
+   *   that ended and it has not been given an upstream since; `complete`. Nothing else is known of a stopped one: recovery must look.
    * - Writable: null.
    */
   readonly position: (TimelinePosition & { readonly complete: boolean }) | null

@@ -28,7 +28,8 @@ export function track(view: ClusterView, before: Memory): Memory {
 function trackEpoch(view: ClusterView, memory: Memory): Memory {
   const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
   if (primacy === undefined || memory.epoch?.number === primacy.epoch) return memory
-  return { ...memory, epoch: { number: primacy.epoch, seenAtMs: view.now } }
+  // A new primary gets its own time before a standby counts as stuck.
+  return { ...memory, epoch: { number: primacy.epoch, seenAtMs: view.now }, stuckSinceMs: null }
 }
 
 function trackOwn(view: ClusterView, memory: Memory): Memory {

@@ -484,6 +484,13 @@ describe('the lease of I10', () => {
     expect(decideOn({ durability: 'async', store: 'unreachable', local }).rule).toBe('self-fence')
   })
 
+  it('also ends what a predecessor left running with the lease and does not answer', () => {
+    const local = { server: null, applied: null, primaryLeaseUntilMs: 100_700 }
+    expect(decideOn({ durability: 'async', store: 'unreachable', local }).rule).toBe('self-fence')
+    const standby = { server: null, applied: null }
+    expect(decideOn({ durability: 'async', store: 'unreachable', local: standby }).kinds).toEqual([])
+  })
+
   it('is not given back while PostgreSQL may still write', () => {
     const electing = { ...ELECTING, rules }
     const of = (local: object) =>

@@ -33,20 +33,29 @@ function needsLease(view: ClusterView, primacy: Primacy): boolean {
   return primacy.primary === view.self && currentRule(primacy).acks === 0 && view.spec.members.length > 1
 }
 
-/** A new agent that has not read primacy yet sees from the settings that commits wait for nobody. */
+/** A new agent that has not read primacy yet sees from the settings that commits wait for nobody, or, when nothing answers, from the lease. */
 function waitsForNobody(view: ClusterView): boolean {
   const facts = view.store.kind === 'read' ? view.store.facts : view.store.last
   const primacy = facts?.primacy?.value
   if (primacy !== undefined) return needsLease(view, primacy)
-  return view.local.server?.synchronousStandbyNames === '' && view.spec.members.length > 1
+  const { server } = view.local
+  const unprotected =
+    server === null ? view.local.primaryLeaseUntilMs !== null : server.synchronousStandbyNames === ''
+  return unprotected && view.spec.members.length > 1
+}
+
+/** A postmaster that a predecessor left with the lease and that does not answer: it may be writable, whatever is known of it. */
+function mayWriteUnseen({ local }: ClusterView): boolean {
+  const unseen = local.postmaster.kind === 'running' && local.server === null && local.applied === null
+  return unseen && local.primaryLeaseUntilMs !== null
 }
 
 /** Also while the store does not answer: that is what the lease is for. So this comes before every rule about the store. */
 const selfFence: DecisionRule = {
   id: 'self-fence',
   evaluate(view) {
-    if (!mayWrite(view) || view.local.tasks.has('stop') || !waitsForNobody(view) || holdsLease(view))
-      return null
+    const writes = mayWrite(view) || mayWriteUnseen(view)
+    if (!writes || view.local.tasks.has('stop') || !waitsForNobody(view) || holdsLease(view)) return null
     return {
       reason:
         'commits wait for nobody, and the lease of the primary runs out: PostgreSQL is stopped before it does (I10)',

@@ -121,6 +121,11 @@ function advance(
       },
     )
   }
+  // The first quorum: until the checkpointer has applied it commits wait for nobody, and a proof would pass by being flushed anyway (I5).
+  if (rule.acks > 0 && currentRule(primacy.value).acks === 0 && view.local.namesInEffect !== names) {
+    const settle: readonly Action[] = view.local.tasks.has('settle') ? [] : [{ kind: 'settle' }]
+    return step('every process must have applied it', settle)
+  }
   const { proven } = view.local
   if (proven === null || !sameRule(proven.rule, rule) || proven.atMs < change.startedAtMs) {
     if (view.local.tasks.has('prove')) return step('waits for a commit that proves it', [])

@@ -1,0 +1,148 @@
+/**
+ * Deliberately broken variants of the decision: each leaves one rule of docs/failover.md out, by changing what the real `decide` sees or
+ * what it says. A simulator that does not catch them proves nothing.
+ */
+import type { Ballot } from '../src/core/ballot.ts'
+import { decide } from '../src/core/decide.ts'
+import type { Action } from '../src/core/decision.ts'
+import { currentRule, synchronousStandbyNames } from '../src/core/primacy.ts'
+import { ELECTION_MUTANTS } from './mutants-of-elections.ts'
+import { doing, type Mutant, primacyOf, seeing, withFacts, withLocal, writing } from './mutate.ts'
+import type { Decide } from './world.ts'
+
+const FAR_MS = 1e12
+
+function withoutPromise(planned: boolean): Decide {
+  return doing((action, view) => {
+    const primacy = primacyOf(view)
+    const left = planned ? primacy?.planned === true && currentRule(primacy).primary === view.self : true
+    return action.kind === 'promise' && primacy?.phase === 'electing' && left ? null : action
+  })
+}
+
+/** PostgreSQL is set and the change is proven before the store knows of it. */
+const pgFirst: Decide = (view, memory) => {
+  const decision = decide(view, memory)
+  const [action] = decision.actions
+  if (decision.rule !== 'quorum-begin' || action?.kind !== 'writePrimacy') return decision
+  const wanted = action.primacy.nextRule
+  const { applied } = view.local
+  if (wanted === null || applied === null) return decision
+  const names = synchronousStandbyNames(wanted)
+  const set: Action = { kind: 'configure', wanted: { ...applied, synchronousStandbyNames: names } }
+  if (applied.synchronousStandbyNames !== names) return { ...decision, actions: [set] }
+  const known = view.local.proven?.rule
+  const proven = known !== undefined && synchronousStandbyNames(known) === names
+  const said: Action = { ...action, primacy: { ...action.primacy, rules: [wanted], nextRule: null } }
+  return { ...decision, actions: [proven ? said : { kind: 'prove', rule: wanted }] }
+}
+
+/** The new rule is dropped from the store before PostgreSQL has the old one again. */
+const abortUnsafe: Decide = (view, memory) => {
+  const decision = decide(view, memory)
+  const primacy = view.store.kind === 'read' ? view.store.facts.primacy : null
+  if (decision.rule !== 'quorum-change' || decision.memory.change?.givingUp !== true || primacy === null)
+    return decision
+  const actions: Action[] = [
+    {
+      kind: 'writePrimacy',
+      primacy: { ...primacy.value, nextRule: null },
+      expected: primacy.revision,
+      why: '',
+    },
+  ]
+  return { ...decision, actions }
+}
+
+const NO_POSITION = { timelineId: 0, lsn: 0n as never }
+
+function powerless(ballot: Ballot): Ballot {
+  return ballot.gone ? { ...ballot, position: NO_POSITION } : ballot
+}
+
+export const MUTANTS: Readonly<Record<string, Mutant>> = {
+  ...ELECTION_MUTANTS,
+  noSteadyAck: {
+    why: 'steady is written before a commit was acknowledged under the new rule',
+    decide: seeing((view) => {
+      const primacy = primacyOf(view)
+      if (primacy?.phase !== 'promoting') return view
+      return withLocal(view, { proven: { rule: currentRule(primacy), atMs: view.now } })
+    }),
+  },
+  walrcvOnly: {
+    why: 'no passfile is removed: that no walreceiver runs is taken for the fence (I3b)',
+    decide: doing((action) => (action.kind === 'removePassfiles' ? null : action)),
+    keepsPassfiles: true,
+  },
+  primaryNoVote: {
+    why: 'the old primary does not vote (I3’)',
+    decide: doing((action, view) => {
+      const primacy = primacyOf(view)
+      const own = primacy !== null && currentRule(primacy).primary === view.self
+      return action.kind === 'vote' && own ? null : action
+    }),
+  },
+  switchNoPromise: {
+    why: 'a switchover’s old primary votes without a promise',
+    decide: withoutPromise(true),
+  },
+  noPromise: { why: 'nobody promises before voting (I3a)', decide: withoutPromise(false) },
+  removeOther: {
+    why: 'the rule changes in the store at once, without a time in which both count',
+    decide: writing((next) =>
+      next.nextRule === null ? next : { ...next, rules: [next.nextRule], nextRule: null },
+    ),
+  },
+  pgFirst: { why: 'PostgreSQL is set before the store knows of the new rule', decide: pgFirst },
+  noProbe: {
+    why: 'a rule counts as in effect as soon as SHOW gives it',
+    decide: seeing((view) => {
+      const rule = primacyOf(view)?.nextRule ?? null
+      if (rule === null) return view
+      const namesInEffect = view.local.server?.synchronousStandbyNames ?? null
+      return withLocal(view, { proven: { rule, atMs: view.now }, namesInEffect })
+    }),
+  },
+  abortUnsafe: { why: 'giving a new rule up clears nextRule first', decide: abortUnsafe },
+  zeroCandNoLease: {
+    why: 'without acknowledgements the candidate is promoted without the lease (I10)',
+    decide: seeing((view) => {
+      const primacy = primacyOf(view)
+      if (primacy?.phase !== 'promoting' || primacy.primary !== view.self) return view
+      return withLocal(view, { primaryLeaseUntilMs: FAR_MS })
+    }),
+  },
+  zeroNoFence: {
+    why: 'a primary does not stop when its lease runs out (I10)',
+    decide: seeing((view) =>
+      view.local.primaryLeaseUntilMs === null ? view : withLocal(view, { primaryLeaseUntilMs: FAR_MS }),
+    ),
+  },
+  sentinelNoBlock: {
+    why: 'what a replaced directory had does not block who has less (I12)',
+    decide: seeing((view) =>
+      view.store.kind === 'read'
+        ? withFacts(view, { ballots: view.store.facts.ballots.map(powerless) })
+        : view,
+    ),
+  },
+  noHistoryCheck: {
+    why: 'a node streams without being within the primary’s history (I8)',
+    decide: seeing((view) => withLocal(view, { followedEpoch: primacyOf(view)?.epoch ?? 0 })),
+  },
+  trustMemory: {
+    why: 'what was read from the store before counts while it does not answer (I7)',
+    decide: seeing((view) =>
+      view.store.kind === 'unreachable' && view.store.last !== null
+        ? { ...view, store: { kind: 'read', facts: view.store.last } }
+        : view,
+    ),
+  },
+  noSettle: {
+    why: 'SHOW is taken for settings in effect (I5)',
+    decide: seeing((view) =>
+      withLocal(view, { namesInEffect: view.local.server?.synchronousStandbyNames ?? null }),
+    ),
+  },
+}
