@@ -54,6 +54,15 @@ const abortUnsafe: Decide = (view, memory) => {
   return { ...decision, actions }
 }
 
+const noProbe: Decide = (view, memory) => {
+  const rule = primacyOf(view)?.nextRule ?? null
+  if (rule === null) return decide(view, memory)
+  const namesInEffect = view.local.server?.synchronousStandbyNames ?? null
+  const seen = withLocal(view, { proven: { rule, atMs: view.now }, namesInEffect })
+  const change = memory.change === null ? null : { ...memory.change, walsendersEnded: true }
+  return decide(seen, { ...memory, change })
+}
+
 const NO_POSITION = { timelineId: 0, lsn: 0n as never }
 
 function powerless(ballot: Ballot): Ballot {
@@ -95,15 +104,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     ),
   },
   pgFirst: { why: 'PostgreSQL is set before the store knows of the new rule', decide: pgFirst },
-  noProbe: {
-    why: 'a rule counts as in effect as soon as SHOW gives it',
-    decide: seeing((view) => {
-      const rule = primacyOf(view)?.nextRule ?? null
-      if (rule === null) return view
-      const namesInEffect = view.local.server?.synchronousStandbyNames ?? null
-      return withLocal(view, { proven: { rule, atMs: view.now }, namesInEffect })
-    }),
-  },
+  noProbe: { why: 'a rule counts as in effect as soon as SHOW gives it', decide: noProbe },
   abortUnsafe: { why: 'giving a new rule up clears nextRule first', decide: abortUnsafe },
   zeroCandNoLease: {
     why: 'without acknowledgements the candidate is promoted without the lease (I10)',

@@ -108,7 +108,7 @@ function advance(
   if (!change.walsendersEnded && !walsendersAgree(server, rule)) {
     return step('waits until every walsender has applied it', [])
   }
-  if (!change.walsendersEnded && onlyAcksDiffer(primacy.value)) {
+  if (!change.walsendersEnded && numberDiffers(primacy.value)) {
     const pids = server.walsenders
       .filter((each) => rule.standbys.includes(each.applicationName))
       .map((each) => each.pid)
@@ -183,11 +183,12 @@ function everyoneThere(server: ServerFacts, rule: Rule): boolean {
   return there.length >= rule.acks
 }
 
-function onlyAcksDiffer(primacy: Primacy): boolean {
+/** The number has changed, and a walsender that both lists name shows no sign of whether it has applied that. */
+function numberDiffers(primacy: Primacy): boolean {
   const current = currentRule(primacy)
   const next = primacy.nextRule
   if (next === null || current.acks === next.acks) return false
-  return [...current.standbys].sort().join() === [...next.standbys].sort().join()
+  return next.standbys.some((name) => current.standbys.includes(name))
 }
 
 function keyOf(rule: Rule): string {
