@@ -103,7 +103,8 @@ export class Observer {
       const drained =
         stable?.position.complete === true && applied?.role === 'standby' && applied.upstream === null
       if (drained) this.#drained = { pid: postmaster.pid, stable }
-      else if (this.#drained?.pid !== postmaster.pid) this.#drained = null
+      // Whoever may stream again has no position that stays.
+      else if (this.#drained?.pid !== postmaster.pid || applied?.upstream !== null) this.#drained = null
       return stable
     }
     if (stable !== null) return stable
