@@ -2,12 +2,11 @@
  * The embedded store: the part of etcd's API that we use, from one process and one directory, for clusters on one machine. It has no
  * replicas and elects nobody; what it promises is that an answer is on disk before it is given, and that damage is refused, not guessed at.
  */
-import { mkdirSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { type ErrorCode, UnderstudyError } from '../errors/codes.ts'
 import { createApi, newLeaseId } from './embedded/api.ts'
 import { type DirectoryLock, lockDirectory } from './embedded/directory-lock.ts'
-import { type Disk, errorCode, openDisk } from './embedded/disk.ts'
+import { type Disk, errorCode, makeDirectory, openDisk } from './embedded/disk.ts'
 import { Engine } from './embedded/engine.ts'
 import { createFront } from './embedded/http-front.ts'
 import { Journal, type JournalOptions } from './embedded/journal.ts'
@@ -53,6 +52,11 @@ export interface EmbeddedStore {
 }
 
 const MIB = 1024 * 1024
+const WATCHER_DROPPED: StoreLogEvent = {
+  level: 'warn',
+  event: 'watcher-dropped',
+  message: 'a watcher does not read',
+}
 const PROGRESS_INTERVAL_MS = 5_000
 const HISTORY_LIMITS: HistoryLimits = { commits: 10_000, bytes: 4 * MIB }
 
@@ -65,7 +69,7 @@ export async function startEmbeddedStore(options: EmbeddedStoreOptions): Promise
     throw new UnderstudyError('config-invalid', 'the store needs a token of visible ASCII characters')
   }
   try {
-    mkdirSync(options.directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(options.directory)
     const lock = await lockDirectory(options.directory)
     return await startLocked(options, lock).catch(async (error: unknown) => {
       await lock.release()
@@ -92,15 +96,17 @@ async function startLocked(options: EmbeddedStoreOptions, lock: DirectoryLock): 
     token: options.token,
     maxRequestBytes: options.maxRequestBytes ?? 2 * MIB,
     api: createApi(engine, identity),
-    watch: createWatchFront({
-      engine,
-      hub,
-      identity,
-      onDropped: () => log({ level: 'warn', event: 'watcher-dropped', message: 'a watcher does not read' }),
-    }),
+    watch: createWatchFront({ engine, hub, identity, onDropped: () => log(WATCHER_DROPPED) }),
     healthy: () => running.healthy,
   })
-  const running = new RunningStore({ engine, front, lock, log })
+  const running = new RunningStore({
+    engine,
+    hub,
+    front,
+    lock,
+    log,
+    progressIntervalMs: options.progressIntervalMs ?? PROGRESS_INTERVAL_MS,
+  })
   const journalOptions: JournalOptions = {
     disk,
     nowMs,
@@ -113,9 +119,7 @@ async function startLocked(options: EmbeddedStoreOptions, lock: DirectoryLock): 
   }
   engine.start(await Journal.start(journalOptions, position))
   try {
-    const progressIntervalMs = options.progressIntervalMs ?? PROGRESS_INTERVAL_MS
-    const onProgress = (): void => hub.progress()
-    await running.listen(options.host ?? '127.0.0.1', options.port ?? 0, progressIntervalMs, onProgress)
+    await running.listen(options.host ?? '127.0.0.1', options.port ?? 0)
   } catch (error) {
     await engine.stop()
     throw error

@@ -346,6 +346,7 @@ describe('processes', () => {
 })
 
 const FULL_NEEDS_ROOT = process.getuid?.() === 0 ? null : 'mounting a small file system needs root'
+if (FULL_NEEDS_ROOT !== null) console.warn(`SKIPPED: a full disk, because ${FULL_NEEDS_ROOT}`)
 
 describe.skipIf(FULL_NEEDS_ROOT !== null)(
   `a full disk${FULL_NEEDS_ROOT === null ? '' : ` (skipped: ${FULL_NEEDS_ROOT})`}`,

@@ -120,6 +120,8 @@ export const ETCD_MISSING = existsSync(ETCD)
   ? null
   : `${ETCD} is not installed (Debian: apt install etcd-server)`
 
+if (ETCD_MISSING !== null) console.warn(`SKIPPED: tests on etcd, because ${ETCD_MISSING}`)
+
 export interface EtcdServerOptions {
   readonly arguments?: readonly string[]
   readonly credentials?: Credentials

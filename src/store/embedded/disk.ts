@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:fs'
 import * as fs from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 
 export interface DiskFile {
   /** All of it, or an error. */
@@ -28,6 +28,28 @@ export interface Disk {
   syncNames(): Promise<void>
 }
 
+/** Makes the directory, for its owner only, and its name durable: a store whose directory is gone after a crash has lost everything. */
+export async function makeDirectory(directory: string): Promise<void> {
+  const path = resolve(directory)
+  const first = await fs.mkdir(path, { recursive: true, mode: 0o700 })
+  if (first === undefined) return
+  for (let made = path; made.length >= first.length; made = dirname(made)) {
+    await syncDirectory(dirname(made)).catch((error: unknown) => {
+      // One may be allowed to write into a directory and not to open it.
+      if (errorCode(error) !== 'EACCES') throw error
+    })
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
 export function openDisk(directory: string): Disk {
   return {
     list: () => fs.readdir(directory),
@@ -35,14 +57,7 @@ export function openDisk(directory: string): Disk {
     create: async (name) => new NodeFile(await fs.open(join(directory, name), 'w', 0o600)),
     rename: (from, to) => fs.rename(join(directory, from), join(directory, to)),
     remove: (name) => fs.rm(join(directory, name), { force: true }),
-    syncNames: async () => {
-      const handle = await fs.open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
-      try {
-        await handle.sync()
-      } finally {
-        await handle.close()
-      }
-    },
+    syncNames: () => syncDirectory(directory),
   }
 }
 

@@ -5,6 +5,7 @@ import { type ErrorCode, UnderstudyError } from '../../errors/codes.ts'
 import type { DirectoryLock } from './directory-lock.ts'
 import { errorCode } from './disk.ts'
 import type { Engine } from './engine.ts'
+import type { WatchHub } from './watch-hub.ts'
 
 export interface StoreLogEvent {
   readonly level: 'info' | 'warn' | 'error'
@@ -20,6 +21,9 @@ export interface StoreLogEvent {
 
 export interface RunningStoreParts {
   readonly engine: Engine
+  readonly hub: WatchHub
+  /** Between signs of life on quiet watches. */
+  readonly progressIntervalMs: number
   readonly front: Server
   readonly lock: DirectoryLock
   readonly log: (event: StoreLogEvent) => void
@@ -51,13 +55,8 @@ export class RunningStore {
   }
 
   /** Rejects with the system's error when the port cannot be had. */
-  async listen(
-    host: string,
-    port: number,
-    progressIntervalMs: number,
-    onProgress: () => void,
-  ): Promise<void> {
-    const { front, log } = this.#parts
+  async listen(host: string, port: number): Promise<void> {
+    const { front, hub, log, progressIntervalMs } = this.#parts
     await new Promise<void>((resolve, reject) => {
       front.once('error', reject)
       front.listen({ host, port, exclusive: true }, () => {
@@ -66,7 +65,7 @@ export class RunningStore {
       })
     })
     this.#port = (front.address() as AddressInfo).port
-    this.#progress = setInterval(onProgress, progressIntervalMs)
+    this.#progress = setInterval(() => hub.progress(), progressIntervalMs)
     log({ level: 'info', event: 'listening', message: `serving on ${host}, port ${this.#port}` })
   }
 
