@@ -6,11 +6,11 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type CliResult, cliEnvironment, collect } from '../support/cli.ts'
 
-const START = fileURLToPath(new URL('../../scripts/start.mjs', import.meta.url))
+const scriptText = (name: string): Promise<string> =>
+  readFile(new URL(`../../scripts/${name}`, import.meta.url), 'utf8')
 
 /** What the compiler makes: tells its arguments, waits for signals when asked to, exits as asked to. */
 const UP = `
@@ -73,7 +73,8 @@ async function makeCheckout(devDependencies: Readonly<Record<string, string>>): 
     'src/main.ts': '// version 1\n',
     'compiler/package.json': JSON.stringify({ name: 'typescript', version: '1.0.0' }),
     'compiler/bin/tsc': COMPILER,
-    'scripts/start.mjs': await readFile(START, 'utf8'),
+    'scripts/start.mjs': await scriptText('start.mjs'),
+    'scripts/prepare.mjs': await scriptText('prepare.mjs'),
   }
   for (const [file, text] of Object.entries(files)) await writeFile(path.join(checkout, file), text)
 }
