@@ -80,7 +80,7 @@ describe('a PostgreSQL', () => {
 })
 
 describe('two at once', () => {
-  // Seen to fail: without the lock in startDetached both start a supervisor, and one of the two commands fails.
+  // Seen to fail: with a supervisor that takes no lock there are two of them, and parts that neither stops.
   test('begin one cluster, and both end well', async () => {
     const results = await Promise.all([cluster.up(), cluster.up()])
     for (const result of results) {

@@ -30,6 +30,13 @@ describe('under a supervisor', () => {
     await cluster.checkAllPresent(writer)
   }
 
+  /** charlie's, which has written something already; gives its process. */
+  async function cloneUnderWay(): Promise<number> {
+    await cluster.withNodeDown('charlie', () => rmSync(cluster.dataDirectory('charlie'), { recursive: true }))
+    await cluster.waitFor('a clone that writes', () => cluster.unfinishedDirectories().length > 0)
+    return cluster.waitFor('its process', () => cluster.pids('clone', 'charlie')[0])
+  }
+
   test.each(['alpha', 'bravo', 'charlie'])(
     'the agent of %s: the next one adopts its PostgreSQL',
     async (node) => {
@@ -61,6 +68,7 @@ describe('under a supervisor', () => {
   )
 
   test('the store: writes go on meanwhile, and the next one knows everything', async () => {
+    // Seen to fail: with a store that begins with an empty directory.
     const store = cluster.storePid()
     const known = await cluster.status()
     const before = writer.acknowledged.length
@@ -92,9 +100,8 @@ describe('under a supervisor', () => {
   })
 
   test('the worker of a clone: its directory goes away, and the clone is made again', async () => {
-    // Seen to fail: without removeLeftovers and without the rm in the cloner, data.new-… stays.
-    await cluster.withNodeDown('charlie', () => rmSync(cluster.dataDirectory('charlie'), { recursive: true }))
-    const worker = await cluster.waitFor('a clone', () => cluster.pids('clone', 'charlie')[0])
+    // Seen to fail: without the rm in the cloner, data.new-… stays.
+    const worker = await cloneUnderWay()
     await cluster.kill(worker)
     await cluster.waitFor('the failure to be told', () =>
       cluster.events().some((event) => event.kind === 'clone-failed' && event.node === 'charlie'),
@@ -103,8 +110,7 @@ describe('under a supervisor', () => {
   })
 
   test('the agent during a clone: no worker outlives it, and the next agent makes the clone again', async () => {
-    await cluster.withNodeDown('charlie', () => rmSync(cluster.dataDirectory('charlie'), { recursive: true }))
-    const worker = await cluster.waitFor('a clone', () => cluster.pids('clone', 'charlie')[0])
+    const worker = await cloneUnderWay()
     await cluster.kill(cluster.agentPid('charlie'))
     await cluster.waitFor('the end of its worker', () => !cluster.pids('clone').includes(worker))
     await cluster.waitFor('another agent', () => cluster.pids('agent', 'charlie')[0])
@@ -129,21 +135,17 @@ describe('under a supervisor', () => {
 })
 
 describe('on Debian’s PostgreSQL', () => {
-  test.skipIf(!hasDebian)('everything twice, and the next up brings everything back', async () => {
+  test.skipIf(!hasDebian)('everything, and the next up brings everything back', async () => {
     const cluster = await startCluster({ pg: DEBIAN })
-    const writer = cluster.writer()
-    for (let round = 0; round < 2; round++) {
-      writer.start()
-      const before = writer.acknowledged.length
-      await cluster.waitFor('some writes', () => writer.acknowledged.length > before + 50)
-      await cluster.killAll()
-      await writer.stop()
-      const up = await cluster.up()
-      expect(up.code, said(up)).toBe(0)
-      await cluster.checkAllPresent(writer)
-      cluster.checkTidy()
-    }
+    const writer = cluster.writer().start()
+    await cluster.waitFor('some writes', () => writer.acknowledged.length > 50)
+    await cluster.killAll()
+    await writer.stop()
+    const up = await cluster.up()
+    expect(up.code, said(up)).toBe(0)
     await writer.writeOne()
+    await cluster.checkAllPresent(writer)
+    cluster.checkTidy()
     await cluster.remove()
   })
 })
