@@ -12,8 +12,13 @@ interface Watched {
   readonly probes: Record<ProbePort, Probe>
   readonly held: Map<ProbePort, () => void>
   readonly open: Set<ProbePort>
+  /** In a row, of connections that ended before they stood: a certificate or a password that is refused will be refused again. */
+  failedHolds: number
   asking: boolean
+  timer: NodeJS.Timeout | undefined
 }
+
+const LONGEST_REST_MS = 30_000
 
 const PORTS: readonly ProbePort[] = ['agent', 'postgres']
 
@@ -43,7 +48,9 @@ export class PrimaryWatch {
       probes: { agent: unknown, postgres: unknown },
       held: new Map(),
       open: new Set(),
+      failedHolds: 0,
       asking: false,
+      timer: undefined,
     }
     for (const port of PORTS) this.#hold(this.#watched, port)
   }
@@ -69,6 +76,7 @@ export class PrimaryWatch {
   #letGo(): void {
     const watched = this.#watched
     this.#watched = null
+    clearTimeout(watched?.timer)
     for (const release of watched?.held.values() ?? []) release()
   }
 
@@ -79,10 +87,11 @@ export class PrimaryWatch {
       port,
       () => {
         watched.open.add(port)
+        watched.failedHolds = 0
         this.#learn(watched, port, 'answers')
       },
       () => {
-        watched.open.delete(port)
+        if (!watched.open.delete(port)) watched.failedHolds++
         watched.held.delete(port)
         this.#ask(watched)
       },
@@ -107,13 +116,26 @@ export class PrimaryWatch {
       )
       for (const [index, port] of PORTS.entries()) this.#learn(watched, port, results[index] ?? 'silent')
       this.#onChange()
+      const restMs = this.#timers.probeMs - (this.#clock.nowMs() - startedAtMs)
       if (results.every((result) => result === 'answers')) {
-        for (const port of PORTS) if (!watched.held.has(port)) this.#hold(watched, port)
+        this.#holdSoon(watched)
         return
       }
-      const restMs = this.#timers.probeMs - (this.#clock.nowMs() - startedAtMs)
       await new Promise((resolve) => setTimeout(resolve, Math.max(10, restMs)))
     }
+  }
+
+  /** Later each time that it was refused; meanwhile nothing is asked unless the walreceiver gives a reason to. */
+  #holdSoon(watched: Watched): void {
+    if (watched.timer !== undefined) return
+    const { failedHolds } = watched
+    const waitMs =
+      failedHolds === 0 ? 0 : Math.min(LONGEST_REST_MS, this.#timers.probeMs * 2 ** Math.min(failedHolds, 10))
+    watched.timer = setTimeout(() => {
+      watched.timer = undefined
+      if (this.#watched !== watched) return
+      for (const port of PORTS) if (!watched.held.has(port)) this.#hold(watched, port)
+    }, waitMs)
   }
 
   /** Silence keeps the instant of the last answer: it is the length of the silence that counts. */
