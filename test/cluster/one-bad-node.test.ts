@@ -40,13 +40,18 @@ beforeAll(async () => {
 
 /** It is in the status, with the HINT of its code, and the rest of the cluster takes writes. */
 async function expectProblem(code: ErrorCode, sentence: RegExp, node = NODE): Promise<Problem> {
+  const problem = await seeProblem(code, sentence, node)
+  await writer.writeOne()
+  return problem
+}
+
+async function seeProblem(code: ErrorCode, sentence: RegExp, node: string): Promise<Problem> {
   const problem = await cluster.waitFor(`the problem ${code} of ${node}`, () => cluster.problem(code, node), {
     seen: async () => JSON.stringify((await cluster.status())?.problems, null, 1),
   })
   expect(problem.message).toMatch(sentence)
   expect(problem.severity).toBe('error')
   expect(problem.hint.length).toBeGreaterThan(10)
-  await writer.writeOne()
   return problem
 }
 
@@ -215,7 +220,9 @@ describe('a certificate that has expired', () => {
     await expire('alpha')
     signal(cluster.postmasterPid('alpha'), 'SIGHUP')
     await cluster.withNodeDown(NODE, () => rmSync(data, { recursive: true }))
-    await expectProblem('certificate-expired', /certificate has expired/)
+    await seeProblem('certificate-expired', /certificate has expired/, NODE)
+    // No client that checks it gets in either.
+    await expect(cluster.connect('alpha')).rejects.toMatchObject({ code: 'CERT_HAS_EXPIRED' })
     const up = await cluster.up()
     expect(up.code, said(up)).toBe(0)
     await expectHealed()

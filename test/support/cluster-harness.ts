@@ -26,6 +26,7 @@ import { askCluster } from '../../src/cli/api-client.ts'
 import { type CliResult, cliEnvironment, collect, MAIN } from './cli.ts'
 import { reservePorts } from './cluster-ports.ts'
 import {
+  ageMs,
   type ClusterProcess,
   describeProcesses,
   endAll,
@@ -40,6 +41,8 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/
 const DEADLINE_MS = 60_000
 const COMMAND_DEADLINE_MS = 90_000
 const LOG_TAIL_LINES = 12
+/** A little more than the supervisor asks for (STEADY_MS). */
+const GROWN_UP_MS = 2_300
 
 export const EMBEDDED = '18'
 export const DEBIAN = '15'
@@ -273,6 +276,8 @@ export class TestCluster {
   /** Runs `change` while the node's agent and PostgreSQL are down and nobody starts them; then they are started again. */
   async withNodeDown(node: string, change: () => void | Promise<void>): Promise<void> {
     const supervisor = this.supervisorPid()
+    // One that dies young is started again later each time.
+    await this.waitFor('an agent of some age', () => ageMs(this.agentPid(node)) > GROWN_UP_MS)
     signal(supervisor, 'SIGSTOP')
     try {
       signal(this.agentPid(node), 'SIGTERM')

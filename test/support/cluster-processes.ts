@@ -126,6 +126,14 @@ export function isRunning(pid: number): boolean {
   return status !== '' && !/^[ZX]/.test(status.slice(status.lastIndexOf(')') + 2))
 }
 
+/** How long ago it was started; proc(5): counted in hundredths of a second since the machine was. */
+export function ageMs(pid: number): number {
+  const status = read(pid, 'stat')
+  const startedTicks = Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[19])
+  const uptimeSeconds = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0])
+  return uptimeSeconds * 1_000 - startedTicks * 10
+}
+
 /** 0 is root. */
 export function userOf(pid: number): number {
   return Number(/^Uid:\t(\d+)/m.exec(read(pid, 'status'))?.[1] ?? -1)

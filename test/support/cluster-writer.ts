@@ -46,11 +46,12 @@ export class Writer {
 
   /** One row, acknowledged or thrown. */
   async writeOne(): Promise<number> {
+    const before = this.acknowledged.length
     await this.#write()
-    const last = this.acknowledged.at(-1)
-    if (last !== this.#next - 1) throw new Error(`a row was not acknowledged: ${this.lastError}`)
     await this.#leave()
-    return last
+    const id = this.acknowledged[before]
+    if (id === undefined) throw new Error(`a row was not acknowledged: ${this.lastError}`)
+    return id
   }
 
   async #run(): Promise<void> {
