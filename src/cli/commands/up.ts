@@ -9,6 +9,7 @@ import { connectionLines, renderBoard } from '../board.ts'
 import { humanDuration } from '../humanise.ts'
 import { followStart, type Readiness } from '../local/follow.ts'
 import { logFile, supervisorPart } from '../local/layout.ts'
+import { reloadPostgres } from '../local/leftovers.ts'
 import { acquireLock, type Lock } from '../local/lock.ts'
 import { namedDirectory, type OpenCluster } from '../local/open.ts'
 import { refuseTakenPorts } from '../local/ports.ts'
@@ -32,7 +33,8 @@ export async function run(options: UpOptions): Promise<number> {
     const { user, directory } = await prepareForUser(named)
     return runAs(user, argumentsOf(options, directory), named)
   }
-  const { cluster } = await prepareCluster(named, options)
+  const { cluster, renewed } = await prepareCluster(named, options)
+  await reloadPostgres(cluster, renewed)
   const lock = await acquireLock(cluster.directory, 'up')
   if (lock === null) return options.detach ? await watchRunning(cluster, options) : refuseSecond(cluster)
   return options.detach

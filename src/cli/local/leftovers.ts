@@ -35,3 +35,14 @@ export async function stopLeftPostmaster(cluster: OpenCluster, name: string): Pr
     await postgres.close()
   }
 }
+
+/** A PostgreSQL that runs shows a new certificate only after a reload (manual: 19.9). One that does not run reads it when it starts. */
+export async function reloadPostgres(cluster: OpenCluster, names: readonly string[]): Promise<void> {
+  if (names.length === 0) return
+  const binaries = await binariesOf(cluster.config)
+  for (const name of names) {
+    const postgres = composePostgres(cluster.config, nodeOf(cluster.config, name), binaries, () => {})
+    if ((await postgres.inspectPostmaster()).kind === 'running') await postgres.reload()
+    await postgres.close()
+  }
+}

@@ -38,6 +38,8 @@ export interface UpFlags {
 export interface Prepared {
   readonly cluster: OpenCluster
   readonly created: boolean
+  /** Nodes that got a new certificate: one of them that runs still shows the old one until it is reloaded. */
+  readonly renewed: readonly string[]
 }
 
 const HOST = '127.0.0.1'
@@ -60,10 +62,10 @@ async function prepareAlone(directory: string, flags: UpFlags): Promise<Prepared
   const settings = known ?? (await newSettings(directory, flags))
   // Before anything remembers the ports: the way out is another --port-base, which must not be refused as another flag then.
   if (known === null) await refuseTakenPortsOf(settings, HOST)
-  await makeFiles(directory, settings)
+  const renewed = await makeFiles(directory, settings)
   if (known === null)
     await writeDurably(path.join(directory, SETTINGS_NAME), `${JSON.stringify(settings, null, 2)}\n`)
-  return { cluster: await openCluster({ data: directory }), created: known === null }
+  return { cluster: await openCluster({ data: directory }), created: known === null, renewed }
 }
 
 /** Where embedded binaries are kept when node_modules cannot be used in place. */
@@ -135,7 +137,8 @@ async function refuseForeign(directory: string): Promise<void> {
   )
 }
 
-async function makeFiles(directory: string, settings: LocalSettings): Promise<void> {
+/** Returns the nodes whose certificates were issued. */
+async function makeFiles(directory: string, settings: LocalSettings): Promise<readonly string[]> {
   const names = NODE_NAMES.slice(0, settings.nodes)
   for (const each of [
     'secrets',
@@ -149,14 +152,15 @@ async function makeFiles(directory: string, settings: LocalSettings): Promise<vo
   for (const secret of ['superuser', 'replication', 'agent', 'application', 'api-token', 'store-token']) {
     demand(await ensureSecret(path.join(directory, 'secrets', secret)))
   }
-  await makeCertificates(directory, names)
+  const renewed = await makeCertificates(directory, names)
   const configFile = path.join(directory, CONFIG_NAME)
   if (!(await exists(configFile))) await writeDurably(configFile, renderConfig(directory, settings))
   for (const name of names) await makeDirectory(socketDirectory(directory, name, settings))
+  return renewed
 }
 
 /** Re-issues what has expired or will soon: a cluster that slept in a drawer for two years starts again. */
-async function makeCertificates(directory: string, names: readonly string[]): Promise<void> {
+async function makeCertificates(directory: string, names: readonly string[]): Promise<readonly string[]> {
   const tls = path.join(directory, 'tls')
   const authority = { certificate: path.join(tls, 'ca.crt'), key: path.join(tls, 'ca.key') }
   demand(await ensureAuthority(authority, 'main'))
@@ -170,7 +174,10 @@ async function makeCertificates(directory: string, names: readonly string[]): Pr
       }),
     ),
   )
-  for (const outcome of issued) demand(outcome)
+  return names.filter((_, index) => {
+    const outcome = issued[index]
+    return outcome !== undefined && demand(outcome).issued
+  })
 }
 
 /** run/ beside the data when the path is short enough, else a directory in the system's temporary one that only we can enter. */
