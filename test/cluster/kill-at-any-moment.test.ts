@@ -1,7 +1,8 @@
 /**
  * kill -9 of one process at a random moment of a first start, then `up`: always a healthy cluster, and nothing that was acknowledged
  * is lost. The moments are spread over the whole start by what has been reached and not by a clock, so that a slow machine meets
- * the same ones. Seen to fail: with an agent that does not remove leftovers. The seed is printed; UNDERSTUDY_SEED=… runs the same kills again, UNDERSTUDY_ROUNDS=… more or fewer of them.
+ * the same ones. Seen to fail: with an agent that does not remove leftovers. The seed is printed; UNDERSTUDY_SEED=… runs the same
+ * kills again, UNDERSTUDY_ROUNDS=… more or fewer of them.
  */
 import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
