@@ -33,13 +33,8 @@ export async function run(options: UpOptions): Promise<number> {
     const { user, directory } = await prepareForUser(named)
     return runAs(user, argumentsOf(options, directory), named)
   }
-<<<<<<< ours
   const { cluster, renewed } = await prepareCluster(named, options)
   await reloadPostgres(cluster, renewed)
-=======
-  const { cluster, created, renewed } = await prepareCluster(named, options)
-  if (!created) await reloadPostgres(cluster, renewed)
->>>>>>> theirs
   const lock = await acquireLock(cluster.directory, 'up')
   if (lock === null) return options.detach ? await watchRunning(cluster, options) : refuseSecond(cluster)
   return options.detach

@@ -20,17 +20,6 @@ export async function clusterRunsPostgres(cluster: OpenCluster): Promise<readonl
   return states.filter((name) => name !== null)
 }
 
-/** What runs reads its files again; what does not will read them when it starts. */
-export async function reloadPostgres(cluster: OpenCluster, names: readonly string[]): Promise<void> {
-  if (names.length === 0) return
-  const binaries = await binariesOf(cluster.config)
-  for (const name of names) {
-    const postgres = composePostgres(cluster.config, nodeOf(cluster.config, name), binaries, () => {})
-    if ((await postgres.inspectPostmaster()).kind === 'running') await postgres.reload()
-    await postgres.close()
-  }
-}
-
 /** true when there was something to stop: a postmaster, or an interrupted initdb or clone. */
 export async function stopLeftPostmaster(cluster: OpenCluster, name: string): Promise<boolean> {
   const node = nodeOf(cluster.config, name)

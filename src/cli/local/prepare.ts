@@ -38,11 +38,7 @@ export interface UpFlags {
 export interface Prepared {
   readonly cluster: OpenCluster
   readonly created: boolean
-<<<<<<< ours
   /** Nodes that got a new certificate: one of them that runs still shows the old one until it is reloaded. */
-=======
-  /** Nodes that got another certificate, which a PostgreSQL that runs knows only after a reload. */
->>>>>>> theirs
   readonly renewed: readonly string[]
 }
 
@@ -141,11 +137,7 @@ async function refuseForeign(directory: string): Promise<void> {
   )
 }
 
-<<<<<<< ours
 /** Returns the nodes whose certificates were issued. */
-=======
-/** The nodes that got a certificate. */
->>>>>>> theirs
 async function makeFiles(directory: string, settings: LocalSettings): Promise<readonly string[]> {
   const names = NODE_NAMES.slice(0, settings.nodes)
   for (const each of [
@@ -172,26 +164,20 @@ async function makeCertificates(directory: string, names: readonly string[]): Pr
   const tls = path.join(directory, 'tls')
   const authority = { certificate: path.join(tls, 'ca.crt'), key: path.join(tls, 'ca.key') }
   demand(await ensureAuthority(authority, 'main'))
-  const renewed: string[] = []
-  await Promise.all(
-    names.map(async (node) => {
-      const outcome = await ensureCertificate({
+  const issued = await Promise.all(
+    names.map((node) =>
+      ensureCertificate({
         authority,
         node,
         hosts: [HOST, node],
         target: { certificate: path.join(tls, `${node}.crt`), key: path.join(tls, `${node}.key`) },
-      })
-      if (demand(outcome).issued) renewed.push(node)
-    }),
+      }),
+    ),
   )
-<<<<<<< ours
   return names.filter((_, index) => {
     const outcome = issued[index]
     return outcome !== undefined && demand(outcome).issued
   })
-=======
-  return renewed
->>>>>>> theirs
 }
 
 /** run/ beside the data when the path is short enough, else a directory in the system's temporary one that only we can enter. */
