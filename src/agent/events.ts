@@ -20,6 +20,8 @@ export class EventLog {
   readonly #listeners = new Set<(event: ClusterEvent) => void>()
   #events: ClusterEvent[]
   #complained = false
+  /** That this node knows of; events that are of no other one are told as of this one. */
+  epoch: number | null = null
 
   constructor(options: {
     readonly file: string
@@ -39,6 +41,7 @@ export class EventLog {
       id: (this.#events.at(-1)?.id ?? 0) + 1,
       at: this.#clock.timestamp(),
       node: this.#node,
+      ...(this.epoch !== null && { epoch: this.epoch }),
       ...event,
     }
     this.#events.push(full)

@@ -8,14 +8,36 @@ export function eventKey(event: ClusterEvent): string {
   return `${event.node}/${event.id}/${event.at}`
 }
 
-/** Oldest first, each event once. */
+/**
+ * Oldest first, each event once. By epoch, then by time: within an epoch the nodes' clocks are all that there is, but what belongs to a
+ * later epoch came later, whatever a clock says.
+ */
 export function mergeEvents(lists: readonly (readonly ClusterEvent[])[]): ClusterEvent[] {
   const unique = new Map<string, ClusterEvent>()
   for (const event of lists.flat()) unique.set(eventKey(event), event)
-  return [...unique.values()].sort(
-    (a, b) =>
-      Date.parse(a.at) - Date.parse(b.at) || (a.node === b.node ? a.id - b.id : a.node < b.node ? -1 : 1),
-  )
+  return inEpochs([...unique.values()])
+    .sort((a, b) => a.epoch - b.epoch || inTime(a.event, b.event))
+    .map(({ event }) => event)
+}
+
+interface EpochEvent {
+  readonly event: ClusterEvent
+  readonly epoch: number
+}
+
+/** What names no epoch, or, told late, an older one, belongs to the newest that its node had told of. */
+function inEpochs(events: readonly ClusterEvent[]): EpochEvent[] {
+  const newest = new Map<string, number>()
+  return [...events].sort(inTime).map((event) => {
+    const epoch = Math.max(event.epoch ?? 0, newest.get(event.node) ?? 0)
+    newest.set(event.node, epoch)
+    return { event, epoch }
+  })
+}
+
+function inTime(a: ClusterEvent, b: ClusterEvent): number {
+  if (a.node === b.node && a.id !== b.id && Date.parse(a.at) === Date.parse(b.at)) return a.id - b.id
+  return Date.parse(a.at) - Date.parse(b.at) || (a.node < b.node ? -1 : 1)
 }
 
 export function renderEvent(event: ClusterEvent, paint: Paint): string {
