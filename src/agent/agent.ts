@@ -112,6 +112,7 @@ export class Agent {
   /** Runs until `stop`. First ends what a predecessor left running beside PostgreSQL itself, which is adopted (I7). */
   async run(): Promise<void> {
     const { postgres, store } = this.#dependencies
+    this.#events.add({ kind: 'agent-started', message: 'the agent has started' })
     const removed = await postgres.removeLeftovers()
     for (const each of removed)
       this.#events.add({ kind: 'leftover-removed', message: `removed what was left half done: ${each}` })

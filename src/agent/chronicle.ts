@@ -4,58 +4,46 @@
  * nothing but the history.
  */
 import type { ClusterEvent } from '../api/contract.ts'
-import type { ClusterView, StoreFacts } from '../core/cluster-view.ts'
-import type { Action, Decision } from '../core/decision.ts'
+import type { ClusterView } from '../core/cluster-view.ts'
+import type { Decision } from '../core/decision.ts'
 import { suspectsPrimary } from '../core/detector.ts'
-import { type Asking, emptyRecord, type HistoryRecord, type Mark, mergeRecords } from '../core/history.ts'
-import { currentRule, type Primacy } from '../core/primacy.ts'
+import { emptyRecord, type HistoryRecord, type Mark } from '../core/history.ts'
+import type { Primacy } from '../core/primacy.ts'
 import { walsenderOf } from '../core/track.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterStore } from '../ports/cluster-store.ts'
+import { describeChange, electionCalled, type Request, requestIn } from './change-record.ts'
 import type { EventLog } from './events.ts'
+import { type Chapter, HistoryWriter } from './history-writer.ts'
 
 /** Epochs that were not written yet, and a few that may still get a mark. */
 const KEPT = 16
-/** At rest, and after a failure. */
-const WRITE_EVERY_MS = 500
-const RETRY_MS = 5_000
-const SWAPS = 5
-
-interface Chapter {
-  record: HistoryRecord
-  /** When this node saw it begin, on the monotonic clock. */
-  readonly beganMs: number
-  /** Whether there is something that the store does not have yet. */
-  fresh: boolean
-}
-
-interface Request {
-  readonly epoch: number
-  readonly asking: Asking
-  /** null: a switchover. */
-  readonly losses: readonly string[] | null
-}
+/** Events are told with their time since the election began for so long after it has ended. */
+const AFTERMATH_MS = 30_000
 
 interface Beginning {
   readonly epoch: number
   readonly detectedMs: number
+  /** Of the primary, by a standby that suspects it. */
+  readonly heardMs: number | null
   readonly rule: string
 }
 
 export class Chronicle {
   readonly #node: string
   readonly #clock: Clock
-  readonly #store: ClusterStore
   readonly #events: EventLog
+  readonly #writer: HistoryWriter
   readonly #chapters = new Map<number, Chapter>()
-  #suspectedSinceMs: number | null = null
+  /** Since when the primary is suspected, and when it was last heard of. */
+  #suspicion: { readonly sinceMs: number; readonly heardMs: number } | null = null
+  /** When the own stream was last seen to be there. */
+  #streamedMs: number | null = null
   #beginning: Beginning | null = null
   /** The last request that stood in the store: it goes away with the election that it begins. */
   #request: Request | null = null
   /** When this agent took one, with the epoch that it was asked in. */
   #requestedMs: { readonly epoch: number; readonly ms: number } | null = null
-  #writing = false
-  #writeNotBeforeMs = 0
 
   constructor(options: {
     readonly node: string
@@ -65,9 +53,10 @@ export class Chronicle {
   }) {
     this.#node = options.node
     this.#clock = options.clock
-    this.#store = options.store
+    this.#writer = new HistoryWriter(options.store, options.clock)
     this.#events = options.events
     this.#events.subscribe((event) => this.#hear(event))
+    this.#events.sinceElecting = (epoch) => this.#sinceElecting(epoch)
   }
 
   /** Of the epochs that this agent remembers. */
@@ -84,8 +73,7 @@ export class Chronicle {
     const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
     if (primacy === undefined || view.store.kind !== 'read') return
     this.#events.epoch = primacy.epoch
-    if (!suspectsPrimary(view, primacy)) this.#suspectedSinceMs = null
-    else this.#suspectedSinceMs ??= view.now
+    this.#noteSuspicion(view, primacy)
     this.#request = requestIn(view.store.facts) ?? this.#request
     this.#noteBeginning(decision, view.now)
     this.#notePrimacy(primacy)
@@ -95,36 +83,23 @@ export class Chronicle {
 
   /** To be called at rest: writes one epoch, beside the caller. */
   writeAtRest(view: ClusterView): void {
-    const now = this.#clock.nowMs()
     const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
-    if (primacy?.phase !== 'steady' || this.#writing || now < this.#writeNotBeforeMs) return
-    const chapter = [...this.#chapters.values()].find((each) => each.fresh)
-    if (chapter === undefined) return
-    this.#writing = true
-    chapter.fresh = false
-    void this.#write(chapter).then((written) => {
-      this.#writing = false
-      if (!written) chapter.fresh = true
-      this.#writeNotBeforeMs = this.#clock.nowMs() + (written ? WRITE_EVERY_MS : RETRY_MS)
-    })
+    if (primacy?.phase === 'steady') this.#writer.writeOne([...this.#chapters.values()])
   }
 
-  async #write({ record }: Chapter): Promise<boolean> {
-    for (let swap = 0; swap < SWAPS; swap++) {
-      const before = await this.#store.readRecord(record.epoch)
-      if (before.kind !== 'ok') return false
-      const merged = before.value === null ? record : mergeRecords(before.value.value, record)
-      const done = await this.#store.writeRecord(merged, before.value?.revision ?? null)
-      if (done.kind !== 'ok') return false
-      if (done.value) return true
-    }
-    return false
+  #noteSuspicion(view: ClusterView, primacy: Primacy): void {
+    const { now } = view
+    const walreceiver = view.local.server?.walreceiver ?? null
+    if (walreceiver?.status === 'streaming') this.#streamedMs = now - (walreceiver.lastMessageAgeMs ?? 0)
+    if (!suspectsPrimary(view, primacy)) this.#suspicion = null
+    else this.#suspicion ??= { sinceMs: now, heardMs: this.#streamedMs ?? now }
   }
 
   #noteBeginning(decision: Decision, now: number): void {
     const epoch = decision.actions.map(electionCalled).find((each) => each !== null)
     if (epoch === undefined || epoch === null) return
-    this.#beginning = { epoch, rule: decision.rule, detectedMs: this.#suspectedSinceMs ?? now }
+    const { sinceMs = now, heardMs = null } = this.#suspicion ?? {}
+    this.#beginning = { epoch, rule: decision.rule, detectedMs: sinceMs, heardMs }
   }
 
   /** What the document says; the node that has written it hears of it sooner, from its own event. */
@@ -132,7 +107,7 @@ export class Chronicle {
     const chapter = this.#chapter(primacy)
     if (chapter === null) return
     const request = this.#request?.epoch === primacy.epoch - 1 ? this.#request : null
-    this.#add(chapter, describe(primacy, chapter.record, request))
+    this.#add(chapter, describeChange(primacy, chapter.record, request))
     if (primacy.phase !== 'electing') this.#mark(primacy.epoch, 'elected')
     if (primacy.phase === 'steady') this.#mark(primacy.epoch, 'steady')
   }
@@ -161,19 +136,24 @@ export class Chronicle {
     const { epoch, primary } = primacy
     if (server.inRecovery) {
       const follows = applied.upstream?.name === primary && server.walreceiver?.status === 'streaming'
-      if (follows && this.#mark(epoch, 'streams')) this.#tell(epoch, 'streams', `streams from ${primary}`)
+      if (follows && this.#mark(epoch, 'streams'))
+        this.#events.add({ kind: 'streams', message: `streams from ${primary}`, epoch })
       return
     }
     const from = this.#chapters.get(epoch)?.record.from
     if (primary !== this.#node || from === undefined || from === null || from === primary) return
     if (walsenderOf(server, from)?.state !== 'streaming') return
     if (this.#mark(epoch, 'oldPrimaryStreams'))
-      this.#tell(epoch, 'rejoined', `the old primary ${from} streams from here`)
+      this.#events.add({ kind: 'rejoined', message: `the old primary ${from} streams from here`, epoch })
   }
 
-  #tell(epoch: number, kind: string, message: string): void {
-    const ms = Math.round(this.#clock.nowMs() - (this.#chapters.get(epoch)?.beganMs ?? 0))
-    this.#events.add({ kind, message, epoch, details: { sinceElectingMs: ms } })
+  /** Only as long as what happens belongs to the change. */
+  #sinceElecting(epoch: number): number | null {
+    const chapter = this.#chapters.get(epoch)
+    if (chapter === undefined) return null
+    const ms = Math.round((this.#clock.nowMs() - chapter.beganMs) * 10) / 10
+    const { steady = ms } = chapter.record.parts[this.#node]?.marks ?? {}
+    return ms - steady > AFTERMATH_MS ? null : ms
   }
 
   /** Events come at the very moment, the views a little later. */
@@ -193,7 +173,11 @@ export class Chronicle {
     if (kind === 'vote' && epoch === newest) this.#voted(chapter, event)
     if (kind === 'stop-done' && record.from === this.#node && record.phase === 'electing') {
       if (this.#mark(newest, 'stopped'))
-        this.#tell(newest, 'demoted', 'was the primary, and has stopped for the election')
+        this.#events.add({
+          kind: 'demoted',
+          message: 'was the primary, and has stopped for the election',
+          epoch: newest,
+        })
     }
     if (record.to !== this.#node) return
     if (kind === 'promote-done') this.#mark(newest, 'promoted')
@@ -207,6 +191,7 @@ export class Chronicle {
     if (beginning?.epoch === epoch) {
       this.#add(chapter, { rule: beginning.rule })
       this.#markAt(chapter, 'detected', beginning.detectedMs)
+      if (beginning.heardMs !== null) this.#markAt(chapter, 'lastHeard', beginning.heardMs)
     }
     const requested = this.#requestedMs
     if (requested?.epoch === epoch - 1) this.#markAt(chapter, 'requested', requested.ms)
@@ -221,6 +206,10 @@ export class Chronicle {
     const part = chapter.record.parts[this.#node]
     if (part !== undefined) this.#add(chapter, { parts: { [this.#node]: { ...part, vote } } })
     this.#markAt(chapter, 'voted', this.#clock.nowMs())
+    // Told only now: nothing may come before the vote that clients wait for.
+    const fencedMs = chapter.record.parts[this.#node]?.marks.fenced ?? null
+    const message = `had fenced itself at ${vote.lsn} on timeline ${vote.timelineId}`
+    this.#events.add({ kind: 'fenced', message, epoch: chapter.record.epoch, details: { fencedMs } })
   }
 
   #mark(epoch: number, mark: Mark): boolean {
@@ -243,38 +232,4 @@ export class Chronicle {
     chapter.record = next
     chapter.fresh = true
   }
-}
-
-function electionCalled(action: Action): number | null {
-  if (action.kind !== 'writePrimacy' || action.primacy.phase !== 'electing') return null
-  return action.primacy.epoch
-}
-
-function describe(primacy: Primacy, record: HistoryRecord, request: Request | null): Partial<HistoryRecord> {
-  const { phase, planned, candidate, startedBy, override } = primacy
-  const elected = phase !== 'electing'
-  const losses = request?.losses ?? record.accepted?.losses ?? []
-  const manual = override !== null || (request !== null && request.losses !== null)
-  return {
-    kind: manual ? 'manual' : planned ? 'switchover' : record.kind,
-    phase,
-    startedBy,
-    asked: record.asked ?? request?.asking ?? null,
-    reason: record.reason || primacy.reason,
-    from: record.from ?? (elected ? null : currentRule(primacy).primary),
-    candidate: record.candidate ?? candidate,
-    accepted: override === null ? record.accepted : { ...override, losses },
-    ...(elected && { to: primacy.primary, timelineId: primacy.timelineId }),
-  }
-}
-
-/** A switchover that is only scheduled asks for nothing yet. */
-function requestIn({ switchover, failover }: StoreFacts): Request | null {
-  if (failover !== null) {
-    const { epoch, by, requestedAt: at, reason, losses } = failover.value
-    return { epoch, asking: { by, at, reason }, losses }
-  }
-  if (switchover === null || switchover.value.session === null) return null
-  const { epoch, by, requestedAt: at } = switchover.value
-  return { epoch, asking: { by, at, reason: null }, losses: null }
 }

@@ -13,6 +13,7 @@ import type {
 import type { ClusterView } from '../core/cluster-view.ts'
 import type { HistoryRecord } from '../core/history.ts'
 import { mergeRecords } from '../core/history.ts'
+import type { Log } from '../ports/log.ts'
 import type { Outcome } from '../ports/postgres.ts'
 import type { Chronicle } from './chronicle.ts'
 import { type ControlContext, SOMEBODY } from './controls/context.ts'
@@ -36,11 +37,13 @@ export interface ControlParts {
 export class Controls {
   readonly #context: ControlContext
   readonly #parts: ControlParts
+  readonly #log: Log
   #keepingSchedule = false
 
   constructor(options: AgentOptions, dependencies: AgentDependencies, parts: ControlParts) {
     const { store, clock, postgres } = dependencies
     this.#parts = parts
+    this.#log = dependencies.log
     this.#context = {
       store,
       clock,
@@ -92,7 +95,10 @@ export class Controls {
   keepSchedule(): void {
     if (this.#keepingSchedule) return
     this.#keepingSchedule = true
-    void keepSchedule(this.#context).finally(() => {
+    const kept = keepSchedule(this.#context).catch((error: unknown) => {
+      this.#log.error('the schedule could not be kept', { error: String(error) })
+    })
+    void kept.then(() => {
       this.#keepingSchedule = false
     })
   }

@@ -3,7 +3,8 @@
  * renaming is not. LSNs are text as PostgreSQL prints them; instants are ISO 8601 in UTC.
  */
 import type { Check } from '../core/check.ts'
-import type { HistoryRecord, PhaseTime } from '../core/history.ts'
+import type { HistoryRecord } from '../core/history.ts'
+import type { PhaseTime } from '../core/history-phases.ts'
 
 export type NodeRole = 'primary' | 'standby' | 'unknown'
 
@@ -260,6 +261,8 @@ export interface ReinitAnswer extends ChangeAnswer {
 /** GET /v1/history: oldest first. */
 export interface HistoryEntry extends HistoryRecord {
   readonly beganAt: string | null
+  /** When `startedBy` first had the reason for it. */
+  readonly detectedAt: string | null
   /** From the loss, or the stop, of the old primary to the first write that the new quorum acknowledged. */
   readonly outageMs: number | null
   readonly phases: readonly PhaseTime[]

@@ -1,5 +1,6 @@
 /** Records of changes of primary as the API and the command line show them. Pure. */
-import { beganAt, type HistoryRecord, mergeRecords, outageMs, phasesOf } from '../core/history.ts'
+import { type HistoryRecord, mergeRecords } from '../core/history.ts'
+import { beganAt, detectedAt, outageMs, phasesOf } from '../core/history-phases.ts'
 import type { HistoryEntry } from './contract.ts'
 
 /** Oldest first. */
@@ -8,8 +9,13 @@ export function historyEntries(records: readonly HistoryRecord[]): readonly Hist
     const before = records[index - 1]
     // Nobody wrote since the epoch before it began, which had no end.
     const goesOn = before?.epoch === record.epoch - 1 && before.phase !== 'steady'
-    const phases = phasesOf(record)
-    return { ...record, beganAt: beganAt(record), outageMs: goesOn ? null : outageMs(record), phases }
+    return {
+      ...record,
+      beganAt: beganAt(record),
+      detectedAt: detectedAt(record),
+      outageMs: goesOn ? null : outageMs(record),
+      phases: phasesOf(record),
+    }
   })
 }
 

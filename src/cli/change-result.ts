@@ -2,7 +2,7 @@
 import type { ClusterEvent, ErrorBody, HistoryEntry } from '../api/contract.ts'
 import type { ResolvedNode } from '../config/load.ts'
 import type { Check } from '../core/check.ts'
-import type { PhaseTime } from '../core/history.ts'
+import type { PhaseTime } from '../core/history-phases.ts'
 import { ERRORS, UnderstudyError } from '../errors/codes.ts'
 import { type ChangeWatch, entryOf } from './change-watch.ts'
 import { colourFor, EXIT, failureText, note, print, printJson } from './output.ts'

@@ -1,5 +1,6 @@
 /** Events of several nodes as one list. Each agent knows its own events best, and may know others' too. Pure. */
 import type { ClusterEvent } from '../api/contract.ts'
+import { humanDuration } from './humanise.ts'
 import type { Paint } from './paint.ts'
 import { oneLine, padEnd } from './text.ts'
 
@@ -41,9 +42,11 @@ function inTime(a: ClusterEvent, b: ClusterEvent): number {
 }
 
 export function renderEvent(event: ClusterEvent, paint: Paint): string {
+  const since = event.details?.['sinceElectingMs']
   const facts = [
     event.rule === undefined ? null : oneLine(event.rule),
     event.epoch === undefined ? null : `epoch ${event.epoch}`,
+    typeof since === 'number' ? `+${humanDuration(since)}` : null,
   ].filter((fact) => fact !== null)
   const behind = facts.length === 0 ? '' : ` ${paint('dim', `(${facts.join(', ')})`)}`
   const head = `${paint('dim', oneLine(event.at))}  ${paint('bold', padEnd(oneLine(event.node), 8))}`

@@ -61,6 +61,7 @@ export function renderEntry(entry: HistoryEntry, { width, paint }: HistoryScreen
     `${paint('bold', `epoch ${entry.epoch}`)}  ${entry.kind}, ${changeOf(entry)}`,
     ...row('Reason', entry.reason),
     ...row('Begun by', `${entry.startedBy || '?'}${entry.rule === null ? '' : ` (${entry.rule})`}`),
+    ...row('Detected', entry.kind === 'failover' ? entry.detectedAt : null),
     ...row('Began', entry.beganAt),
     ...row('Asked by', asked === null ? null : askedWords(asked)),
     ...row('Wanted', entry.candidate),

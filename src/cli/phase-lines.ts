@@ -1,10 +1,11 @@
 /** The phases of a change of primary as lines: when each was reached, and what it took. Pure. */
-import type { PhaseName, PhaseTime } from '../core/history.ts'
+import type { PhaseName, PhaseTime } from '../core/history-phases.ts'
 import { humanDuration } from './humanise.ts'
 import { padEnd, padStart } from './text.ts'
 
 const WORDS: Readonly<Record<PhaseName, string>> = {
   requested: 'requested',
+  lastHeard: 'primary last heard',
   detected: 'loss detected',
   electing: 'election begun',
   oldPrimaryStopped: 'old primary stopped',

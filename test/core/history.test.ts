@@ -6,10 +6,9 @@ import {
   type HistoryPart,
   type HistoryRecord,
   mergeRecords,
-  outageMs,
   parseRecord,
-  phasesOf,
 } from '../../src/core/history.ts'
+import { outageMs, phasesOf } from '../../src/core/history-phases.ts'
 
 function part(node: string, marks: HistoryPart['marks'], at = '2026-01-01T00:00:00.000Z'): HistoryPart {
   return { node, at, marks, vote: null }

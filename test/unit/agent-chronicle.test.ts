@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Decision } from '../../src/core/decision.ts'
 import { EMPTY_MEMORY } from '../../src/core/decision.ts'
-import { phasesOf } from '../../src/core/history.ts'
+import { phasesOf } from '../../src/core/history-phases.ts'
 import type { Primacy } from '../../src/core/primacy.ts'
 import { agentParts, type Parts } from '../support/agent-parts.ts'
 import {
@@ -208,6 +208,44 @@ describe('the chronicle', () => {
     noteAt(charlie, 90, 'charlie', { store: storeWith(STEADY), local: follows })
     const told = charlie.events.after(0).filter(({ kind }) => kind === 'streams')
     expect(told).toMatchObject([{ epoch: 2, details: { sinceElectingMs: 70 } }])
+  })
+
+  it('measures a failover from the last sign of the old primary, by the standby that began it', async () => {
+    const parts = await agentParts('bravo')
+    const refused = { kind: 'refused', atMs: 2_000 } as const
+    const probes = { primary: 'alpha', agent: refused, postgres: refused }
+    const alone = { server: standbyServer('bravo', { walreceiver: null }), probes }
+    const begins = {
+      kind: 'writePrimacy',
+      expected: 7n,
+      why: '',
+      primacy: primacy({ epoch: 2, phase: 'electing', startedBy: 'bravo' }),
+    } as const
+    noteAt(parts, 2_000, 'bravo', { now: 2_000 })
+    noteAt(parts, 2_040, 'bravo', { now: 2_040, local: alone })
+    noteAt(
+      parts,
+      2_050,
+      'bravo',
+      { now: 2_050, local: alone },
+      { ...decision([begins]), rule: 'start-election' },
+    )
+    parts.clock.ms = 2_060
+    parts.events.add({ kind: 'primacy', message: '', epoch: 2, details: { phase: 'electing' } })
+    const [record] = parts.chronicle.records
+    expect(record?.rule).toBe('start-election')
+    // Its last message had come 10 ms before the look.
+    expect(record?.parts['bravo']?.marks).toEqual({ detected: -20, lastHeard: -70 })
+  })
+
+  it('tells events of a change with their time since it began', async () => {
+    const parts = await agentParts('bravo')
+    bravoSteps(parts)
+    const fenced = parts.events.after(0).find(({ kind }) => kind === 'fenced')
+    expect(fenced).toMatchObject({ epoch: 2, details: { sinceElectingMs: 120 } })
+    parts.clock.ms = 51_260 + 30_001
+    parts.events.add({ kind: 'later', message: '' })
+    expect(parts.events.after(0).at(-1)).not.toHaveProperty('details')
   })
 
   it('knows nothing of epochs that began before it looked', async () => {
