@@ -26,12 +26,17 @@ interface EpochEvent {
   readonly epoch: number
 }
 
-/** What names no epoch, or, told late, an older one, belongs to the newest that its node had told of. */
+/**
+ * What is told late of an older epoch belongs to the newest that its node had told of. What names none, of a node that has just started,
+ * belongs to the newest of all.
+ */
 function inEpochs(events: readonly ClusterEvent[]): EpochEvent[] {
   const newest = new Map<string, number>()
+  let newestOfAll = 0
   return [...events].sort(inTime).map((event) => {
-    const epoch = Math.max(event.epoch ?? 0, newest.get(event.node) ?? 0)
+    const epoch = Math.max(event.epoch ?? newestOfAll, newest.get(event.node) ?? 0)
     newest.set(event.node, epoch)
+    newestOfAll = Math.max(newestOfAll, epoch)
     return { event, epoch }
   })
 }
