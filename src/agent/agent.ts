@@ -188,7 +188,7 @@ export class Agent {
     const acted = this.#stopping ? 'done' : await this.#actor.act(decision.actions, view, decision.rule)
     await reported
     this.#sightings.note(view)
-    if (decision.actions.length === 0) this.#whenIdle(view)
+    if (isIdle(decision)) this.#whenIdle(view)
     return Math.min(restAfter(decision, view, acted), this.#untilDoubt(view))
   }
 
@@ -376,4 +376,9 @@ export class Agent {
     }
     this.#wokenEarly = false
   }
+}
+
+/** Under load there is always a slot to be moved on, and still nothing that clients wait for. */
+function isIdle({ rule, actions }: Decision): boolean {
+  return rule === 'keep-running' || actions.length === 0
 }

@@ -53,11 +53,16 @@ export function phasesOf(record: HistoryRecord): readonly PhaseTime[] {
     ['promoted', of(record.to, 'promoted')],
     ['firstQuorumWrite', of(record.to, 'firstQuorumWrite')],
     ['steady', of(record.to, 'steady') ?? earliest('steady')],
-    ['oldPrimaryStreams', of(record.to, 'oldPrimaryStreams') ?? of(record.from, 'streams')],
+    // Each of the two looks now and then only.
+    ['oldPrimaryStreams', earlier(of(record.to, 'oldPrimaryStreams'), of(record.from, 'streams'))],
   ]
   const known = marks.flatMap(([name, ms]) => (ms === null ? [] : [{ name, ms }]))
   const zero = Math.min(0, ...known.map(({ ms }) => ms))
   return known.map(({ name, ms }) => ({ name, ms: Math.round((ms - zero) * 10) / 10 }))
+}
+
+function earlier(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? (a ?? b) : Math.min(a, b)
 }
 
 /**
