@@ -189,6 +189,7 @@ export class Agent {
     await this.#settleRewind(view)
     const decision = decide(view, this.#memory)
     this.#memory = decision.memory
+    if (decision.rule === 'keep-running' && view.local.tasks.size === 0) this.#tasks.forgetFailures()
     this.#note(decision)
     this.#keepSnapshot(view)
     // Beside the actions: clients may be waiting for those, and nobody for this one.
