@@ -20,6 +20,7 @@ export const USAGE = `npm run torture -- [options]
   --dead-end-s N        how soon after the last fault the cluster must be whole again (120)
   --replay FILE         the rounds of a schedule that was written down, instead of drawing them
   --break local|off     synchronous_commit of the clients: the checker must find that it loses writes
+  --logs DIR            keep the logs there, also of a run that went well
   --keep                leave the cluster running at the end, for looking at
 
 Faults: ${FAULTS.map(({ name }) => name).join(', ')}`
@@ -33,6 +34,7 @@ export interface TortureOptions {
   readonly replay: string | null
   readonly breaks: 'local' | 'off' | null
   readonly deadEndMs: number
+  readonly logs: string | null
   readonly keep: boolean
 }
 
@@ -56,6 +58,7 @@ export function readOptions(args: readonly string[]): TortureOptions | 'help' {
       'dead-end-s': { type: 'string', default: '120' },
       replay: { type: 'string' },
       break: { type: 'string' },
+      logs: { type: 'string' },
       keep: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -82,6 +85,7 @@ export function readOptions(args: readonly string[]): TortureOptions | 'help' {
     breaks:
       values.break === undefined ? null : oneOf<'local' | 'off'>('break', values.break, ['local', 'off']),
     deadEndMs: 1_000 * numberOf('dead-end-s', values['dead-end-s']),
+    logs: values.logs ?? null,
     keep: values.keep,
   }
 }

@@ -40,7 +40,9 @@ export async function runRound(
   planned: PlannedRound,
   { deadEndMs, tell }: RoundOptions,
 ): Promise<RoundResult> {
-  const epochBefore = (await lab.status())?.epoch ?? 0
+  const before = await lab.status()
+  const epochBefore = before?.epoch ?? 0
+  tell(`    0.00 s  ${before?.primary} is primary of epoch ${epochBefore}`)
   await workload.begin()
   const beganAtMs = performance.now()
   const since = (): string => `${((performance.now() - beganAtMs) / 1_000).toFixed(2).padStart(6)} s`

@@ -48,7 +48,7 @@ export class Torture {
     for (const line of this.#figures.lines()) this.#say(line)
     for (const { node, how } of lab.unexpectedEnds) this.#say(`the agent of ${node} ended by itself: ${how}`)
     if (lab.unexpectedEnds.length > 0) this.#broken ??= 'an agent has ended by itself'
-    if (this.#broken !== null) this.#keep()
+    if (this.#broken !== null || this.#options.logs !== null) this.#keep()
     this.#say(
       this.#broken === null ? 'nothing is lost, nothing is twice, all nodes agree' : `WRONG: ${this.#broken}`,
     )
@@ -84,7 +84,7 @@ export class Torture {
 
   /** False: it makes no sense to go on. */
   async #round(workload: Workload, planned: PlannedRound): Promise<boolean> {
-    this.#say(`round ${planned.round}`)
+    this.#say(`round ${planned.round}, ${new Date().toISOString().slice(11, 23)}`)
     try {
       const tell = (line: string): void => this.#say(line)
       const result = await runRound(this.#lab, workload, planned, {
@@ -140,11 +140,13 @@ export class Torture {
   #directory: string | null = null
 
   #kept(): string {
-    this.#directory ??= mkdtempSync(path.join(tmpdir(), `understudy-torture-${this.#options.seed}-`))
+    const { logs, seed } = this.#options
+    this.#directory ??= logs ?? mkdtempSync(path.join(tmpdir(), `understudy-torture-${seed}-`))
     return this.#directory
   }
 
   #keepHistory({ operations, readings }: Workload): void {
+    mkdirSync(this.#kept(), { recursive: true })
     const file = path.join(this.#kept(), 'history.jsonl')
     for (const each of operations) appendFileSync(file, `${JSON.stringify(each)}\n`)
     const seen = path.join(this.#kept(), 'readings.jsonl')
@@ -156,11 +158,12 @@ export class Torture {
     const directory = this.#kept()
     mkdirSync(directory, { recursive: true })
     this.#lab.keepLogs(directory)
+    writeFileSync(path.join(directory, 'output.txt'), `${this.#said.join('\n')}\n`)
     const schedule = path.join(directory, 'schedule.jsonl')
     writeFileSync(schedule, this.#planned.map((each) => `${printRound(each)}\n`).join(''))
     this.#say(`kept: ${directory}`)
+    if (this.#broken === null) return
     this.#say(`again: npm run torture -- ${process.argv.slice(2).join(' ')} --seed ${this.#options.seed}`)
     this.#say(`the same schedule: … --replay ${schedule}`)
-    writeFileSync(path.join(directory, 'output.txt'), `${this.#said.join('\n')}\n`)
   }
 }
