@@ -38,6 +38,11 @@ export interface ActorState {
   cloneProgress: CloneProgress | null
 }
 
+/** overtaken: somebody else changed the document first. That is no failure, and nothing to tell: what is so now is read again. */
+export type Acted = 'done' | 'overtaken' | 'failed'
+
+type Executed = Outcome<unknown> | { readonly kind: 'overtaken' }
+
 export class Actor {
   readonly state: ActorState = {
     nextXid: null,
@@ -71,23 +76,24 @@ export class Actor {
     this.#events = parts.events
   }
 
-  /** Executes until one fails; says whether all were done. */
-  async act(actions: readonly Action[], view: ClusterView, rule: string): Promise<boolean> {
+  /** Executes until one is not done; says how it ended. */
+  async act(actions: readonly Action[], view: ClusterView, rule: string): Promise<Acted> {
     for (const action of actions) {
       const outcome = await this.#execute(action, view)
       if (outcome.kind === 'ok') continue
+      if (outcome.kind === 'overtaken') return 'overtaken'
       this.#events.add({
         kind: `${action.kind}-failed`,
         message: outcome.reason,
         rule,
         details: { code: outcome.code },
       })
-      return false
+      return 'failed'
     }
-    return true
+    return 'done'
   }
 
-  async #execute(action: Action, view: ClusterView): Promise<Outcome<unknown>> {
+  async #execute(action: Action, view: ClusterView): Promise<Executed> {
     const { postgres } = this.#dependencies
     switch (action.kind) {
       case 'claimBootstrap':
@@ -299,8 +305,11 @@ export class Actor {
   }
 
   async #settle(): Promise<Outcome<unknown>> {
+    const { applied } = this.state
     const settled = await this.#dependencies.postgres.settle(SETTLE_DEADLINE_MS)
-    if (settled.kind === 'ok') this.state.namesInEffect = settled.value.synchronousStandbyNames
+    // Files that were written meanwhile may be what SHOW gives, and not yet what every process has read.
+    if (settled.kind === 'ok' && this.state.applied === applied)
+      this.state.namesInEffect = settled.value.synchronousStandbyNames
     return settled
   }
 
@@ -378,7 +387,7 @@ export class Actor {
 
   async #writeStore(
     action: Extract<Action, { kind: 'claimBootstrap' | 'publishCluster' | 'writePrimacy' }>,
-  ): Promise<Outcome> {
+  ): Promise<Executed> {
     const { store } = this.#dependencies
     if (action.kind === 'writePrimacy') {
       const primacy =
@@ -402,14 +411,12 @@ export class Actor {
     })
   }
 
-  /** Somebody else was faster, or nobody knows: neither is a failure, the next cycle reads what is so. */
-  #afterSwap(result: StoreResult<boolean>, tell: () => void): Outcome {
+  #afterSwap(result: StoreResult<boolean>, tell: () => void): Executed {
     if (result.kind === 'ok' && result.value) {
       tell()
       return DONE
     }
-    if (result.kind === 'ok')
-      return { kind: 'failed', code: 'store-unreachable', reason: 'another node changed the document first' }
+    if (result.kind === 'ok') return { kind: 'overtaken' }
     return { kind: 'failed', code: 'store-unreachable', reason: result.reason }
   }
 

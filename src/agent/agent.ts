@@ -194,9 +194,9 @@ export class Agent {
     this.#keepSnapshot(view)
     // Beside the actions: clients may be waiting for those, and nobody for this one.
     const reported = this.#membership.report(nodeReport(this.#options, view))
-    const done = this.#stopping || (await this.#actor.act(decision.actions, view, decision.rule))
+    const acted = this.#stopping ? 'done' : await this.#actor.act(decision.actions, view, decision.rule)
     await reported
-    return Math.min(restAfter(decision, view, done), this.#untilDoubt(view))
+    return Math.min(restAfter(decision, view, acted), this.#untilDoubt(view))
   }
 
   /** A stream that falls silent wakes nobody: the next look comes when its silence begins to mean something. */

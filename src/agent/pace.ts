@@ -4,6 +4,7 @@
  */
 import type { ClusterView } from '../core/cluster-view.ts'
 import type { Decision } from '../core/decision.ts'
+import type { Acted } from './act.ts'
 import { hasVoted } from './observe.ts'
 
 /** At rest: soon enough that a lost watch event does not matter, seldom enough to cost nothing. */
@@ -26,9 +27,10 @@ const LONG_TASKS: ReadonlySet<string> = new Set([
   'settle',
 ])
 
-/** `done`: all actions were executed. Pure. */
-export function restAfter(decision: Decision, view: ClusterView, done: boolean): number {
-  if (!done) return BUSY_MS
+/** `acted`: how the actions ended. Pure. */
+export function restAfter(decision: Decision, view: ClusterView, acted: Acted): number {
+  if (acted === 'overtaken') return URGENT_MS
+  if (acted === 'failed') return BUSY_MS
   const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
   const replacing = primacy?.phase === 'electing' || primacy?.phase === 'promoting'
   if (decision.actions.some((action) => !LONG_TASKS.has(action.kind))) return 0

@@ -230,6 +230,27 @@ function climb(view: ClusterView, follows: Following, why: string): Verdict {
   }
 }
 
+/**
+ * In quiet times a standby makes sure that the names it carries are in effect in every process of it (I5): the checkpoint that tells so would
+ * otherwise stand between an election and the promotion.
+ */
+const settleNames: DecisionRule = {
+  id: 'settle-names',
+  evaluate(view) {
+    const follows = following(view)
+    const { server, applied, namesInEffect, tasks } = view.local
+    if (follows === null || follows.primacy.phase !== 'steady' || server?.walreceiver?.status !== 'streaming')
+      return null
+    const names = applied?.synchronousStandbyNames ?? ''
+    if (names === '' || names !== server.synchronousStandbyNames || names === namesInEffect) return null
+    if (tasks.has('settle') || waitsAfterFailure(view, 'settle') !== null) return null
+    return {
+      reason: 'makes sure that commits would wait here, were this node promoted',
+      actions: [{ kind: 'settle' }],
+    }
+  },
+}
+
 /** Long enough for a primary to restart and for a walreceiver to try many times. */
 const STUCK_MS = 30_000
 
@@ -284,4 +305,11 @@ function sameConfiguration(a: WantedConfiguration | null, b: WantedConfiguration
   )
 }
 
-export const standbyRules: readonly DecisionRule[] = [unknownPrimary, join, startStandby, follow, stuck]
+export const standbyRules: readonly DecisionRule[] = [
+  unknownPrimary,
+  join,
+  startStandby,
+  follow,
+  stuck,
+  settleNames,
+]
