@@ -7,7 +7,7 @@ import type { NodeDetail, SwitchoverAnswer, SwitchoverBody, TaskProgress, Why } 
 import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
-import { suspicionDueMs } from '../core/detector.ts'
+import { hasOnlyItsVote, suspicionDueMs } from '../core/detector.ts'
 import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
 import type { Outcome } from '../ports/postgres.ts'
@@ -259,10 +259,15 @@ export class Agent {
     const watched =
       primacy === null || primacy === undefined || primacy.primary === view.self ? null : primacy.primary
     this.#primaryWatch.watch(this.#options.targets.find((target) => target.name === watched) ?? null)
-    const silentMs = server?.walreceiver?.lastMessageAgeMs ?? 0
-    if (server?.inRecovery === true && (server.walreceiver === null || silentMs >= this.#timers.doubtMs)) {
-      this.#primaryWatch.doubt()
-    }
+    if (this.#hearsNothing(view)) this.#primaryWatch.doubt()
+  }
+
+  /** No stream tells whether the primary lives: the connections that are held open would only tell of a process that ends. */
+  #hearsNothing(view: ClusterView): boolean {
+    const { server } = view.local
+    if (server === null) return hasOnlyItsVote(view)
+    const silentMs = server.walreceiver?.lastMessageAgeMs ?? 0
+    return server.inRecovery && (server.walreceiver === null || silentMs >= this.#timers.doubtMs)
   }
 
   /**
