@@ -3,8 +3,8 @@
  * and then the whole history of the round is checked against what every node has.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Checked, checkHistory } from '../test/lab/clients/checker.ts'
-import type { FinalState } from '../test/lab/clients/history.ts'
+import type { Checked } from '../test/lab/clients/checker.ts'
+import { checkRound } from '../test/lab/clients/final.ts'
 import type { Workload } from '../test/lab/clients/workload.ts'
 import { faultOf } from '../test/lab/faults/catalogue.ts'
 import type { PlannedFault } from '../test/lab/faults/fault.ts'
@@ -67,9 +67,7 @@ export async function runRound(
     ...outage,
     fromMs: outage.fromMs - beganAtMs,
   }))
-  const finals = await finalStates(lab, workload, workload.round)
-  const { operations, readings } = workload
-  const checked = checkHistory({ durability: lab.durability, operations, readings, finals })
+  const checked = await checkRound(lab, workload)
   const epochs = ((await lab.status())?.epoch ?? status.epoch ?? 0) - epochBefore
   return { checked, healthyAfterMs, epochs, outages, troubles }
 }
@@ -83,29 +81,4 @@ async function runFault(lab: Lab, planned: PlannedFault, tell: (line: string) =>
   await sleep(planned.forMs)
   await heal()
   tell(`healed: ${planned.kind}`)
-}
-
-const REPLAYED_MS = 30_000
-
-/** When every standby has replayed all that the primary has; nobody writes any more. */
-export async function finalStates(
-  lab: Lab,
-  workload: Workload,
-  round?: number,
-): Promise<readonly FinalState[]> {
-  const primary = await lab.waitFor('a primary', () => lab.primary())
-  const [row] = await lab.sql<{ lsn: string }>(primary, 'SELECT pg_current_wal_flush_lsn()::text AS lsn')
-  const standbys = lab.nodes.map(({ name }) => name).filter((name) => name !== primary)
-  for (const standby of standbys) {
-    await lab.waitFor(
-      `${standby} to replay ${row?.lsn}`,
-      async () => {
-        const text = 'SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn AS done'
-        const [answer] = await lab.sql<{ done: boolean }>(standby, text, { values: [row?.lsn] })
-        return answer?.done === true
-      },
-      { deadlineMs: REPLAYED_MS },
-    )
-  }
-  return Promise.all([primary, ...standbys].map((node) => workload.finalState(node, round)))
 }

@@ -2,12 +2,13 @@
 import { appendFileSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { finalStates } from '../test/lab/clients/final.ts'
 import { Workload } from '../test/lab/clients/workload.ts'
 import { FAULTS, surroundingsOf } from '../test/lab/faults/catalogue.ts'
 import type { Lab } from '../test/lab/lab.ts'
 import { Figures, isBroken } from './figures.ts'
 import type { TortureOptions } from './options.ts'
-import { DeadEnd, finalStates, type RoundResult, runRound } from './round.ts'
+import { DeadEnd, type RoundResult, runRound } from './round.ts'
 import { type PlannedRound, printRound, readRounds, Schedule } from './schedule.ts'
 
 /** More says nothing new. */
@@ -37,7 +38,7 @@ export class Torture {
     const workload = new Workload({
       nodes: lab.nodes.map(({ name }) => name),
       connectionOf: (node) => lab.connectionOf(node, false),
-      superuserOf: (node) => ({ ...lab.connectionOf(node, true), database: lab.config.application.database }),
+      superuserOf: (node) => lab.superuserOf(node),
       ...(breaks === null ? {} : { synchronousCommit: breaks }),
     })
     try {

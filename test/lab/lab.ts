@@ -317,6 +317,11 @@ export class Lab {
     }
   }
 
+  /** Into the application's database. */
+  superuserOf(node: string): pg.ClientConfig {
+    return { ...this.connectionOf(node, true), database: this.config.application.database }
+  }
+
   /** One statement as superuser; rows as objects. */
   async sql<T extends pg.QueryResultRow = Record<string, unknown>>(
     node: string,

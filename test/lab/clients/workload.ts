@@ -20,9 +20,9 @@ export interface WorkloadOptions {
   readonly synchronousCommit?: 'local' | 'off'
 }
 
-/** Longer than a failover that goes well, shorter than people wait. */
-const OPERATION_MS = 4_000
-const CONNECT_MS = 2_000
+/** Longer than a failover that goes well. Whoever waits longer at a primary that hangs measures his own patience. */
+const OPERATION_MS = 1_500
+const CONNECT_MS = 1_500
 const READ_EVERY_MS = 100
 
 /** read_only_sql_transaction: whoever says so is no primary any more. */
