@@ -49,5 +49,8 @@ export function desiredRule(
 function isGivenUp(view: ClusterView, memory: Memory, name: string): boolean {
   if (view.spec.whenStandbyLost === 'block') return false
   const since = memory.lostSinceMs[name]
-  return since !== undefined && view.now - since >= lostDelayMs(view.spec.rtoMs)
+  // While this process slept it saw nobody, so nobody was seen to be away.
+  return (
+    since !== undefined && view.now - Math.max(since, view.local.awakeSinceMs) >= lostDelayMs(view.spec.rtoMs)
+  )
 }

@@ -9,7 +9,7 @@ import { hbaLineProblem, renderHba } from './hba.ts'
 import { REPLICATION_ROLE, slotName } from './layout.ts'
 import { parameterVerdict } from './parameters.ts'
 import { quoteConninfo, quoteSetting, settingLine } from './setting-text.ts'
-import { replicationTimings } from './sizing.ts'
+import { type ReplicationTimings, replicationTimings } from './sizing.ts'
 
 export interface RenderedConfiguration {
   /** File name below conf/ → content. */
@@ -124,8 +124,25 @@ function conninfo(
     ['keepalives_interval', String(timings.keepalivesIntervalS)],
     ['keepalives_count', String(timings.keepalivesCount)],
     ['tcp_user_timeout', String(timings.tcpUserTimeoutMs)],
+    ['options', walsenderOptions(timings)],
     // Without it libpq first looks for Kerberos credentials, which can take seconds.
     ['gssencmode', 'disable'],
   ]
   return parts.map(([key, value]) => `${key}=${quoteConninfo(value)}`).join(' ')
+}
+
+/**
+ * Settings of this stream's walsender alone, as those above are of its walreceiver: behind a cut that is silent it would otherwise hold the
+ * slot until wal_sender_timeout, refuse this node when it comes back, and keep a stop of the upstream waiting. Not for all connections: a
+ * client that reads its rows slowly must not be ended for that (tcp(7), TCP_USER_TIMEOUT).
+ */
+function walsenderOptions(timings: ReplicationTimings): string {
+  return [
+    `tcp_user_timeout=${timings.tcpUserTimeoutMs}`,
+    `tcp_keepalives_idle=${timings.keepalivesIdleS}`,
+    `tcp_keepalives_interval=${timings.keepalivesIntervalS}`,
+    `tcp_keepalives_count=${timings.keepalivesCount}`,
+  ]
+    .map((setting) => `-c ${setting}`)
+    .join(' ')
 }
