@@ -10,12 +10,13 @@ import type {
   WantedConfiguration,
 } from '../src/core/cluster-view.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../src/core/decision.ts'
+import type { ServerFacts } from '../src/core/facts.ts'
 import type { Rule } from '../src/core/primacy.ts'
 import type { TimelinePosition } from '../src/core/timeline.ts'
 import { timersOf } from '../src/core/timers.ts'
 import { act } from './act.ts'
 import type { SimNode } from './node.ts'
-import { observeLocal, probe, readFacts, reportOf, viewOf } from './observe.ts'
+import { glance, observeLocal, probe, readFacts, reportOf, viewOf } from './observe.ts'
 import type { World } from './world.ts'
 
 const REST_MS = 1_000
@@ -28,6 +29,8 @@ export interface Task {
   aborted: boolean
   /** Looks whether it has ended; called when PostgreSQL has changed. */
   check: (() => void) | null
+  /** Of `stop`: what an immediate one does to one in order that is under way. */
+  hasten: (() => void) | null
 }
 
 export class SimAgent {
@@ -47,6 +50,9 @@ export class SimAgent {
   lastDrained: { readonly run: number; readonly position: TimelinePosition } | null = null
   readonly tasks = new Map<TaskKind, Task>()
   readonly failures = new Map<TaskKind, Failure>()
+  stopping: 'fast' | 'immediate' | null = null
+  /** What SQL said last, and of which postmaster. */
+  lastLook: { readonly run: number; readonly server: ServerFacts } | null = null
   probes: PrimaryProbes | null = null
   last: StoreFacts | null = null
   unreachableSinceMs: number | null = null
@@ -82,6 +88,8 @@ export class SimAgent {
     this.ranAsPrimaryIn = null
     this.namesKnown = null
     this.lastDrained = null
+    this.stopping = null
+    this.lastLook = null
     this.probes = null
     this.last = null
     this.unreachableSinceMs = null
@@ -90,7 +98,7 @@ export class SimAgent {
     this.#reported = ''
     this.#world.trace(node.name, 'agent-start', this.session)
     this.#world.checks.unwatched(node)
-    this.later(20, () => this.#cycle())
+    this.later(20, () => this.#wake())
     if (node.state.lease !== null) this.#watchLease(node.state.lease.untilMs)
     this.later(100, () => this.#renew())
   }
@@ -275,7 +283,7 @@ export class SimAgent {
     this.later(Math.max(0, fenceAtMs - world.loop.now), () => {
       const node = this.#node()
       if (node.state.lease?.untilMs !== untilMs) return
-      const view = viewOf(world, node, this, null, observeLocal(world, node, this, false))
+      const view = viewOf(world, node, this, null, glance(world, node, this))
       const decision = world.decide(view, this.memory)
       if (decision.rule === 'self-fence') act(world, node, this, decision.actions, view, () => {})
     })
@@ -291,7 +299,7 @@ export class SimAgent {
   /** At most one of a kind; its end wakes the loop. */
   startTask(kind: TaskKind, body: (task: Task, end: (problem: string | null) => void) => void): void {
     if (this.tasks.has(kind)) return
-    const task: Task = { kind, aborted: false, check: null }
+    const task: Task = { kind, aborted: false, check: null, hasten: null }
     this.tasks.set(kind, task)
     body(task, (problem) => {
       if (task.aborted || this.tasks.get(kind) !== task) return
@@ -306,6 +314,7 @@ export class SimAgent {
     if (task === undefined) return
     task.aborted = true
     this.tasks.delete(kind)
+    if (kind === 'stop') this.stopping = null
     this.#wake()
   }
 }

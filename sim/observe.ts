@@ -60,6 +60,7 @@ export function observeLocal(world: World, node: SimNode, agent: SimAgent, wasRe
     initialized: state.initialized,
     applied: agent.applied,
     tasks: new Set(agent.tasks.keys()),
+    stopping: agent.stopping,
     failures: new Map(agent.failures),
     proven: agent.proven,
     namesInEffect: run !== null && agent.namesKnown?.run === run.id ? agent.namesKnown.names : null,
@@ -77,9 +78,18 @@ export function observeLocal(world: World, node: SimNode, agent: SimAgent, wasRe
   }
 }
 
+/** At the end of the lease, where SQL must not be waited for: the process list, the files, and what was seen before. */
+export function glance(world: World, node: SimNode, agent: SimAgent): Local {
+  const { run } = node
+  const seen = agent.lastLook
+  const server = run !== null && seen?.run === run.id ? seen.server : null
+  return { ...observeLocal(world, node, agent, true), postmaster: postmasterOf(run), server, position: null }
+}
+
 /** What the shell learns from looking. */
 function noteServer(node: SimNode, agent: SimAgent, run: PostgresRun, server: ServerFacts): void {
   const { applied } = agent
+  agent.lastLook = { run: run.id, server }
   if (!server.inRecovery && applied?.role === 'primary') agent.ranAsPrimaryIn = applied.epoch
   if (node.state.sentinel?.finished === true) node.state.sentinel = null
   if (server.inRecovery && server.walreceiver === null && isDrained(node) && applied?.upstream === null)

@@ -30,6 +30,7 @@ export function startTask(
       return
     case 'stop': {
       agent.endTask('promote')
+      if (agent.stopping === 'fast' && action.mode === 'immediate') agent.tasks.get('stop')?.hasten?.()
       agent.startTask('stop', (task, end) => stop(world, node, agent, action.mode, task, end))
       return
     }
@@ -110,15 +111,28 @@ function stop(
     end(null)
     return
   }
+  agent.stopping = mode
   task.check = (): void => {
     if (node.run !== run) end(null)
   }
-  if (mode === 'fast') stopFast(world, node)
-  const killAfterMs = mode === 'fast' ? STOP_DEADLINE_MS : world.random.delay(2, 40, 500)
-  agent.later(killAfterMs, () => {
-    if (!task.aborted && node.run === run) killPostgres(world, node)
-    end(null)
-  })
+  const killAfter = (ms: number): void => {
+    agent.later(ms, () => {
+      if (!task.aborted && node.run === run) killPostgres(world, node)
+      end(null)
+    })
+  }
+  // Every process is signalled, so a postmaster that hangs holds nothing up.
+  const quit = (): void => killAfter(world.random.delay(2, 40, 500))
+  task.hasten = (): void => {
+    agent.stopping = 'immediate'
+    quit()
+  }
+  if (mode === 'immediate') {
+    quit()
+    return
+  }
+  stopFast(world, node)
+  killAfter(STOP_DEADLINE_MS)
 }
 
 function promote(

@@ -35,6 +35,8 @@ export interface ActorState {
   applied: WantedConfiguration | null
   proven: { readonly rule: Rule; readonly atMs: number } | null
   cloneProgress: CloneProgress | null
+  /** How PostgreSQL is being stopped; null when it is not. */
+  stopping: 'fast' | 'immediate' | null
 }
 
 export class Actor {
@@ -44,6 +46,7 @@ export class Actor {
     applied: null,
     proven: null,
     cloneProgress: null,
+    stopping: null,
   }
   readonly #dependencies: AgentDependencies
   readonly #directory: StateDirectory
@@ -51,6 +54,7 @@ export class Actor {
   readonly #tasks: Tasks
   readonly #lease: PrimaryLease
   readonly #events: EventLog
+  #hasten = new AbortController()
 
   constructor(
     dependencies: AgentDependencies,
@@ -150,7 +154,8 @@ export class Actor {
         this.#tasks.start('start', () => this.#start(action))
         return
       case 'stop':
-        this.#tasks.start('stop', () => this.#stop(action.mode))
+        if (action.mode === 'immediate') this.#hastenStop()
+        this.#tasks.start('stop', () => this.stop(action.mode, STOP_DEADLINE_MS))
         return
       case 'clone':
         this.#events.add({ kind: 'clone', message: `clones ${action.from}`, epoch: action.epoch })
@@ -166,7 +171,7 @@ export class Actor {
           message: `promotes onto timeline ${action.timelineId}`,
           epoch: action.epoch,
         })
-        this.#tasks.start('promote', () => this.#promote(action, view))
+        this.#tasks.start('promote', (signal) => this.#promote(action, view, signal))
         return
       case 'prove':
         this.#tasks.start('prove', () => this.#prove(action.rule))
@@ -262,7 +267,11 @@ export class Actor {
     return DONE
   }
 
-  async #promote(action: Extract<Action, { kind: 'promote' }>, view: ClusterView): Promise<Outcome<unknown>> {
+  async #promote(
+    action: Extract<Action, { kind: 'promote' }>,
+    view: ClusterView,
+    signal: AbortSignal,
+  ): Promise<Outcome<unknown>> {
     const { postmaster } = view.local
     if (postmaster.kind !== 'running')
       return { kind: 'failed', code: 'postgres-failed', reason: 'PostgreSQL does not run' }
@@ -272,6 +281,7 @@ export class Actor {
       postmasterPid: postmaster.pid,
       deadlineMs: PROMOTE_DEADLINE_MS,
       mayBegin: () => this.#isBefore(action.notAfterMs),
+      signal,
     })
     if (promoted.kind === 'ok') this.state.nextXid = promoted.value.nextXid
     return promoted
@@ -298,11 +308,27 @@ export class Actor {
     return settled
   }
 
-  /** Before PostgreSQL is stopped nothing may still be on its way that makes a later postmaster writable. */
-  async #stop(mode: 'fast' | 'immediate'): Promise<Outcome> {
-    await this.#tasks.abort('promote')
+  /**
+   * Nothing may be left on its way that makes a later postmaster writable. That is waited for at the end: the first signal must not wait for
+   * a promotion that takes long (I10).
+   */
+  async stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome> {
+    const promotionEnds = this.#tasks.abort('promote')
+    this.#hasten = new AbortController()
+    this.state.stopping = mode
     this.state.namesInEffect = null
-    return this.#dependencies.postgres.stop(mode, STOP_DEADLINE_MS)
+    try {
+      return await this.#dependencies.postgres.stop(mode, deadlineMs, this.#hasten.signal)
+    } finally {
+      this.state.stopping = null
+      await promotionEnds
+    }
+  }
+
+  #hastenStop(): void {
+    if (this.state.stopping !== 'fast') return
+    this.state.stopping = 'immediate'
+    this.#hasten.abort()
   }
 
   async #vote(ballot: Ballot): Promise<Outcome> {

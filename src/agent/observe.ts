@@ -1,6 +1,7 @@
 /** Builds the immutable view of one cycle: the store, the files, the process, SQL, all asked at the same time. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterView, LocalView, NodeReport, StoreFacts, StoreView } from '../core/cluster-view.ts'
-import type { DirectoryState, ServerFacts } from '../core/facts.ts'
+import type { DirectoryState, PostmasterState, ServerFacts } from '../core/facts.ts'
 import { firstTimeline } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
@@ -9,8 +10,15 @@ import type { StoreResult } from '../ports/store.ts'
 import type { AgentOptions } from './dependencies.ts'
 
 const SQL_DEADLINE_MS = 1_000
+/** At the end of a lease a disk that hangs is not waited for any longer. */
+const GLANCE_MS = 50
 /** Reports of the others are hints: the watch says when they change, this is how long a lost event may cost. */
 const NODES_EVERY_MS = 5_000
+
+const BLIND: readonly [PostmasterState, DirectoryState] = [
+  { kind: 'running', pid: 0, status: 'starting' },
+  { kind: 'absent' },
+]
 
 export type Remembered = Omit<
   LocalView,
@@ -26,6 +34,7 @@ export class Observer {
   #nodesReadAtMs = Number.NEGATIVE_INFINITY
   #drained: { readonly pid: number; readonly stable: StablePosition } | null = null
   #last: StoreFacts | null = null
+  #lastLook: Pick<LocalView, 'directory' | 'postmaster' | 'server'> | null = null
   #unreachableSinceMs: number | null = null
 
   constructor(options: AgentOptions, store: ClusterStore, postgres: Postgres, clock: Clock) {
@@ -49,6 +58,7 @@ export class Observer {
     ])
     const { promotionAskedPid, ...known } = remembered()
     const local = { ...known, directory, postmaster, server }
+    this.#lastLook = { directory, postmaster, server }
     const stable = await this.#observePosition(store, local)
     const promotionAsked = postmaster.kind === 'running' && postmaster.pid === promotionAskedPid
     const newestHistory = directory.kind === 'cluster' ? await this.#postgres.newestHistory() : 1
@@ -63,6 +73,39 @@ export class Observer {
         newestHistory,
         position: stable?.position ?? null,
         history: stable?.history ?? firstTimeline(),
+      },
+    }
+  }
+
+  /**
+   * At the end of the lease of I10: what the process list and the files say now, and nothing that could be waited for. Of SQL and the store
+   * it has what was seen last. When even the process list cannot be read, PostgreSQL is taken to run.
+   */
+  async glance(remembered: () => Remembered): Promise<ClusterView> {
+    const seen = this.#lastLook
+    const looked = Promise.all([this.#postgres.inspectPostmaster(), this.#postgres.inspectDirectory()])
+    const [postmaster, directory] = await Promise.race([
+      looked.catch(() => BLIND),
+      sleep(GLANCE_MS, BLIND, { ref: false }),
+    ])
+    const { promotionAskedPid, ...known } = remembered()
+    const now = this.#clock.nowMs()
+    const same = postmaster.kind === 'running' && seen?.postmaster.kind === 'running'
+    const server = same && seen.postmaster.pid === postmaster.pid ? seen.server : null
+    return {
+      now,
+      self: this.#options.node,
+      spec: this.#options.spec,
+      store: { kind: 'unreachable', reason: 'it is not waited for', sinceMs: now, last: this.#last },
+      local: {
+        ...known,
+        directory,
+        postmaster,
+        server,
+        promotionAsked: postmaster.kind === 'running' && postmaster.pid === promotionAskedPid,
+        newestHistory: 1,
+        position: null,
+        history: firstTimeline(),
       },
     }
   }

@@ -189,15 +189,14 @@ class LocalPostgres implements Postgres {
       })
       if (ready.kind === 'failed') return ready
       if (directory.standbySignal) await removeFillers(this.#layout.dataDir)
-      if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
     }
-    return this.#postmaster.start(deadlineMs)
+    return this.#postmaster.start(deadlineMs, mayBegin)
   }
 
-  async stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome> {
+  stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten?: AbortSignal): Promise<Outcome> {
     // Our own connection must not be reported as broken: it was asked for.
     this.#dropSession()
-    return this.#postmaster.stop(mode, deadlineMs)
+    return this.#postmaster.stop(mode, deadlineMs, hasten)
   }
 
   reload(): Promise<Outcome> {
@@ -254,7 +253,7 @@ class LocalPostgres implements Postgres {
   }
 
   async promote(request: PromoteRequest): Promise<Outcome<{ readonly nextXid: string }>> {
-    const { timelineId, postmasterPid, deadlineMs } = request
+    const { timelineId, postmasterPid, deadlineMs, signal } = request
     const looked = await this.observe(Math.min(deadlineMs, SLOT_DEADLINE_MS))
     if (looked.kind === 'failed') return looked
     const promoted = await promote({
@@ -264,9 +263,10 @@ class LocalPostgres implements Postgres {
       signal: async () => {
         const postmaster = await this.inspectPostmaster()
         const same = postmaster.kind === 'running' && postmaster.pid === postmasterPid
-        return same && request.mayBegin() && signalProcess(postmasterPid, 'SIGUSR1')
+        const may = same && !signal.aborted && request.mayBegin()
+        return may && signalProcess(postmasterPid, 'SIGUSR1')
       },
-      isPromoted: (patienceMs) => waitUntil(patienceMs, () => this.#isWritable()),
+      isPromoted: (patienceMs) => this.#becomesWritable(patienceMs, signal),
       deadlineMs,
     })
     if (promoted.kind === 'failed') return promoted
@@ -285,6 +285,15 @@ class LocalPostgres implements Postgres {
       if (shown.kind === 'failed') return shown
       return ok({ synchronousStandbyNames: String(shown.value[0]?.['synchronous_standby_names']) })
     })
+  }
+
+  async #becomesWritable(patienceMs: number, signal: AbortSignal): Promise<boolean> {
+    let writable = false
+    await waitUntil(patienceMs, async () => {
+      writable = !signal.aborted && (await this.#isWritable())
+      return writable || signal.aborted
+    })
+    return writable
   }
 
   async #isWritable(): Promise<boolean> {

@@ -2,10 +2,13 @@
 import { describe, expect, it } from 'vitest'
 import { decide } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY, type Memory } from '../../src/core/decision.ts'
+import type { ControlState } from '../../src/core/facts.ts'
 import { lsnOf } from '../../src/core/lsn.ts'
+import type { Primacy } from '../../src/core/primacy.ts'
 import {
   ballot,
   behind,
+  cluster,
   deafProbes,
   FLUSH_LSN,
   MEMBERS,
@@ -33,6 +36,11 @@ const STOPPED = { postmaster: { kind: 'stopped' }, server: null } as const
 const HERE = { timelineId: 1, lsn: FLUSH_LSN, complete: true } as const
 const BOTH = [rule(1, ['bravo', 'charlie'])]
 const ELECTING = { epoch: 2, phase: 'electing', startedBy: 'bravo' } as const
+
+function clusterIn(state: ControlState) {
+  const directory = cluster()
+  return directory.kind === 'cluster' ? { ...directory, control: { ...directory.control, state } } : directory
+}
 
 function reports(...suspecting: string[]) {
   return new Map(
@@ -489,6 +497,38 @@ describe('the lease of I10', () => {
     expect(decideOn({ durability: 'async', store: 'unreachable', local }).rule).toBe('self-fence')
     const standby = { server: null, applied: null }
     expect(decideOn({ durability: 'async', store: 'unreachable', local: standby }).kinds).toEqual([])
+  })
+
+  it('hastens a stop in order that takes longer than the lease: a postmaster that hangs hears no signal', () => {
+    const late = { ...running, tasks: new Set(['stop'] as const), primaryLeaseUntilMs: 100_700 }
+    expect(async({ ...late, stopping: 'fast' })).toMatchObject({
+      rule: 'self-fence',
+      actions: [{ kind: 'stop', mode: 'immediate' }],
+    })
+    expect(async({ ...late, stopping: 'immediate' }).kinds).toEqual([])
+  })
+
+  it('ends what hangs and was primary, whatever a new agent has written into its files meanwhile', () => {
+    const directory = clusterIn('inProduction')
+    const files = { role: 'standby', epoch: 2, upstream: null, synchronousStandbyNames: '' } as const
+    const unseen = { directory, server: null, applied: files, promisedEpoch: 2, primaryLeaseUntilMs: 100_700 }
+    const electing = storeWith({ ...ELECTING, rules }, { leaseHolder: 'alpha' })
+    expect(decideOn({ durability: 'async', store: electing, local: unseen }).rule).toBe('self-fence')
+    const newer = {
+      epoch: 2,
+      phase: 'promoting',
+      primary: 'bravo',
+      rules: [rule(0, []), rule(0, [], 'bravo')],
+    }
+    const promoting = storeWith(newer as Partial<Primacy>, { leaseHolder: 'bravo' })
+    expect(decideOn({ durability: 'async', store: promoting, local: unseen }).rule).toBe('self-fence')
+    const recovering = { ...unseen, directory: clusterIn('inArchiveRecovery') }
+    expect(decideOn({ durability: 'async', store: electing, local: recovering }).rule).toBe('election')
+  })
+
+  it('is kept by a primary whose directory cannot be read any more', () => {
+    const directory = { kind: 'unusable', code: 'data-damaged', reason: 'Input/output error' } as const
+    expect(async({ ...running, directory, primaryLeaseUntilMs: 100_700 }).rule).toBe('self-fence')
   })
 
   it('is not given back while PostgreSQL may still write', () => {

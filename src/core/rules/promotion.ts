@@ -36,7 +36,7 @@ const promotion: DecisionRule = {
       return { reason: `elected in epoch ${primacy.value.epoch}: promotion is under way`, actions: [] }
     }
     const rule = currentRule(primacy.value)
-    if (rule.acks === 0 && !holdsLease(view)) return takeLease(view, primacy)
+    if (rule.acks === 0 && !isLeaseOwn(view)) return takeLease(view, primacy)
     if (local.postmaster.kind === 'stopped') return startElected(view, primacy, local.directory, rule)
     if (local.server === null) {
       // After a backend's crash it may have restarted by itself beside a gap in the timelines, and never becomes consistent (I6).
@@ -45,6 +45,11 @@ const promotion: DecisionRule = {
     }
     return local.server.inRecovery ? promote(view, primacy, rule) : prove(view, primacy, rule)
   },
+}
+
+/** By the own clock and by the store: a lease that only one of them knows of protects nobody. */
+function isLeaseOwn(view: ClusterView): boolean {
+  return holdsLease(view) && view.store.kind === 'read' && view.store.facts.leaseHolder === view.self
 }
 
 /** I10: nobody may still be acknowledging without standbys. */
