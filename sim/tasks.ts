@@ -168,6 +168,7 @@ function promote(
           if (node.run !== run) end('it has ended')
           else if (!run.inRecovery) end(null)
         }
+        task.check()
         agent.later(START_DEADLINE_MS, () => end('it is not promoted in time'))
       })
     })

@@ -39,7 +39,11 @@ export async function promote(options: PromoteOptions): Promise<Outcome> {
     await giveUp(dataDir)
     return failed('postgres-failed', 'the postmaster to be promoted is gone, or it is too late for it')
   }
-  if (await options.isPromoted(options.deadlineMs)) return DONE
+  if (await options.isPromoted(options.deadlineMs)) {
+    // Asked for a second time, when it had been promoted already, nobody takes the file away.
+    await rm(join(dataDir, SIGNAL_FILE), { force: true }).catch(() => undefined)
+    return DONE
+  }
   await giveUp(dataDir)
   return failed('timeout', `PostgreSQL was not promoted within ${options.deadlineMs} ms`)
 }

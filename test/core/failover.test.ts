@@ -335,6 +335,15 @@ describe('promotion', () => {
     expect(actions).toMatchObject([{ kind: 'writePrimacy', primacy: { epoch: 3, phase: 'electing' } }])
   })
 
+  it('asks again when an earlier agent may have died between noting that it asks and asking', () => {
+    const asked = { ...ready, applied: null, namesInEffect: null, promotionAsked: true }
+    expect(decideOn({ self: 'bravo', store, local: asked }).actions).toMatchObject([
+      { kind: 'promote', timelineId: 2 },
+    ])
+    const begun = { ...asked, newestHistory: 2 }
+    expect(decideOn({ self: 'bravo', store, local: begun }).kinds).toEqual(['promote'])
+  })
+
   const promoted = {
     ...ready,
     applied: { ...ready.applied, role: 'primary' },

@@ -117,8 +117,15 @@ function asPrimary(primacy: Primacy, rule: Rule): WantedConfiguration {
 function promote(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Verdict {
   const { applied, server, promisedEpoch, namesInEffect, promotionAsked, tasks } = view.local
   const { value } = primacy
-  if (promotionAsked)
-    return { reason: 'elected: the promotion that was asked for takes its time', actions: [] }
+  // Noted before it is asked for, so a predecessor may have died in between. Asking twice is asking once: it is the same postmaster, and
+  // whoever has a newer epoch than the asking one has stopped it (I3').
+  if (promotionAsked) {
+    const notAfterMs = rule.acks === 0 ? leaseDeadlineMs(view) : null
+    return {
+      reason: `elected in epoch ${value.epoch}: the promotion that a predecessor may have asked for is asked for again`,
+      actions: [{ kind: 'promote', timelineId: value.timelineId, epoch: value.epoch, notAfterMs }],
+    }
+  }
   const doubt = inDoubt(view, primacy)
   if (doubt !== null) return doubt
   const names = synchronousStandbyNames(rule)
