@@ -9,7 +9,7 @@ import { rulesToSatisfy } from '../src/core/election.ts'
 import { currentRule, type Primacy, type Rule, sameRule } from '../src/core/primacy.ts'
 import { timersOf } from '../src/core/timers.ts'
 import type { Connection, PostgresRun, SimNode } from './node.ts'
-import { endOf, type WalRecord } from './wal.ts'
+import { endOf, isPrefix, type WalRecord } from './wal.ts'
 import type { World } from './world.ts'
 
 export class Violation extends Error {}
@@ -243,10 +243,12 @@ export class Checks {
       )
   }
 
-  /** PostgreSQL itself refuses. A mistake of the decision only when it was made for this epoch's primary, not left over from an older. */
+  /** PostgreSQL itself refuses. A mistake of the decision only when it was made for this epoch's primary, and what is here is not its. */
   refusedStream(node: SimNode, upstream: SimNode, epoch: number): void {
     const primacy = this.#world.store.primacy?.value
     if (primacy?.epoch !== epoch || primacy.primary !== upstream.name) return
+    const common = Math.min(node.disk.wal.length, upstream.disk.wal.length)
+    if (isPrefix(node.disk.wal, common, upstream.disk.wal)) return
     this.fail(
       'I8',
       `${node.name} (timeline ${node.disk.timelineId()} at ${node.disk.end()}) asks ${upstream.name} (timeline ${upstream.run?.timelineId}) for WAL although it is not within its history`,

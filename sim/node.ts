@@ -21,7 +21,7 @@ export class Disk {
   /** Bytes of a record after the last complete one. */
   partial = 0
   state: ControlState = 'shutDown'
-  /** Of the last checkpoint, and what recovery must have reached once it had shown more. */
+  /** Of the last checkpoint, and what recovery must have reached once it had shown more: pg_control lags behind what is on the disk. */
   controlTimelineId = 1
   minTimelineId = 0
   checkpoint = 0
@@ -109,6 +109,8 @@ export interface WaitingCommit {
 /** From one start of the postmaster to its end. */
 export class PostgresRun {
   readonly id: number
+  /** Of the postmaster: one that restarts by itself after a backend's crash keeps it. */
+  readonly pid: number
   readonly startedAtMs: number
   status: 'starting' | 'ready' | 'stopping' = 'starting'
   inRecovery: boolean
@@ -128,16 +130,15 @@ export class PostgresRun {
   replayScheduled = false
   connectScheduled = false
   streamed = false
-  /** Started by the postmaster after a backend's crash: no agent could clear the way first. */
-  byItself = false
   /** The timeline that recovery goes for, or the one that is written. */
   timelineId: number
   promoting = false
   /** Recovery is ending; it ends once. */
   finishing = false
 
-  constructor(id: number, startedAtMs: number, disk: Disk) {
+  constructor(id: number, pid: number, startedAtMs: number, disk: Disk) {
     this.id = id
+    this.pid = pid
     this.startedAtMs = startedAtMs
     this.inRecovery = true
     this.names = disk.files?.names ?? ''

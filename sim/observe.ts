@@ -14,7 +14,8 @@ import type { SimAgent } from './agent.ts'
 import { parseNames } from './names.ts'
 import type { PostgresRun, SimNode, Walsender } from './node.ts'
 import { isDrained } from './postgres.ts'
-import { endOf } from './wal.ts'
+import { readable } from './timelines.ts'
+import { endOf, timelineOf } from './wal.ts'
 import type { World } from './world.ts'
 
 const ABSENT: DirectoryState = { kind: 'absent' }
@@ -64,10 +65,10 @@ export function observeLocal(world: World, node: SimNode, agent: SimAgent, wasRe
     failures: new Map(agent.failures),
     proven: agent.proven,
     namesInEffect: run !== null && agent.namesKnown?.run === run.id ? agent.namesKnown.names : null,
-    promotionAsked: run !== null && state.promoteAsked === run.id,
+    promotionAsked: run !== null && state.promoteAsked === run.pid,
     newestHistory: Math.max(1, ...disk.histories.keys()),
     position: wasReceiving ? null : positionOf(node, agent),
-    history: historyOf(node),
+    history: historyOf(node, run),
     followedEpoch: state.followed,
     probes: agent.probes,
     ranAsPrimaryIn: agent.ranAsPrimaryIn,
@@ -96,8 +97,10 @@ function noteServer(node: SimNode, agent: SimAgent, run: PostgresRun, server: Se
     agent.lastDrained = { run: run.id, position: endPosition(node) }
 }
 
-function endPosition(node: SimNode): { readonly timelineId: number; readonly lsn: Lsn } {
-  return { timelineId: node.disk.timelineId(), lsn: lsn(node.disk.end()) }
+/** As recovery sees it. */
+function endPosition({ disk, run }: SimNode): { readonly timelineId: number; readonly lsn: Lsn } {
+  const found = run?.inRecovery === true ? readable(disk, run.timelineId) : disk.wal.length
+  return { timelineId: timelineOf(disk.wal, found), lsn: lsn(endOf(disk.wal, found)) }
 }
 
 function positionOf(node: SimNode, agent: SimAgent): LocalView['position'] {
@@ -121,8 +124,8 @@ function positionOf(node: SimNode, agent: SimAgent): LocalView['position'] {
   }
 }
 
-function historyOf(node: SimNode): TimelineHistory {
-  const timelineId = node.disk.timelineId()
+function historyOf(node: SimNode, run: PostgresRun | null): TimelineHistory {
+  const timelineId = run?.inRecovery === true ? endPosition(node).timelineId : node.disk.timelineId()
   return timelineId <= 1 ? firstTimeline() : node.disk.historyOf(timelineId)
 }
 
@@ -153,7 +156,7 @@ function directoryOf(node: SimNode): DirectoryState {
 function postmasterOf(run: PostgresRun | null): PostmasterState {
   if (run === null) return STOPPED
   const status = run.status === 'ready' && run.inRecovery ? 'standby' : run.status
-  return { kind: 'running', pid: run.id, status }
+  return { kind: 'running', pid: run.pid, status }
 }
 
 function serverOf(world: World, node: SimNode, run: PostgresRun): ServerFacts {

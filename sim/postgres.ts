@@ -2,6 +2,7 @@
 import { parseNames } from './names.ts'
 import { type Disk, PostgresRun, type SimNode, type Walsender } from './node.ts'
 import { closeAll, connectSoon, pumpAll, stopReceiving } from './replication.ts'
+import { newestTimeline, readable, rescan, timelineOfPoint } from './timelines.ts'
 import { append, endOf, type WalRecord } from './wal.ts'
 import type { World } from './world.ts'
 
@@ -18,20 +19,21 @@ function inside(node: SimNode, run: PostgresRun, work: (run: PostgresRun) => voi
   else work(run)
 }
 
-/** Spawns the postmaster with the files as they are. */
-export function startPostgres(world: World, node: SimNode): void {
+/** Spawns the postmaster with the files as they are; `restarted`: the one that restarts everything by itself. */
+export function startPostgres(world: World, node: SimNode, restarted: PostgresRun | null = null): void {
   const { disk } = node
   if (node.run !== null || !disk.present || disk.files === null || node.diskFull) return
   if (disk.garbage) world.checks.shell(`${node.name} starts on a directory that is half rewound`)
   disk.endedRun = null
-  const run = new PostgresRun(world.nextId(), world.loop.now, disk)
+  const id = world.nextId()
+  const run = new PostgresRun(id, restarted?.pid ?? id, world.loop.now, disk)
   node.run = run
   disk.flushed = disk.wal.length
   const clean = disk.state === 'shutDown' || disk.state === 'shutDownInRecovery'
   run.replayed = Math.min(disk.checkpoint, disk.wal.length)
   world.trace(node.name, 'pg-start', disk.standbySignal ? 'as standby' : 'writable')
   if (disk.standbySignal) {
-    run.timelineId = newestHistory(disk, disk.timelineId())
+    run.timelineId = newestTimeline(disk, Math.max(disk.controlTimelineId, disk.minTimelineId))
     disk.state = 'inArchiveRecovery'
     later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () =>
       recoverAsStandby(world, node, run),
@@ -44,22 +46,24 @@ export function startPostgres(world: World, node: SimNode): void {
   )
 }
 
-/** findNewestTimeLine: history files without a gap from where recovery stands. */
-function newestHistory(disk: Disk, from: number): number {
-  let newest = from
-  while (disk.histories.has(newest + 1) || disk.fillers.has(newest + 1)) newest++
-  return newest
-}
-
 function recoverAsStandby(world: World, node: SimNode, run: PostgresRun): void {
   const { disk } = node
   // An empty history has no ancestors: nothing on disk belongs to it, and recovery never becomes consistent.
   if (disk.fillers.has(run.timelineId)) {
-    if (!run.byItself) world.checks.shell(`${node.name} was started beside an empty history file`)
+    if (run.pid === run.id) world.checks.shell(`${node.name} was started beside an empty history file`)
     return
   }
-  const enough = Math.min(Math.max(disk.minRecovery, run.replayed), disk.wal.length)
-  run.replayed = enough + world.random.int(disk.wal.length - enough + 1)
+  // "requested timeline is not a child of this server's history": PostgreSQL does not start.
+  const checkpointLsn = disk.wal[disk.checkpoint - 1]?.start ?? 0
+  const history = disk.historyOf(run.timelineId)
+  if (timelineOfPoint(history, checkpointLsn) !== disk.wal[disk.checkpoint - 1]?.timelineId) {
+    world.trace(node.name, 'pg-refuses', `timeline ${run.timelineId} does not descend from what it has`)
+    endPostgres(world, node, true)
+    return
+  }
+  const found = readable(disk, run.timelineId)
+  const enough = Math.min(Math.max(disk.minRecovery, run.replayed), found)
+  run.replayed = enough + world.random.int(found - enough + 1)
   readyWhenConsistent(world, node, run)
   replaySoon(world, node)
 }
@@ -75,7 +79,8 @@ function readyWhenConsistent(world: World, node: SimNode, run: PostgresRun): voi
 }
 
 export function isDrained(node: SimNode): boolean {
-  return node.run !== null && node.run.replayed === node.disk.wal.length
+  const { run, disk } = node
+  return run !== null && run.replayed === readable(disk, run.timelineId)
 }
 
 export function replaySoon(world: World, node: SimNode): void {
@@ -91,9 +96,12 @@ export function replaySoon(world: World, node: SimNode): void {
 function replay(world: World, node: SimNode, run: PostgresRun): void {
   if (!run.inRecovery) return
   const { disk } = node
-  run.replayed = Math.max(run.replayed, disk.flushed)
-  disk.minRecovery = Math.max(disk.minRecovery, run.replayed)
-  disk.minTimelineId = Math.max(disk.minTimelineId, disk.wal[run.replayed - 1]?.timelineId ?? 0)
+  run.replayed = Math.max(run.replayed, Math.min(disk.flushed, readable(disk, run.timelineId)))
+  // UpdateMinRecoveryPoint: with the next page that is written, which may be long after.
+  if (world.random.chance(0.2)) {
+    disk.minRecovery = Math.max(disk.minRecovery, run.replayed)
+    disk.minTimelineId = Math.max(disk.minTimelineId, disk.wal[run.replayed - 1]?.timelineId ?? 0)
+  }
   if (world.random.chance(0.02)) restartpoint(node, run)
   readyWhenConsistent(world, node, run)
   if (!isDrained(node)) {
@@ -104,7 +112,14 @@ function replay(world: World, node: SimNode, run: PostgresRun): void {
     finishPromotion(world, node, run)
     return
   }
+  lookForTimelines(node, run)
   connectSoon(world, node, 0)
+}
+
+/** Out of WAL: recovery looks whether there is a newer timeline to go for. */
+export function lookForTimelines(node: SimNode, run: PostgresRun): void {
+  if (run.walreceiver === null) run.timelineId = rescan(node.disk, run.timelineId, node.disk.end())
+  if (!isDrained(node)) node.disk.flushed = Math.max(node.disk.flushed, readable(node.disk, run.timelineId))
 }
 
 function restartpoint(node: SimNode, run: PostgresRun): void {
@@ -213,14 +228,21 @@ export function promotePostgres(world: World, node: SimNode): void {
   })
 }
 
+/** What comes is written over what recovery has not found. */
+export function forgetUnread(disk: Disk, target: number): void {
+  disk.partial = 0
+  disk.wal.length = readable(disk, target)
+  disk.flushed = Math.min(disk.flushed, disk.wal.length)
+}
+
 function finishPromotion(world: World, node: SimNode, run: PostgresRun): void {
   if (run.finishing) return
   run.finishing = true
   const { disk } = node
   const parent = run.timelineId
-  const timelineId = newestHistory(disk, parent) + 1
+  const timelineId = newestTimeline(disk, parent) + 1
   later(world, node, world.random.delay(2, 20, 300), () => {
-    disk.partial = 0
+    forgetUnread(disk, parent)
     const before = disk.historyOf(parent)
     const switched = { timelineId: parent, switchpointLsn: BigInt(disk.end()) as never, reason: 'promoted' }
     disk.histories.set(timelineId, { timelineId, ancestors: [...before.ancestors, switched] })
@@ -316,12 +338,7 @@ export function crashRestart(world: World, node: SimNode): void {
   const { run } = node
   if (run === null || node.postgresFrozen) return
   killPostgres(world, node)
-  startPostgres(world, node)
-  if (node.run !== null) markAsRestarted(node.run)
-}
-
-function markAsRestarted(run: PostgresRun): void {
-  run.byItself = true
+  startPostgres(world, node, run)
 }
 
 /** Power is lost: unflushed WAL is gone, and the last record may be torn. */

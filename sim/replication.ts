@@ -1,8 +1,9 @@
 /** Walsenders and walreceivers: connecting, sending what is flushed, flushing, acknowledging, breaking. */
-import { isOnHistory, type TimelineHistory } from '../src/core/timeline.ts'
-import type { Connection, PostgresRun, SimNode, Walreceiver } from './node.ts'
-import { isDrained, later, releaseBy, replaySoon } from './postgres.ts'
-import { isPrefix } from './wal.ts'
+import type { TimelineHistory } from '../src/core/timeline.ts'
+import type { Connection, Disk, PostgresRun, SimNode, Walreceiver } from './node.ts'
+import { forgetUnread, isDrained, later, releaseBy, replaySoon } from './postgres.ts'
+import { rescan, switchpoint, timelineOfPoint } from './timelines.ts'
+import { endOf, isPrefix } from './wal.ts'
 import type { World } from './world.ts'
 
 const RETRY_MS = 100
@@ -67,6 +68,18 @@ function historyOfRun(node: SimNode, run: PostgresRun): TimelineHistory {
   return node.disk.historyOf(run.timelineId)
 }
 
+/** WalRcvFetchTimeLineHistoryFiles: every one that is missing, before anything else is asked for; one that the server lacks ends it. */
+function fetchHistories(disk: Disk, from: Disk, first: number, last: number): boolean {
+  for (let timelineId = Math.max(2, first); timelineId <= last; timelineId++) {
+    if (disk.histories.has(timelineId) || disk.fillers.has(timelineId)) continue
+    const known = from.histories.get(timelineId)
+    if (known !== undefined) disk.histories.set(timelineId, known)
+    else if (from.fillers.has(timelineId)) disk.fillers.add(timelineId)
+    else return false
+  }
+  return true
+}
+
 function startReplication(
   world: World,
   node: SimNode,
@@ -78,25 +91,38 @@ function startReplication(
   if (upRun.walsenders.has(node.name) || upRun.status !== 'ready') return false
   const history = historyOfRun(upstream, upRun)
   const { disk } = node
-  const within = isOnHistory(history, { timelineId: disk.timelineId(), lsn: BigInt(disk.end()) as never })
-  if (!within) {
+  const end = endOf(disk.wal, run.replayed)
+  const asked = timelineOfPoint(disk.historyOf(run.timelineId), end)
+  if (!fetchHistories(disk, upstream.disk, asked, upRun.timelineId)) {
+    world.trace(node.name, 'no-history', `between ${asked} and ${upRun.timelineId} at ${upstream.name}`)
+    return false
+  }
+  const fork = asked === upRun.timelineId ? Number.POSITIVE_INFINITY : switchpoint(history, asked)
+  if (fork === null || fork < end) {
+    world.trace(node.name, 'refused', `timeline ${asked} at ${end}, going for ${run.timelineId}`)
     world.checks.refusedStream(node, upstream, walreceiver.epoch)
     return false
   }
-  const common = Math.min(disk.wal.length, upstream.disk.wal.length)
+  const common = Math.min(run.replayed, upstream.disk.wal.length)
   if (!isPrefix(disk.wal, common, upstream.disk.wal)) {
     world.checks.foreignStream(node, upstream)
     return false
   }
   // "requested starting point is ahead of the WAL flush position of this server"
-  if (disk.wal.length > upstream.disk.flushed) return false
-  for (const { timelineId } of [...history.ancestors, history]) {
-    const known = upstream.disk.histories.get(timelineId)
-    if (known !== undefined) disk.histories.set(timelineId, known)
+  if (run.replayed > upstream.disk.flushed) return false
+  const target = rescan(disk, run.timelineId, end)
+  if (target !== upRun.timelineId) {
+    // "new timeline is not a child of database system timeline": it asks again and again, and gets nothing.
+    world.trace(
+      node.name,
+      'no-child',
+      `goes for timeline ${target}, ${upstream.name} is on ${upRun.timelineId}`,
+    )
+    return false
   }
-  run.timelineId = Math.max(run.timelineId, upRun.timelineId)
+  run.timelineId = target
+  forgetUnread(disk, target)
   run.streamed = true
-  disk.partial = 0
   open(world, node, run, upstream, upRun, walreceiver)
   return true
 }
@@ -202,8 +228,7 @@ function receive(world: World, connection: Connection, upTo: number): void {
 function followTimeline(to: SimNode, from: SimNode, toRun: PostgresRun): void {
   const timelineId = to.disk.timelineId()
   if (timelineId <= toRun.timelineId) return
-  for (const [each, history] of from.disk.histories)
-    if (each <= timelineId) to.disk.histories.set(each, history)
+  fetchHistories(to.disk, from.disk, toRun.timelineId, timelineId)
   toRun.timelineId = timelineId
 }
 

@@ -7,6 +7,7 @@ import { freshDisk, makeDirectory } from './bootstrap.ts'
 import type { PostgresRun, SimNode } from './node.ts'
 import { commit, killPostgres, promotePostgres, startPostgres, stopFast } from './postgres.ts'
 import { endWalsenders } from './replication.ts'
+import { settleTimelines } from './timelines.ts'
 import { endOf } from './wal.ts'
 import type { World } from './world.ts'
 
@@ -80,7 +81,7 @@ function start(
   agent.later(world.random.delay(2, 15, 300), () => {
     if (task.aborted || node.run !== null) return end(null)
     if (action.notAfterMs !== null && world.loop.now >= action.notAfterMs) return end('the lease runs out')
-    node.disk.fillers.clear()
+    if (node.disk.standbySignal) settleTimelines(node.disk)
     startPostgres(world, node)
     const run = startedRun(node)
     if (run === null) return end('there is nothing to start')
@@ -158,10 +159,9 @@ function promote(
     })
   }
   step(() => {
-    for (let gap = run.timelineId + 1; gap < action.timelineId; gap++)
-      if (!disk.histories.has(gap)) disk.fillers.add(gap)
+    for (let gap = 2; gap < action.timelineId; gap++) if (!disk.histories.has(gap)) disk.fillers.add(gap)
     step(() => {
-      state.promoteAsked = run.id
+      state.promoteAsked = run.pid
       step(() => {
         promotePostgres(world, node)
         task.check = (): void => {
@@ -334,7 +334,8 @@ function copyOf(node: SimNode, from: SimNode): SimNode['disk'] {
   disk.controlTimelineId = disk.wal[disk.checkpoint - 1]?.timelineId ?? 1
   disk.minTimelineId = disk.timelineId()
   disk.state = 'inArchiveRecovery'
-  disk.histories = new Map(from.disk.histories)
+  // A base backup brings no WAL and no histories; the clone fetches that of its own timeline.
+  disk.histories = new Map([[disk.timelineId(), from.disk.historyOf(disk.timelineId())]])
   disk.standbySignal = true
   return disk
 }
@@ -388,6 +389,8 @@ function copyChanges(
   fresh.minRecovery = fresh.flushed
   fresh.needsLsn = endOf(from.disk.wal)
   fresh.files = old.files
+  fresh.histories = new Map(from.disk.histories)
+  fresh.fillers = new Set(from.disk.fillers)
   node.disk = fresh
   world.checks.replaced(node, old.wal, from)
   agent.later(world.random.between(1, 10), () => {

@@ -28,8 +28,8 @@ export type Action =
   /** Writes the files; reloads when PostgreSQL runs. */
   | { readonly kind: 'configure'; readonly wanted: WantedConfiguration }
   /**
-   * Long: removes what fills gaps in the timelines when the files say standby (I6), spawns and waits until it accepts connections. Not
-   * spawned after `notAfterMs` of the monotonic clock, read immediately before (I10).
+   * Long: makes PostgreSQL go for exactly the timeline that it has WAL of when the files say standby (I6, M: posNaive), spawns and waits until
+   * it accepts connections. Not spawned after `notAfterMs` of the monotonic clock, read immediately before (I10).
    */
   | { readonly kind: 'start'; readonly notAfterMs: number | null }
   /**

@@ -31,13 +31,14 @@ import { newestHistory, type PositionMemory, runningPosition, stoppedPosition } 
 import { Postmaster } from './postmaster.ts'
 import { preflight } from './preflight.ts'
 import { listPostgresIn, readProcess, signalProcess } from './processes.ts'
-import { promote, removeFillers } from './promote.ts'
+import { promote } from './promote.ts'
 import { proveCommit } from './prove-commit.ts'
 import { rewind } from './rewind.ts'
 import { readSecret, writePassfile } from './secrets.ts'
 import { NOT_IN_PREREQUISITE_STATE, Session, type SessionOptions, sqlStateOf } from './session.ts'
 import type { UserParameters } from './setting-text.ts'
 import { advanceSlot, createSlot, dropSlot } from './slots.ts'
+import { settleTimelines } from './timelines.ts'
 import { waitUntil } from './wait.ts'
 
 /** A slot function touches one small file; only a frozen server needs longer. */
@@ -188,7 +189,10 @@ class LocalPostgres implements Postgres {
         ...{ tls, port, listenAddresses, socketDirectory },
       })
       if (ready.kind === 'failed') return ready
-      if (directory.standbySignal) await removeFillers(this.#layout.dataDir)
+      if (directory.standbySignal) {
+        const settled = await settleTimelines(this.#layout.dataDir, directory.control)
+        if (settled.kind === 'failed') return settled
+      }
     }
     return this.#postmaster.start(deadlineMs, mayBegin)
   }

@@ -340,8 +340,21 @@ describe('promotion', () => {
     expect(decideOn({ self: 'bravo', store, local: asked }).actions).toMatchObject([
       { kind: 'promote', timelineId: 2 },
     ])
-    const begun = { ...asked, newestHistory: 2 }
-    expect(decideOn({ self: 'bravo', store, local: begun }).kinds).toEqual(['promote'])
+  })
+
+  it('does not ask again once the timeline is begun: it ends in a moment, or a backend has crashed in it (I6)', () => {
+    const begun = { ...ready, applied: null, promotionAsked: true, newestHistory: 2 }
+    const of = (seenAtMs: number) =>
+      decideOn({ self: 'bravo', store, local: begun }, { ...EMPTY_MEMORY, epoch: { number: 2, seenAtMs } })
+    expect(of(98_000).kinds).toEqual([])
+    expect(of(97_000).actions).toMatchObject([{ kind: 'writePrimacy', primacy: { epoch: 3 } }])
+  })
+
+  it('is started anew first when it goes for a timeline of which it has nothing (I8)', () => {
+    const later = storeWith({ ...promoting, timelineId: 4, highestTimelineId: 4 })
+    const heard = { ...ready, newestHistory: 3 }
+    expect(decideOn({ self: 'bravo', store: later, local: heard }).kinds).toEqual(['stop'])
+    expect(decideOn({ self: 'bravo', store: later, local: ready }).kinds).toEqual(['promote'])
   })
 
   const promoted = {
@@ -402,6 +415,19 @@ describe('promotion', () => {
         { kind: 'promise' },
         { kind: 'configure', wanted: { upstream: { name: 'bravo' }, epoch: 2 } },
       ])
+    })
+
+    it('is started anew when it goes for a timeline that the primary does not descend from', () => {
+      const later = {
+        ...promoting,
+        timelineId: 3,
+        highestTimelineId: 3,
+        history: { timelineId: 3, ancestors: promoting.history.ancestors },
+      }
+      const of = (local: object, memory?: Memory) =>
+        decideOn({ self: 'charlie', store: storeWith(later), local }, memory)
+      expect(of({ ...loose, newestHistory: 2 }).kinds).toEqual(['promise', 'stop'])
+      expect(of({ ...loose, newestHistory: 3 }).kinds).toEqual(['promise', 'configure'])
     })
 
     it('waits while it does not know where it stands', () => {

@@ -5,9 +5,10 @@
  */
 import { waitsAfterFailure } from '../backoff.ts'
 import type { ClusterView, Versioned, WantedConfiguration } from '../cluster-view.ts'
-import type { Action, DecisionRule, Verdict } from '../decision.ts'
+import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { DirectoryState } from '../facts.ts'
 import { currentRule, type Primacy, type Rule, sameRule, synchronousStandbyNames } from '../primacy.ts'
+import { timersOf } from '../timers.ts'
 import { callElection } from './election.ts'
 import { hangs } from './fencing.ts'
 import { holdsLease, leaseDeadlineMs } from './lease.ts'
@@ -43,7 +44,7 @@ const promotion: DecisionRule = {
       const reason = 'elected: PostgreSQL does not answer'
       return { reason, actions: hangs(view, memory) ? [{ kind: 'stop', mode: 'immediate' }] : [] }
     }
-    return local.server.inRecovery ? promote(view, primacy, rule) : prove(view, primacy, rule)
+    return local.server.inRecovery ? promote(view, primacy, rule, memory) : prove(view, primacy, rule)
   },
 }
 
@@ -69,9 +70,24 @@ function takeLease(view: ClusterView, primacy: Versioned<Primacy>): Verdict {
 
 /** Whether a promotion had begun here that did not end: then the timeline may have content, and nobody may begin it once more (I6). */
 function inDoubt(view: ClusterView, primacy: Versioned<Primacy>): Verdict | null {
-  if (view.local.newestHistory < primacy.value.timelineId || view.local.promotionAsked) return null
+  if (view.local.newestHistory < primacy.value.timelineId) return null
   const reason = `${view.self} had begun timeline ${primacy.value.timelineId} when it crashed: it takes a new one`
   return { reason, actions: [callElection(primacy, view.self, reason)] }
+}
+
+/**
+ * PostgreSQL goes for the newest timeline whose history it has found, here one that was begun elsewhere and of which this node has nothing:
+ * its primary was lost before anybody followed. Promoted so, it would write down a history that goes back, by which WAL that the new
+ * timeline does not have belongs to it (seen: I8). Only a restart makes it go for its own, which every start does.
+ */
+function goesAstray(view: ClusterView, primacy: Primacy): boolean {
+  const { newestHistory } = view.local
+  return newestHistory > parentOf(primacy) && newestHistory < primacy.timelineId
+}
+
+/** The timeline of the elected node's ballot. */
+function parentOf(primacy: Primacy): number {
+  return primacy.history.ancestors.at(-1)?.timelineId ?? primacy.timelineId
 }
 
 function startElected(
@@ -114,20 +130,36 @@ function asPrimary(primacy: Primacy, rule: Rule): WantedConfiguration {
   return { ...asCandidate(primacy, rule), role: 'primary' }
 }
 
-function promote(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Verdict {
+/**
+ * The history is written and the promotion not ended: that takes a moment. But when a backend has crashed in this moment the postmaster has
+ * restarted by itself, goes for the timeline that it had begun, and promoted again would take the one after it.
+ */
+function stillBeginning(view: ClusterView, memory: Memory): Verdict | null {
+  const sinceMs = memory.epoch?.seenAtMs ?? view.now
+  if (view.now - sinceMs >= timersOf(view.spec.rtoMs).recoveringMs) return null
+  return { reason: 'elected: the promotion that was asked for is about to end', actions: [] }
+}
+
+function promote(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule, memory: Memory): Verdict {
   const { applied, server, promisedEpoch, namesInEffect, promotionAsked, tasks } = view.local
   const { value } = primacy
   // Noted before it is asked for, so a predecessor may have died in between. Asking twice is asking once: it is the same postmaster, and
   // whoever has a newer epoch than the asking one has stopped it (I3').
-  if (promotionAsked) {
+  if (promotionAsked && view.local.newestHistory < value.timelineId) {
     const notAfterMs = rule.acks === 0 ? leaseDeadlineMs(view) : null
     return {
       reason: `elected in epoch ${value.epoch}: the promotion that a predecessor may have asked for is asked for again`,
       actions: [{ kind: 'promote', timelineId: value.timelineId, epoch: value.epoch, notAfterMs }],
     }
   }
+  const begun = promotionAsked ? stillBeginning(view, memory) : null
+  if (begun !== null) return begun
   const doubt = inDoubt(view, primacy)
   if (doubt !== null) return doubt
+  if (goesAstray(view, value)) {
+    const reason = `elected: goes for timeline ${view.local.newestHistory}, of which it has nothing, and is started anew`
+    return { reason, actions: [{ kind: 'stop', mode: 'fast' }] }
+  }
   const names = synchronousStandbyNames(rule)
   const ready =
     applied?.role === 'standby' &&

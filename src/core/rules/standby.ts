@@ -7,7 +7,7 @@ import { type ClusterView, member, type WantedConfiguration } from '../cluster-v
 import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
-import { isOnHistory } from '../timeline.ts'
+import { isOnHistory, switchpointOf } from '../timeline.ts'
 import { namesCarried } from './fencing.ts'
 import { mayWrite } from './lease.ts'
 
@@ -159,6 +159,26 @@ const startStandby: DecisionRule = {
   },
 }
 
+/**
+ * PostgreSQL goes for the newest timeline whose history it has found. When the primary's does not descend from that it says so in its log,
+ * for ever, and takes nothing (seen): such a node has heard of a primary that was lost before it followed. A start makes it go for what it
+ * has.
+ */
+function goesAstray(view: ClusterView, primacy: Primacy): boolean {
+  const { newestHistory } = view.local
+  return newestHistory > 1 && switchpointOf(primacy.history, newestHistory) === null
+}
+
+function withoutAstray(view: ClusterView, { primacy, upstream }: Following): Verdict {
+  return {
+    reason: `goes for timeline ${view.local.newestHistory}, which ${upstream.name} does not descend from: is started anew without it`,
+    actions: [
+      { kind: 'promise', epoch: primacy.epoch },
+      { kind: 'stop', mode: 'fast' },
+    ],
+  }
+}
+
 const follow: DecisionRule = {
   id: 'follow',
   evaluate(view) {
@@ -171,6 +191,7 @@ const follow: DecisionRule = {
     const promise: Action = { kind: 'promise', epoch: primacy.epoch }
     const where = standing(view, primacy)
     if (where === 'within' && (isFenced(applied, primacy) || view.local.followedEpoch === primacy.epoch)) {
+      if (goesAstray(view, primacy)) return withoutAstray(view, follows)
       return {
         reason: `follows ${upstream.name} in epoch ${primacy.epoch}`,
         actions: [promise, { kind: 'configure', wanted }],
@@ -228,6 +249,9 @@ function climb(view: ClusterView, follows: Following, why: string): Verdict {
   }
 }
 
+/** What it heard of a lost primary may have come by its present one, which had to forget it, too. */
+const ASTRAY_MS = 2_000
+
 /** Long enough for a primary to restart and for a walreceiver to try many times. */
 const STUCK_MS = 30_000
 
@@ -245,6 +269,8 @@ const stuck: DecisionRule = {
     }
     const since = memory.stuckSinceMs ?? view.now
     const next = { ...memory, stuckSinceMs: since }
+    if (view.now - since >= ASTRAY_MS && goesAstray(view, follows.primacy))
+      return withoutAstray(view, follows)
     if (view.now - since < STUCK_MS)
       return { reason: `does not stream from ${follows.upstream.name}`, actions: [], memory: next }
     const other = cloningBefore(view)
