@@ -133,6 +133,8 @@ export class PostgresRun {
   /** The timeline that recovery goes for, or the one that is written. */
   timelineId: number
   promoting = false
+  /** SIGINT has come: a postmaster that restarts its processes forgets nothing. */
+  mustStop = false
   /** Recovery is ending; it ends once. */
   finishing = false
 

@@ -277,6 +277,7 @@ export function stopFast(world: World, node: SimNode): void {
       later(world, node, 50, () => stopFast(world, node))
       return
     }
+    run.mustStop = true
     if (run.status === 'stopping') return
     const writable = !run.inRecovery && run.status === 'ready'
     run.status = 'stopping'
@@ -339,6 +340,7 @@ export function crashRestart(world: World, node: SimNode): void {
   if (run === null || node.postgresFrozen) return
   killPostgres(world, node)
   startPostgres(world, node, run)
+  if (run.mustStop) stopFast(world, node)
 }
 
 /** Power is lost: unflushed WAL is gone, and the last record may be torn. */

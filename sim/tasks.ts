@@ -87,8 +87,8 @@ function start(
     if (run === null) return end('there is nothing to start')
     agent.namesKnown = { run: run.id, names: run.names }
     task.check = (): void => {
-      if (node.run !== run) end('it has ended while starting')
-      else if (run.status === 'ready') end(null)
+      if (node.run?.pid !== run.pid) end('it has ended while starting')
+      else if (node.run.status === 'ready') end(null)
     }
     agent.later(START_DEADLINE_MS, () => end('it does not become ready'))
   })
@@ -114,11 +114,11 @@ function stop(
   }
   agent.stopping = mode
   task.check = (): void => {
-    if (node.run !== run) end(null)
+    if (node.run?.pid !== run.pid) end(null)
   }
   const killAfter = (ms: number): void => {
     agent.later(ms, () => {
-      if (!task.aborted && node.run === run) killPostgres(world, node)
+      if (!task.aborted && node.run?.pid === run.pid) killPostgres(world, node)
       end(null)
     })
   }
@@ -165,8 +165,8 @@ function promote(
       step(() => {
         promotePostgres(world, node)
         task.check = (): void => {
-          if (node.run !== run) end('it has ended')
-          else if (!run.inRecovery) end(null)
+          if (node.run?.pid !== run.pid) end('it has ended')
+          else if (!node.run.inRecovery && node.run.status === 'ready') end(null)
         }
         task.check()
         agent.later(START_DEADLINE_MS, () => end('it is not promoted in time'))
@@ -283,12 +283,12 @@ function stopFirst(world: World, node: SimNode, agent: SimAgent, task: Task, the
   }
   stopFast(world, node)
   task.check = (): void => {
-    if (node.run === run) return
+    if (node.run?.pid === run.pid) return
     task.check = null
     then()
   }
   agent.later(STOP_DEADLINE_MS, () => {
-    if (!task.aborted && node.run === run) killPostgres(world, node)
+    if (!task.aborted && node.run?.pid === run.pid) killPostgres(world, node)
   })
 }
 
