@@ -1,10 +1,12 @@
 /** A local cluster for benchmarks: the built program as a process, in a directory and on ports of its own, ended and removed at the end. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { ClusterStatus } from '../../src/api/contract.ts'
+import { askCluster } from '../../src/cli/api-client.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 const NODES = ['alpha', 'bravo', 'charlie']
@@ -14,6 +16,13 @@ export interface Finished {
   readonly startedAtMs: number
   readonly seconds: number
   readonly output: string
+}
+
+export interface BenchNode {
+  readonly name: string
+  readonly host: string
+  readonly port: number
+  readonly apiPort: number
 }
 
 export interface RecordedEvent {
@@ -26,20 +35,24 @@ export interface RecordedEvent {
 export class BenchCluster {
   readonly directory: string
   readonly data: string
+  readonly portBase: number
   readonly #flags: readonly string[]
 
-  private constructor(directory: string, flags: readonly string[]) {
+  private constructor(directory: string, portBase: number, flags: readonly string[]) {
     this.directory = directory
     this.data = path.join(directory, 'c')
+    this.portBase = portBase
     this.#flags = flags
   }
 
-  static async make(version: string): Promise<BenchCluster> {
+  /** `more`: further flags of the first `up`. */
+  static async make(version: string, more: readonly string[] = []): Promise<BenchCluster> {
     const directory = mkdtempSync(path.join(tmpdir(), 'understudy-bench-'))
     // As root the product runs as another user, who must get here.
     chmodSync(directory, 0o755)
-    const flags = ['--pg', version, '--port-base', String(await freePortBase())]
-    const cluster = new BenchCluster(directory, flags)
+    const portBase = await freePortBase()
+    const flags = ['--pg', version, '--port-base', String(portBase), ...more]
+    const cluster = new BenchCluster(directory, portBase, flags)
     // Its processes are not ours: a Ctrl-C would leave them running.
     process.once('SIGINT', () => void cluster.remove().finally(() => process.exit(130)))
     return cluster
@@ -54,6 +67,34 @@ export class BenchCluster {
     return this.#run(['down'])
   }
 
+  /** Any other command, to its end. */
+  command(args: readonly string[]): Promise<Finished> {
+    return this.#run(args)
+  }
+
+  get nodes(): readonly BenchNode[] {
+    return NODES.map((name, index) => ({
+      name,
+      host: '127.0.0.1',
+      port: this.portBase + 1 + index,
+      apiPort: this.portBase + 51 + index,
+    }))
+  }
+
+  /** What the agents say; null: none answers. */
+  status(): Promise<ClusterStatus | null> {
+    return askCluster(this.nodes)
+  }
+
+  /** The password of a role, by the name of its file. */
+  secret(name: string): string {
+    return readFileSync(path.join(this.data, 'secrets', name), 'utf8').trim()
+  }
+
+  get caPem(): string {
+    return readFileSync(path.join(this.data, 'tls', 'ca.crt'), 'utf8')
+  }
+
   /** Of all nodes, oldest first. */
   events(): readonly RecordedEvent[] {
     return NODES.flatMap((node) =>
@@ -64,6 +105,18 @@ export class BenchCluster {
       .map((line) => JSON.parse(line) as { at: string; node: string; kind: string; message: string })
       .map(({ at, node, kind, message }) => ({ atMs: Date.parse(at), node, kind, message }))
       .sort((a, b) => a.atMs - b.atMs)
+  }
+
+  /** The ends of PostgreSQL's own logs, for a run that went wrong. */
+  postgresLogs(lines: number): readonly { readonly node: string; readonly tail: string }[] {
+    return NODES.map((node) => {
+      const directory = path.join(this.data, 'nodes', node, 'log')
+      const files = readdirSync(directory)
+        .filter((name) => name.endsWith('.log'))
+        .sort()
+      const text = files.map((name) => readFileSync(path.join(directory, name), 'utf8')).join('')
+      return { node, tail: text.trimEnd().split('\n').slice(-lines).join('\n') }
+    })
   }
 
   /** When the supervisor had started the parts, each time. */

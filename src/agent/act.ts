@@ -8,8 +8,9 @@ import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster
 import type { Action } from '../core/decision.ts'
 import { formatLsn } from '../core/lsn.ts'
 import type { Primacy, Rule } from '../core/primacy.ts'
+import { commonPoint, type TimelineHistory } from '../core/timeline.ts'
 import type { CloneProgress } from '../ports/cloner.ts'
-import type { Outcome, ReplicationConfiguration } from '../ports/postgres.ts'
+import type { Outcome, ReplicationConfiguration, RewindTarget } from '../ports/postgres.ts'
 import type { StoreResult } from '../ports/store.ts'
 import type { AgentDependencies } from './dependencies.ts'
 import type { EventLog } from './events.ts'
@@ -261,7 +262,11 @@ export class Actor {
     await this.#directory.markReplacing({ ...held, epoch: action.epoch, finished: false })
     const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok') return stopped
-    const rewound = await postgres.rewind({ host: action.host, port: action.port }, signal)
+    const rewound = await postgres.rewind(
+      { host: action.host, port: action.port },
+      { timelineId: held.position?.timelineId ?? null, divergence: divergenceOf(view, held.history) },
+      signal,
+    )
     if (rewound.kind !== 'ok') return rewound
     await this.#directory.markReplacing({ ...held, epoch: action.epoch, finished: true })
     return DONE
@@ -272,11 +277,12 @@ export class Actor {
     view: ClusterView,
     signal: AbortSignal,
   ): Promise<Outcome<unknown>> {
-    const { postmaster } = view.local
-    if (postmaster.kind !== 'running')
+    const { postmaster, server } = view.local
+    if (postmaster.kind !== 'running' || server === null)
       return { kind: 'failed', code: 'postgres-failed', reason: 'PostgreSQL does not run' }
     await this.#directory.rememberPromotion(postmaster.pid)
     const promoted = await this.#dependencies.postgres.promote({
+      fromTimelineId: server.timelineId,
       timelineId: action.timelineId,
       postmasterPid: postmaster.pid,
       deadlineMs: PROMOTE_DEADLINE_MS,
@@ -441,6 +447,14 @@ export class Actor {
       details: { phase: primacy.phase, primary: primacy.primary, timelineId: primacy.timelineId },
     })
   }
+}
+
+/** Where what this node has leaves the history of the primary; null where that is not certain. */
+function divergenceOf(view: ClusterView, held: TimelineHistory): RewindTarget['divergence'] {
+  const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  // While promoting it is foretold, not yet what PostgreSQL wrote.
+  const common = primacy?.phase === 'steady' ? commonPoint(held, primacy.history) : null
+  return common === null || common.lsn === 'same' ? null : { timelineId: common.timelineId, lsn: common.lsn }
 }
 
 const DONE: Outcome = { kind: 'ok', value: null }

@@ -7,6 +7,7 @@ import type { NodeDetail, SwitchoverAnswer, SwitchoverBody, TaskProgress, Why } 
 import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
+import { suspicionDueMs } from '../core/detector.ts'
 import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
 import type { Outcome } from '../ports/postgres.ts'
@@ -16,20 +17,15 @@ import type { AgentDependencies, AgentOptions } from './dependencies.ts'
 import { EventLog } from './events.ts'
 import { Membership } from './membership.ts'
 import { Observer, type Remembered } from './observe.ts'
+import { REST_MS, restAfter } from './pace.ts'
 import { PrimaryLease } from './primary-lease.ts'
 import { PrimaryWatch } from './primary-watch.ts'
 import { StateDirectory } from './state-directory.ts'
 import { nodeDetail, nodeReport, ProblemClock, type Snapshot, taskProgress } from './status.ts'
 import { type TaskEnd, Tasks } from './tasks.ts'
 
-/** At rest: soon enough that a lost watch event does not matter, seldom enough to cost nothing. */
-const REST_MS = 1_000
-/** While something is under way or waited for. */
-const BUSY_MS = 200
-/** While clients wait for a new primary. */
-const URGENT_MS = 15
-
 const STOP_DEADLINE_MS = 60_000
+const SETTLING_MS = 1_000
 
 export class Agent {
   readonly #options: AgentOptions
@@ -183,10 +179,10 @@ export class Agent {
   }
 
   async #cycle(): Promise<number> {
-    await this.#membership.keepLease()
+    const kept = this.#membership.keepLease()
     await this.#lease.renew()
     this.#noticePause()
-    const view = await this.#observer.observe(() => this.#remembered())
+    const [view] = await Promise.all([this.#observer.observe(() => this.#remembered()), kept])
     if (this.#stopping) return 0
     this.#watchPrimary(view)
     await this.#settleRewind(view)
@@ -194,10 +190,24 @@ export class Agent {
     this.#memory = decision.memory
     this.#note(decision)
     this.#keepSnapshot(view)
-    await this.#membership.report(nodeReport(this.#options, view))
-    if (this.#stopping) return 0
-    const done = await this.#actor.act(decision.actions, view, decision.rule)
-    return this.#pauseAfter(decision, view, done)
+    // Beside the actions: clients may be waiting for those, and nobody for this one.
+    const reported = this.#membership.report(nodeReport(this.#options, view))
+    const done = this.#stopping || (await this.#actor.act(decision.actions, view, decision.rule))
+    await reported
+    return Math.min(restAfter(decision, view, done), this.#untilDoubt(view))
+  }
+
+  /** A stream that falls silent wakes nobody: the next look comes when its silence begins to mean something. */
+  #untilDoubt(view: ClusterView): number {
+    const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+    const ageMs = view.local.server?.walreceiver?.lastMessageAgeMs
+    if (primacy === undefined || ageMs === null || ageMs === undefined) return REST_MS
+    const { doubtMs } = this.#timers
+    const dueMs = ageMs < doubtMs ? view.now - ageMs + doubtMs : suspicionDueMs(view, primacy)
+    if (dueMs === null) return REST_MS
+    // What is due already waits for others; a moment later than due, so that the look finds it so.
+    const leftMs = dueMs - this.#dependencies.clock.nowMs() + 2
+    return leftMs <= 0 ? REST_MS : leftMs
   }
 
   #remembered(): Remembered {
@@ -241,14 +251,15 @@ export class Agent {
     const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : null
     const { server } = view.local
     if (primacy?.primary === view.self && server?.inRecovery === false) this.#ranAsPrimaryIn = primacy.epoch
+    // A node that is just being promoted has other things to do than to answer everybody's connections; after a while it is watched too.
+    const settling =
+      primacy?.phase === 'promoting' && view.now - (this.#memory.epoch?.seenAtMs ?? view.now) < SETTLING_MS
+    if (settling) return
     const watched =
       primacy === null || primacy === undefined || primacy.primary === view.self ? null : primacy.primary
     this.#primaryWatch.watch(this.#options.targets.find((target) => target.name === watched) ?? null)
     const silentMs = server?.walreceiver?.lastMessageAgeMs ?? 0
-    if (
-      server?.inRecovery === true &&
-      (server.walreceiver === null || silentMs > this.#timers.silenceMs / 2)
-    ) {
+    if (server?.inRecovery === true && (server.walreceiver === null || silentMs >= this.#timers.doubtMs)) {
       this.#primaryWatch.doubt()
     }
   }
@@ -263,13 +274,6 @@ export class Agent {
     if (decision.rule !== 'self-fence') return
     this.#note(decision)
     await this.#actor.act(decision.actions, view, decision.rule)
-  }
-
-  #pauseAfter(decision: Decision, view: ClusterView, done: boolean): number {
-    if (decision.actions.length > 0) return done ? 5 : BUSY_MS
-    const phase = view.store.kind === 'read' ? view.store.facts.primacy?.value.phase : undefined
-    if (phase === 'electing' || phase === 'promoting' || decision.rule === 'start-election') return URGENT_MS
-    return decision.rule === 'keep-running' && this.#tasks.running.size === 0 ? REST_MS : BUSY_MS
   }
 
   #note(decision: Decision): void {
@@ -319,9 +323,17 @@ export class Agent {
 
   #storeChanged(what: string): void {
     if (what === 'gap' || what.startsWith('nodes/')) this.#observer.nodesChanged()
-    // Reports of others matter to this node only while it waits for them or misses them; primacy matters always.
-    const awaited = this.#why.rule !== 'keep-running' || (this.#snapshot?.problems.length ?? 0) > 0
-    if (what === 'gap' || !what.startsWith('nodes/') || awaited) this.#wakeUp(what)
+    if (what === 'gap' || !what.startsWith('nodes/') || this.#awaitsReports()) this.#wakeUp(what)
+  }
+
+  /**
+   * Reports of others matter to this node only while it waits for them or misses them; primacy matters always. While a primary is being
+   * replaced it is ballots that count, and every look takes time from what clients wait for.
+   */
+  #awaitsReports(): boolean {
+    const { rule } = this.#why
+    if (rule === 'election' || rule === 'promotion') return false
+    return rule !== 'keep-running' || (this.#snapshot?.problems.length ?? 0) > 0
   }
 
   #wakeUp(_what: string): void {

@@ -4,7 +4,7 @@ import type { ClusterView, LocalView, NodeReport, StoreFacts, StoreView } from '
 import type { DirectoryState, PostmasterState, ServerFacts } from '../core/facts.ts'
 import { firstTimeline } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
-import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
+import type { ClusterFacts, ClusterStore, ExpectedVoters } from '../ports/cluster-store.ts'
 import type { Postgres, StablePosition } from '../ports/postgres.ts'
 import type { StoreResult } from '../ports/store.ts'
 import type { AgentOptions } from './dependencies.ts'
@@ -14,6 +14,8 @@ const SQL_DEADLINE_MS = 1_000
 const GLANCE_MS = 50
 /** Reports of the others are hints: the watch says when they change, this is how long a lost event may cost. */
 const NODES_EVERY_MS = 5_000
+/** After a vote the ballots alone are looked at for so long; then everything is again. */
+const COUNT_FOR_MS = 200
 
 const BLIND: readonly [PostmasterState, DirectoryState] = [
   { kind: 'running', pid: 0, status: 'starting' },
@@ -34,7 +36,8 @@ export class Observer {
   #nodesReadAtMs = Number.NEGATIVE_INFINITY
   #drained: { readonly pid: number; readonly stable: StablePosition } | null = null
   #last: StoreFacts | null = null
-  #lastLook: Pick<LocalView, 'directory' | 'postmaster' | 'server'> | null = null
+  /** The last whole look. */
+  #lastView: ClusterView | null = null
   #unreachableSinceMs: number | null = null
 
   constructor(options: AgentOptions, store: ClusterStore, postgres: Postgres, clock: Clock) {
@@ -51,17 +54,47 @@ export class Observer {
 
   /** `remembered` is asked for at the end, so that what tasks and probes learned meanwhile is in the same view. */
   async observe(remembered: () => Remembered): Promise<ClusterView> {
+    const early = this.#onlyCounts() ? await this.#observeStore() : null
+    const counted = early === null ? null : this.#count(early, remembered)
+    if (counted !== null) return counted
     const [store, directory, { postmaster, server }] = await Promise.all([
-      this.#observeStore(),
+      early ?? this.#observeStore(),
       this.#postgres.inspectDirectory(),
       this.#observeServer(),
     ])
-    const { promotionAskedPid, ...known } = remembered()
-    const local = { ...known, directory, postmaster, server }
-    this.#lastLook = { directory, postmaster, server }
+    const view = await this.#complete(store, { directory, postmaster, server }, remembered())
+    this.#lastView = view
+    return view
+  }
+
+  /**
+   * A node that has voted changes nothing more until somebody is elected: only the ballots are looked at, for every other look would take
+   * time from the count that clients wait for.
+   */
+  #onlyCounts(): boolean {
+    const last = this.#lastView
+    return last !== null && this.#clock.nowMs() - last.now < COUNT_FOR_MS && hasVoted(last)
+  }
+
+  /** With what was seen of the node just before; null when it is another epoch or phase by now, and a whole look is needed. */
+  #count(store: StoreView, remembered: () => Remembered): ClusterView | null {
+    const last = this.#lastView
+    const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
+    if (last === null || primacy?.phase !== 'electing' || primacy.epoch !== electingEpoch(last)) return null
+    const { promotionAskedPid: _, ...known } = remembered()
+    return { ...last, now: this.#clock.nowMs(), store, local: { ...last.local, ...known } }
+  }
+
+  async #complete(
+    store: StoreView,
+    seen: Pick<LocalView, 'directory' | 'postmaster' | 'server'>,
+    { promotionAskedPid, ...known }: Remembered,
+  ): Promise<ClusterView> {
+    const { postmaster } = seen
+    const local = { ...known, ...seen }
     const stable = await this.#observePosition(store, local)
     const promotionAsked = postmaster.kind === 'running' && postmaster.pid === promotionAskedPid
-    const newestHistory = directory.kind === 'cluster' ? await this.#postgres.newestHistory() : 1
+    const newestHistory = await this.#observeNewestHistory(store, seen)
     return {
       now: this.#clock.nowMs(),
       self: this.#options.node,
@@ -82,7 +115,7 @@ export class Observer {
    * it has what was seen last. When even the process list cannot be read, PostgreSQL is taken to run.
    */
   async glance(remembered: () => Remembered): Promise<ClusterView> {
-    const seen = this.#lastLook
+    const seen = this.#lastView?.local
     const looked = Promise.all([this.#postgres.inspectPostmaster(), this.#postgres.inspectDirectory()])
     const [postmaster, directory] = await Promise.race([
       looked.catch(() => BLIND),
@@ -110,6 +143,21 @@ export class Observer {
     }
   }
 
+  /**
+   * A whole directory is read for it, so only where it decides something: whether this elected node had begun its timeline (I6), and whether
+   * a standby that gets no WAL goes for another timeline than its primary's.
+   */
+  async #observeNewestHistory(
+    store: StoreView,
+    { directory, server }: Pick<LocalView, 'directory' | 'server'>,
+  ): Promise<number> {
+    const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
+    if (primacy === undefined || directory.kind !== 'cluster') return 1
+    const elected = primacy.phase === 'promoting' && primacy.primary === this.#options.node
+    const getsNothing = server?.inRecovery === true && server.walreceiver?.status !== 'streaming'
+    return elected || (getsNothing && primacy.phase !== 'electing') ? this.#postgres.newestHistory() : 1
+  }
+
   async #observeServer(): Promise<Pick<LocalView, 'postmaster' | 'server'>> {
     const postmaster = await this.#postgres.inspectPostmaster()
     if (postmaster.kind !== 'running' || postmaster.status === 'starting') return { postmaster, server: null }
@@ -128,7 +176,8 @@ export class Observer {
     const steadyPrimary = primacy.primary === this.#options.node && primacy.phase === 'steady'
     const follows = local.followedEpoch === primacy.epoch && primacy.phase !== 'electing'
     if (steadyPrimary || follows || (local.server !== null && local.server.walreceiver !== null)) return null
-    const stable = await this.#postgres.stablePosition(SQL_DEADLINE_MS)
+    const { directory, postmaster } = local
+    const stable = await this.#postgres.stablePosition({ directory, postmaster, deadlineMs: SQL_DEADLINE_MS })
     if (stable.kind !== 'ok') return null
     return this.#remember(local, stable.value)
   }
@@ -156,13 +205,19 @@ export class Observer {
   }
 
   async #observeStore(): Promise<StoreView> {
-    const facts = await this.#store.readFacts()
+    const facts = await this.#store.readFacts(this.#expectedVoters())
     if (facts.kind !== 'ok') return this.#unreachable(facts)
     this.#unreachableSinceMs = null
     await this.#refreshNodes()
     const read: StoreFacts = { ...facts.value, nodes: this.#nodes }
     this.#last = read
     return { kind: 'read', facts: read }
+  }
+
+  #expectedVoters(): ExpectedVoters | undefined {
+    const primacy = this.#last?.primacy?.value
+    if (primacy?.phase !== 'electing') return undefined
+    return { epoch: primacy.epoch, nodes: this.#options.spec.members.map((member) => member.name) }
   }
 
   async #refreshNodes(): Promise<void> {
@@ -183,4 +238,16 @@ export class Observer {
       last: this.#last,
     }
   }
+}
+
+/** The epoch that is being elected, as the view has it; null when none is. */
+function electingEpoch(view: ClusterView): number | null {
+  const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  return primacy?.phase === 'electing' ? primacy.epoch : null
+}
+
+export function hasVoted(view: ClusterView): boolean {
+  const epoch = electingEpoch(view)
+  if (epoch === null || view.store.kind !== 'read') return false
+  return view.store.facts.ballots.some((ballot) => ballot.node === view.self && ballot.epoch === epoch)
 }

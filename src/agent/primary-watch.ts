@@ -19,6 +19,8 @@ interface Watched {
 }
 
 const LONGEST_REST_MS = 30_000
+/** Between the first two questions of a series. */
+const FIRST_REST_MS = 15
 
 const PORTS: readonly ProbePort[] = ['agent', 'postgres']
 
@@ -88,7 +90,7 @@ export class PrimaryWatch {
       () => {
         watched.open.add(port)
         watched.failedHolds = 0
-        this.#learn(watched, port, 'answers')
+        this.#learn(watched, port, 'answers', this.#clock.nowMs())
       },
       () => {
         if (!watched.open.delete(port)) watched.failedHolds++
@@ -109,19 +111,22 @@ export class PrimaryWatch {
   }
 
   async #askUntilWell(watched: Watched): Promise<void> {
-    while (this.#watched === watched) {
+    for (let asked = 0; this.#watched === watched; asked++) {
       const startedAtMs = this.#clock.nowMs()
       const results = await Promise.all(
         PORTS.map((port) => this.#prober.probe(watched.target, port, this.#timers.probeMs)),
       )
-      for (const [index, port] of PORTS.entries()) this.#learn(watched, port, results[index] ?? 'silent')
+      for (const [index, port] of PORTS.entries())
+        this.#learn(watched, port, results[index] ?? 'silent', startedAtMs)
       this.#onChange()
-      const restMs = this.#timers.probeMs - (this.#clock.nowMs() - startedAtMs)
+      // A port that is just dying may answer anything: it is asked again soon, then more and more seldom.
+      const restMs =
+        Math.min(this.#timers.probeMs, FIRST_REST_MS * 2 ** asked) - (this.#clock.nowMs() - startedAtMs)
       if (results.every((result) => result === 'answers')) {
         this.#holdSoon(watched)
         return
       }
-      await new Promise((resolve) => setTimeout(resolve, Math.max(10, restMs)))
+      await new Promise((resolve) => setTimeout(resolve, Math.max(5, restMs)))
     }
   }
 
@@ -138,9 +143,10 @@ export class PrimaryWatch {
     }, waitMs)
   }
 
-  /** Silence keeps the instant of the last answer: it is the length of the silence that counts. */
-  #learn(watched: Watched, port: ProbePort, kind: ProbeResult): void {
-    const atMs = kind === 'silent' ? watched.probes[port].atMs : this.#clock.nowMs()
-    watched.probes[port] = { kind, atMs }
+  /** Silence counts from the first question that was not answered: before it nobody had asked. */
+  #learn(watched: Watched, port: ProbePort, kind: ProbeResult, askedAtMs: number): void {
+    const before = watched.probes[port]
+    if (kind === 'silent' && before.kind === 'silent') return
+    watched.probes[port] = { kind, atMs: kind === 'silent' ? askedAtMs : this.#clock.nowMs() }
   }
 }

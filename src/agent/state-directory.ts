@@ -83,11 +83,15 @@ export class StateDirectory {
     }
   }
 
-  /** Durable before the directory is opened up, and taken away only when it is whole again. */
+  /**
+   * Durable before the directory is opened up, and taken away only when it is whole again. What was rewound to its end is its source's,
+   * and lacks WAL of it: it may stream from there, and from nobody else (I8).
+   */
   async markReplacing(sentinel: Sentinel): Promise<void> {
     const { position, history, epoch, finished } = sentinel
     await this.#write({
       ...this.#remembered,
+      followedEpoch: finished ? epoch : this.#remembered.followedEpoch,
       sentinel: {
         timelineId: position?.timelineId ?? null,
         lsn: position === null ? '0/0' : formatLsn(position.lsn),

@@ -91,7 +91,10 @@ export interface NodeReport {
   readonly priority: number
 }
 
-/** What new connections to the primary's ports came to. `atMs`: when the last byte was answered, or the refusal was seen. */
+/**
+ * What new connections to the primary's ports came to. `atMs`: when the last byte was answered, or the refusal was seen; when silent, since
+ * when: at the latest when the first of the questions was asked that nobody has answered.
+ */
 export interface Probe {
   readonly kind: 'answers' | 'refused' | 'silent'
   readonly atMs: number

@@ -2,36 +2,49 @@
  * Is the primary dead? Pure. Inconclusive evidence means no: a false alarm costs a switch, and data never, but a switch costs
  * somebody's request. Two things must come together at a standby: it gets no WAL any more, and nothing of the primary answers.
  */
-import type { ClusterView, PrimaryProbes, Probe } from './cluster-view.ts'
+import type { ClusterView, Probe } from './cluster-view.ts'
 import type { ServerFacts } from './facts.ts'
 import type { Primacy } from './primacy.ts'
 import { timersOf } from './timers.ts'
 
 export function suspectsPrimary(view: ClusterView, primacy: Primacy): boolean {
+  const dueMs = suspicionDueMs(view, primacy)
+  return dueMs !== null && dueMs <= view.now
+}
+
+/**
+ * When what is seen now will be enough to call the primary dead, if nothing changes; null: never. A stream that is silent for the whole
+ * time, and new connections that are not answered for the half of it that came after the first doubt; where there is no stream any
+ * more, connections that are not answered for the whole time. A refused one counts at once.
+ */
+export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | null {
   const { server, probes } = view.local
-  if (primacy.primary === view.self || primacy.phase === 'electing') return false
-  if (server === null || probes === null || probes.primary !== primacy.primary) return false
-  return getsNoWal(view, server) && nothingAnswers(view, probes)
+  if (primacy.primary === view.self || primacy.phase === 'electing') return null
+  if (server === null || !server.inRecovery || probes === null || probes.primary !== primacy.primary)
+    return null
+  const { silenceMs, doubtMs } = timersOf(view.spec.rtoMs)
+  const streamMs = streamDueMs(view, server, silenceMs)
+  if (streamMs === null) return null
+  // Both ports: an agent that answers acts itself, and a postgres that answers is alive whatever its agent says.
+  const patienceMs = server.walreceiver === null ? silenceMs : doubtMs
+  const ports = [probes.agent, probes.postgres].map((probe) => deafDueMs(view, probe, patienceMs))
+  return ports.reduce<number | null>(
+    (due, each) => (due === null || each === null ? null : Math.max(due, each)),
+    streamMs,
+  )
 }
 
-function getsNoWal(view: ClusterView, server: ServerFacts): boolean {
-  if (!server.inRecovery) return false
-  if (server.walreceiver === null) return true
-  const { silenceMs } = timersOf(view.spec.rtoMs)
-  return server.walreceiver.lastMessageAgeMs !== null && server.walreceiver.lastMessageAgeMs >= silenceMs
+function streamDueMs(view: ClusterView, server: ServerFacts, silenceMs: number): number | null {
+  if (server.walreceiver === null) return view.now
+  const ageMs = server.walreceiver.lastMessageAgeMs
+  return ageMs === null ? null : view.now - ageMs + silenceMs
 }
 
-/** Both ports: an agent that answers acts itself, and a postgres that answers is alive whatever its agent says. */
-function nothingAnswers(view: ClusterView, probes: PrimaryProbes): boolean {
-  return [probes.agent, probes.postgres].every((probe) => isDeaf(view, probe))
-}
-
-/** Refused counts at once; silence only after its time, and only what was heard (or not) while this process was awake. */
-function isDeaf(view: ClusterView, probe: Probe): boolean {
-  if (probe.kind === 'answers') return false
-  if (probe.kind === 'refused') return probe.atMs >= view.local.awakeSinceMs
-  const sinceMs = Math.max(probe.atMs, view.local.awakeSinceMs)
-  return view.now - sinceMs >= timersOf(view.spec.rtoMs).silenceMs
+/** Only what was heard (or not) while this process was awake counts. */
+function deafDueMs(view: ClusterView, probe: Probe, patienceMs: number): number | null {
+  if (probe.kind === 'answers') return null
+  if (probe.kind === 'refused') return probe.atMs >= view.local.awakeSinceMs ? view.now : null
+  return Math.max(probe.atMs, view.local.awakeSinceMs) + patienceMs
 }
 
 /** Who believes that the primary of this epoch is dead, this node included when it does. */

@@ -15,12 +15,18 @@ export interface ClusterFacts {
   readonly ballots: readonly Ballot[]
 }
 
+export interface ExpectedVoters {
+  readonly epoch: number
+  readonly nodes: readonly string[]
+}
+
 export interface ClusterStore {
   /**
    * One linearizable transaction, so that the documents fit together; the ballots of an election right after it, for they never
-   * change. A document that cannot be read is `unavailable`, never absent.
+   * change. A document that cannot be read is `unavailable`, never absent. `voters` saves the second round: whose ballots of which epoch
+   * are expected.
    */
-  readFacts(): Promise<StoreResult<ClusterFacts>>
+  readFacts(voters?: ExpectedVoters): Promise<StoreResult<ClusterFacts>>
   readNodes(): Promise<StoreResult<ReadonlyMap<string, NodeReport>>>
 
   /** Each of these is one compare-and-swap: false when somebody else was faster. */

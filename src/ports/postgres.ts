@@ -71,15 +71,15 @@ export interface Postgres {
   /** Calls back when the postmaster ends or its connection breaks, as early as can be known. */
   onChange(listener: (what: string) => void): void
   /** null: not stable yet (a walreceiver runs, or replay has not drained what is on disk), or only recovery can tell. */
-  stablePosition(deadlineMs: number): Promise<Outcome<StablePosition | null>>
+  stablePosition(request: PositionRequest): Promise<Outcome<StablePosition | null>>
   /** Onto exactly this timeline (I6), that very postmaster; ok when it is out of recovery. `mayBegin` is asked right before. */
   promote(request: PromoteRequest): Promise<Outcome<{ readonly nextXid: string }>>
   /** The highest timeline whose history file PostgreSQL wrote here (ours that fill gaps are empty); 1 when none. */
   newestHistory(): Promise<number>
   /** Ends the walsenders and makes a checkpoint, which is answered only after every setting was read; gives SHOW's names (I5). */
   settle(deadlineMs: number): Promise<Outcome<{ readonly synchronousStandbyNames: string }>>
-  /** pg_rewind from a primary that has made a checkpoint on its timeline. PostgreSQL must be stopped. */
-  rewind(source: RewindFrom, signal: AbortSignal): Promise<Outcome>
+  /** Has the primary make a checkpoint on its timeline, then pg_rewind. PostgreSQL must be stopped here. */
+  rewind(source: RewindFrom, target: RewindTarget, signal: AbortSignal): Promise<Outcome>
   /** Renames a stopped data directory to aside/<time>-<reason>, both directories fsynced; returns the new path (I11). */
   moveAside(reason: string): Promise<Outcome<{ readonly path: string }>>
   /** Closes connections; leaves PostgreSQL running. */
@@ -98,7 +98,16 @@ export interface StablePosition {
   readonly history: TimelineHistory
 }
 
+/** With what was just seen of the node. */
+export interface PositionRequest {
+  readonly directory: DirectoryState
+  readonly postmaster: PostmasterState
+  readonly deadlineMs: number
+}
+
 export interface PromoteRequest {
+  /** That it is on now. */
+  readonly fromTimelineId: number
   readonly timelineId: number
   readonly postmasterPid: number
   readonly deadlineMs: number
@@ -110,4 +119,12 @@ export interface PromoteRequest {
 export interface RewindFrom {
   readonly host: string
   readonly port: number
+}
+
+/** What is known of the directory that is rewound, so that what pg_rewind makes of it can be checked. */
+export interface RewindTarget {
+  /** Of its last record; null when that is not known any more. */
+  readonly timelineId: number | null
+  /** Where its history and the source's part; null where it is not known. */
+  readonly divergence: { readonly timelineId: number; readonly lsn: Lsn } | null
 }

@@ -29,14 +29,15 @@ export async function writeConfiguration(
     const changes: boolean[] = []
     // A standby gets its signal before its configuration and a primary loses it after: in between it is always the harmless role.
     if (replication.role === 'standby') changes.push(await writeStandbySignal(layout.dataDir))
-    for (const [name, content] of rendered.files) {
-      const durable = name === REPLICATION_FILE
-      changes.push(await writeFileIfDifferent(join(layout.confDir, name), content, { durable }))
-    }
-    const auto = await sanitizeAutoConfFile(layout.dataDir, input.major)
-    changes.push(auto.changed)
-    // A recovery.signal, left by a restore, would end recovery in a promotion that nobody decided.
-    changes.push(await removeFileDurably(join(layout.dataDir, 'recovery.signal')))
+    const [auto, ...written] = await Promise.all([
+      sanitizeAutoConfFile(layout.dataDir, input.major),
+      // A recovery.signal, left by a restore, would end recovery in a promotion that nobody decided.
+      removeFileDurably(join(layout.dataDir, 'recovery.signal')),
+      ...[...rendered.files].map(([name, content]) =>
+        writeFileIfDifferent(join(layout.confDir, name), content, { durable: name === REPLICATION_FILE }),
+      ),
+    ])
+    changes.push(auto.changed, ...written)
     if (replication.role === 'primary')
       changes.push(await removeFileDurably(join(layout.dataDir, 'standby.signal')))
     return ok({ changed: changes.includes(true), refused: [...rendered.refused, ...auto.refused] })

@@ -7,12 +7,14 @@ import type {
   DirectoryState,
   Member,
   Outcome,
+  PositionRequest,
   Postgres,
   PostmasterState,
   PromoteRequest,
   RefusedParameter,
   ReplicationConfiguration,
   RewindFrom,
+  RewindTarget,
   ServerFacts,
   StablePosition,
 } from '../ports/postgres.ts'
@@ -30,10 +32,11 @@ import { DONE, failed, fileFailure, ok } from './outcome.ts'
 import { newestHistory, type PositionMemory, runningPosition, stoppedPosition } from './position.ts'
 import { Postmaster } from './postmaster.ts'
 import { preflight } from './preflight.ts'
-import { listPostgresIn, readProcess, signalProcess } from './processes.ts'
+import { childrenOf, listPostgresIn, readProcess, signalProcess } from './processes.ts'
 import { promote } from './promote.ts'
-import { proveCommit } from './prove-commit.ts'
+import { openProofSession, type ProofSession, proveCommit } from './prove-commit.ts'
 import { rewind } from './rewind.ts'
+import { checkpointSource } from './rewind-source.ts'
 import { readSecret, writePassfile } from './secrets.ts'
 import { NOT_IN_PREREQUISITE_STATE, Session, type SessionOptions, sqlStateOf } from './session.ts'
 import type { UserParameters } from './setting-text.ts'
@@ -43,6 +46,8 @@ import { waitUntil } from './wait.ts'
 
 /** A slot function touches one small file; only a frozen server needs longer. */
 const SLOT_DEADLINE_MS = 5_000
+/** Clients wait for it: one small question each time, for a tenth of a second or so. */
+const PROMOTED_INTERVAL_MS = 3
 
 export interface PostgresOptions {
   /** Holds data/, conf/ and log/; absolute, 0700, owned by the user of this process. */
@@ -83,10 +88,12 @@ class LocalPostgres implements Postgres {
   readonly #postmaster: Postmaster
   readonly #listeners: ((what: string) => void)[] = []
   #session: Session | null = null
+  #proofSession: Promise<Outcome<ProofSession>> | null = null
   /** One connection attempt at a time, shared by whoever needs it. */
   #connecting: Promise<Outcome<Session>> | null = null
   #memory: ObserveMemory | null = null
   #closed = false
+  #diskSize: number | null = null
   readonly #position: PositionMemory = { drainedAt: null }
 
   constructor(options: PostgresOptions) {
@@ -164,10 +171,12 @@ class LocalPostgres implements Postgres {
     )
   }
 
+  /** Asked once: a disk that grows under a running agent is noticed at its next start. */
   async #diskBytes(): Promise<Outcome<number>> {
     const { nodeDir } = this.#layout
     try {
-      return ok(await (this.#options.probeDiskBytes ?? diskSize)(nodeDir))
+      this.#diskSize ??= await (this.#options.probeDiskBytes ?? diskSize)(nodeDir)
+      return ok(this.#diskSize)
     } catch (error) {
       return fileFailure(error, nodeDir)
     }
@@ -197,10 +206,13 @@ class LocalPostgres implements Postgres {
     return this.#postmaster.start(deadlineMs, mayBegin)
   }
 
-  stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten?: AbortSignal): Promise<Outcome> {
-    // Our own connection must not be reported as broken: it was asked for.
+  /** Nothing is waited for before the first signal (I10). */
+  async stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten?: AbortSignal): Promise<Outcome> {
+    // Our own connections must not be reported as broken: it was asked for.
     this.#dropSession()
-    return this.#postmaster.stop(mode, deadlineMs, hasten)
+    const stopped = this.#postmaster.stop(mode, deadlineMs, hasten)
+    await this.#dropProofSession()
+    return stopped
   }
 
   reload(): Promise<Outcome> {
@@ -219,28 +231,48 @@ class LocalPostgres implements Postgres {
     return this.#withSession((session) => advanceSlot(session, name, to, SLOT_DEADLINE_MS))
   }
 
-  proveCommit(
+  async proveCommit(
     deadlineMs: number,
     rule: Pick<Rule, 'acks' | 'standbys'>,
   ): Promise<Outcome<{ readonly commitLsn: Lsn }>> {
-    return proveCommit(this.#sessionOptions(), deadlineMs, rule, async (pid) => {
+    const deadlineAt = performance.now() + deadlineMs
+    const opened =
+      (await this.#takeProofSession()) ?? (await openProofSession(this.#sessionOptions(), deadlineMs))
+    if (opened.kind === 'failed') return opened
+    return proveCommit(opened.value, Math.max(1, deadlineAt - performance.now()), rule, async (pid) => {
       await this.#signalChildren([pid], () => true)
     })
+  }
+
+  /** The one that was opened while the promotion went on, if it still stands: to open one takes longer than the proof. */
+  async #takeProofSession(): Promise<Outcome<ProofSession> | null> {
+    const opening = this.#proofSession
+    this.#proofSession = null
+    const opened = await opening
+    return opened?.kind === 'ok' && opened.value.session.isOpen ? opened : null
+  }
+
+  async #dropProofSession(): Promise<void> {
+    const opened = await this.#takeProofSession()
+    if (opened?.kind === 'ok') opened.value.session.destroy()
   }
 
   async endWalsenders(pids: readonly number[]): Promise<Outcome> {
     return this.#signalChildren(pids, (title) => title.includes(': walsender '))
   }
 
-  async stablePosition(deadlineMs: number): Promise<Outcome<StablePosition | null>> {
-    const [directory, postmaster] = await Promise.all([this.inspectDirectory(), this.inspectPostmaster()])
+  async stablePosition({
+    directory,
+    postmaster,
+    deadlineMs,
+  }: PositionRequest): Promise<Outcome<StablePosition | null>> {
     if (directory.kind !== 'cluster') return ok(null)
     const { dataDir } = this.#layout
     if (postmaster.kind === 'stopped') return ok(await stoppedPosition(dataDir, directory.control))
     if (postmaster.kind !== 'running' || postmaster.status === 'starting') return ok(null)
     // The process list first: a walreceiver that ends right after it was seen cannot have written behind what is read then.
-    const processes = await listPostgresIn(dataDir)
-    if (processes.some((each) => each.title.includes(': walreceiver '))) return ok(null)
+    const processes = await childrenOf(postmaster.pid)
+    if (processes.some((each) => each.title.includes(': walreceiver'))) return ok(null)
     const session = await this.#connected(deadlineMs)
     if (session.kind === 'failed') return session
     return runningPosition(
@@ -257,18 +289,19 @@ class LocalPostgres implements Postgres {
   }
 
   async promote(request: PromoteRequest): Promise<Outcome<{ readonly nextXid: string }>> {
-    const { timelineId, postmasterPid, deadlineMs, signal } = request
-    const looked = await this.observe(Math.min(deadlineMs, SLOT_DEADLINE_MS))
-    if (looked.kind === 'failed') return looked
+    const { fromTimelineId, timelineId, postmasterPid, deadlineMs, signal } = request
+    await this.#dropProofSession()
     const promoted = await promote({
       dataDir: this.#layout.dataDir,
-      from: looked.value.timelineId,
+      from: fromTimelineId,
       to: timelineId,
       signal: async () => {
         const postmaster = await this.inspectPostmaster()
         const same = postmaster.kind === 'running' && postmaster.pid === postmasterPid
         const may = same && !signal.aborted && request.mayBegin()
-        return may && signalProcess(postmasterPid, 'SIGUSR1')
+        const sent = may && signalProcess(postmasterPid, 'SIGUSR1')
+        if (sent) this.#proofSession = openProofSession(this.#sessionOptions(), SLOT_DEADLINE_MS)
+        return sent
       },
       isPromoted: (patienceMs) => this.#becomesWritable(patienceMs, signal),
       deadlineMs,
@@ -293,10 +326,11 @@ class LocalPostgres implements Postgres {
 
   async #becomesWritable(patienceMs: number, signal: AbortSignal): Promise<boolean> {
     let writable = false
-    await waitUntil(patienceMs, async () => {
+    const ended = async (): Promise<boolean> => {
       writable = !signal.aborted && (await this.#isWritable())
       return writable || signal.aborted
-    })
+    }
+    await waitUntil(patienceMs, ended, PROMOTED_INTERVAL_MS)
     return writable
   }
 
@@ -310,9 +344,10 @@ class LocalPostgres implements Postgres {
     return answer.kind === 'ok' && answer.value[0]?.['writable'] === true
   }
 
-  async rewind(source: RewindFrom, signal: AbortSignal): Promise<Outcome> {
+  async rewind(source: RewindFrom, target: RewindTarget, signal: AbortSignal): Promise<Outcome> {
     const { binaries, secrets, tls } = this.#options
-    if (binaries.pgRewind === null) return failed('rewind-failed', 'these binaries have no pg_rewind')
+    const { pgRewind, postgres, env } = binaries
+    if (pgRewind === null) return failed('rewind-failed', 'these binaries have no pg_rewind')
     const password = await readSecret(secrets.superuser)
     if (password.kind === 'failed') return password
     const user = this.#options.superuser ?? 'postgres'
@@ -324,7 +359,9 @@ class LocalPostgres implements Postgres {
     if (written.kind === 'failed') return written
     try {
       const from = { ...source, user, passfile, caFile: tls.ca }
-      return await rewind(this.#layout, binaries.pgRewind, binaries.env, from, signal)
+      const ready = await checkpointSource(from, password.value)
+      if (ready.kind === 'failed') return ready
+      return await rewind(this.#layout, { pgRewind, postgres, env }, from, target, signal)
     } finally {
       await rm(passfile, { force: true })
     }
@@ -348,6 +385,7 @@ class LocalPostgres implements Postgres {
   close(): Promise<void> {
     this.#closed = true
     this.#dropSession()
+    void this.#dropProofSession()
     this.#postmaster.close()
     return Promise.resolve()
   }

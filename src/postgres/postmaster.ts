@@ -13,7 +13,15 @@ import type { NodeLayout } from './layout.ts'
 import { markLogs, readLogsSince } from './log-tail.ts'
 import { DONE, type Failure, failed, fileFailure, ok } from './outcome.ts'
 import { readPostmasterPid } from './postmaster-pid.ts'
-import { hasMarker, isAlive, isPostgres, signalFamily, signalProcess, worksIn } from './processes.ts'
+import {
+  hasMarker,
+  isAlive,
+  isPostgres,
+  signalFamily,
+  signalProcess,
+  startTicksOf,
+  worksIn,
+} from './processes.ts'
 import { endOrphans, isMarked, type RemainsOptions, removeStaleLocks } from './remains.ts'
 import { explainStartFailure } from './start-failure.ts'
 import { waitUntil } from './wait.ts'
@@ -62,6 +70,8 @@ export class Postmaster {
   readonly #options: PostmasterOptions
   readonly #remains: RemainsOptions
   #child: Child | null = null
+  /** The postmaster that was last found to be ours: a look at each of its marks takes longer than all other looks of a cycle. */
+  #known: { readonly pid: number; readonly startTicks: string } | null = null
   #adopted: { readonly pid: number; readonly timer: NodeJS.Timeout } | null = null
 
   constructor(options: PostmasterOptions) {
@@ -73,6 +83,8 @@ export class Postmaster {
   async inspect(): Promise<PostmasterState> {
     const { layout } = this.#options
     const file = await readPostmasterPid(layout.dataDir)
+    if (file !== null && (await this.#isKnown(file.pid)))
+      return { kind: 'running', pid: file.pid, status: file.status ?? 'starting' }
     // A number that a dead postmaster left and that another program has now is no postmaster.
     if (file === null || !(await this.#isOurDirectory(file.pid))) {
       // Between fork and its lock file only we know that it runs.
@@ -86,7 +98,15 @@ export class Postmaster {
       return { kind: 'foreign', pid: file.pid, reason }
     }
     this.#adopt(file.pid)
+    const startTicks = await startTicksOf(file.pid)
+    this.#known = startTicks === null ? null : { pid: file.pid, startTicks }
     return { kind: 'running', pid: file.pid, status: file.status ?? 'starting' }
+  }
+
+  /** The same number with the same start is the same process, and that stays in its data directory. */
+  async #isKnown(pid: number): Promise<boolean> {
+    if (this.#known?.pid !== pid) return false
+    return (await startTicksOf(pid)) === this.#known.startTicks
   }
 
   /**

@@ -21,10 +21,10 @@ export function probePostgres(target: ProbeTarget, deadlineMs: number): Promise<
     const timer = setTimeout(() => end('silent'), deadlineMs)
     socket.on('connect', () => socket.write(GSSENC_REQUEST))
     socket.on('data', () => end('answers'))
+    // A process that dies resets what it had not accepted yet, and one without a process behind it closes what it accepted.
     socket.on('error', (error: NodeJS.ErrnoException) =>
-      end(error.code === 'ECONNREFUSED' ? 'refused' : 'silent'),
+      end(error.code === 'ECONNREFUSED' || error.code === 'ECONNRESET' ? 'refused' : 'silent'),
     )
-    // A listener without a process behind it closes what it accepted: that is no answer either.
     socket.on('close', () => end('refused'))
   })
 }

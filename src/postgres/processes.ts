@@ -116,6 +116,28 @@ export async function listPostgresIn(directory: string): Promise<readonly Proces
   return found
 }
 
+/**
+ * The children of a process, by the kernel's own list (proc(5), task/[tid]/children): one read, however many processes there are. It may
+ * miss one while another one ends, so what must not be missed is also asked for elsewhere.
+ */
+export async function childrenOf(pid: number): Promise<readonly ProcessFacts[]> {
+  const listed = await readFile(`/proc/${pid}/task/${pid}/children`, 'latin1').catch(() => null)
+  const pids = listed === null ? await listPids() : listed.split(' ').filter(Boolean).map(Number)
+  const found = await Promise.all(pids.map(readProcess))
+  return found.filter((each): each is ProcessFacts => each?.parent === pid && !each.zombie)
+}
+
+/** When a process was started, in ticks since the machine was; with its number it names one process for ever. Null: there is none. */
+export async function startTicksOf(pid: number): Promise<string | null> {
+  try {
+    const status = await readFile(`/proc/${pid}/stat`, 'latin1')
+    const fields = status.slice(status.lastIndexOf(')') + 2).split(' ')
+    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null)
+  } catch {
+    return null
+  }
+}
+
 /** Every living process whose marker says that it was started for `nodeDir`. */
 export async function listMarked(nodeDir: string): Promise<readonly ProcessFacts[]> {
   const found: ProcessFacts[] = []

@@ -6,34 +6,50 @@ import type { Outcome } from '../ports/postgres.ts'
 import { DONE, failed, ok } from './outcome.ts'
 import { Session, type SessionOptions } from './session.ts'
 
+/** A connection whose commits wait, and the process behind it. */
+export interface ProofSession {
+  readonly session: Session
+  readonly backendPid: number | null
+}
+
+/**
+ * On a connection of its own: when nobody acknowledges, its server process hangs in the commit, whatever statement_timeout says, and
+ * must not hold up anything else. It may be opened on a standby already, and outlives the promotion.
+ */
+export async function openProofSession(
+  options: SessionOptions,
+  deadlineMs: number,
+): Promise<Outcome<ProofSession>> {
+  const connected = await Session.connect(options, deadlineMs)
+  if (connected.kind === 'failed') return connected
+  const session = connected.value
+  const prepared = await session.query({ text: 'SET synchronous_commit = on' }, deadlineMs)
+  if (prepared.kind === 'ok') return ok({ session, backendPid: await session.backendPid(deadlineMs) })
+  session.destroy()
+  return prepared
+}
+
 /**
  * A transactional message takes a transaction number and writes WAL, so its commit waits as any client's does, and needs no table.
- * On a connection of its own: when nobody acknowledges, its server process hangs in the commit, whatever statement_timeout says, and
- * must not hold up anything else. `endBackend` ends that process then.
+ * `endBackend` ends the process that waits in vain. The session is closed.
  *
  * commitLsn is the end of WAL right after the acknowledgement, so at or behind the commit record: who has flushed it has the commit.
  */
 export async function proveCommit(
-  options: SessionOptions,
+  { session, backendPid }: ProofSession,
   deadlineMs: number,
   rule: Pick<Rule, 'acks' | 'standbys'>,
   endBackend: (pid: number) => Promise<void>,
 ): Promise<Outcome<{ readonly commitLsn: Lsn }>> {
   const deadlineAt = performance.now() + deadlineMs
   const left = (): number => Math.max(1, deadlineAt - performance.now())
-  const connected = await Session.connect(options, left())
-  if (connected.kind === 'failed') return connected
-  const session = connected.value
-  const pid = await session.backendPid(left())
   try {
-    const prepared = await session.query({ text: 'SET synchronous_commit = on' }, left())
-    if (prepared.kind === 'failed') return prepared
     const committed = await session.query(
       { text: `SELECT pg_logical_emit_message(true, 'understudy', 'proof')` },
       left(),
     )
     if (committed.kind === 'failed') {
-      if (committed.code === 'timeout' && pid !== null) await endBackend(pid)
+      if (committed.code === 'timeout' && backendPid !== null) await endBackend(backendPid)
       return committed.code === 'timeout'
         ? failed('timeout', `no commit was acknowledged within ${deadlineMs} ms`)
         : committed
@@ -73,6 +89,6 @@ async function waitForFlush(
     if (Number(flushed) >= rule.acks) return DONE
     if (left() <= 1)
       return failed('timeout', `only ${Number(flushed)} of ${rule.acks} standbys have flushed the commit`)
-    await sleep(5)
+    await sleep(3)
   }
 }

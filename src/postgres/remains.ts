@@ -10,11 +10,11 @@ import { socketPath } from './layout.ts'
 import { DONE, failed } from './outcome.ts'
 import { parsePostmasterPid, postmasterPidPath } from './postmaster-pid.ts'
 import {
-  isAlive,
   isPostgres,
   listPostgresIn,
   type ProcessFacts,
   readMarker,
+  readProcess,
   signalProcess,
   worksIn,
 } from './processes.ts'
@@ -88,9 +88,10 @@ async function firstForeign(
 }
 
 /**
- * Lock files whose number belongs to another program now. postgres itself would refuse to start beside any living process of that
- * number: possible after a reboot, certain in containers, where the numbers begin anew. The caller made sure that no process of
- * PostgreSQL works in the data directory; shared memory that is still in use stops a start all the same.
+ * Lock files whose number belongs to another program now, or to a dead one that its parent has not reaped yet. postgres itself would
+ * refuse to start beside any process of that number: possible after a reboot, certain in containers, where the numbers begin anew. The
+ * caller made sure that no process of PostgreSQL works in the data directory; shared memory that is still in use stops a start all the
+ * same.
  */
 export async function removeStaleLocks(
   options: RemainsOptions,
@@ -111,10 +112,10 @@ async function removeIfReused(
 ): Promise<void> {
   const text = await readTextIfPresent(path).catch(() => null)
   const pid = text === null ? undefined : parsePostmasterPid(text)?.pid
-  if (pid === undefined || !(await isAlive(pid)) || (await isOwner(pid))) return
+  if (pid === undefined || (await readProcess(pid)) === null || (await isOwner(pid))) return
   options.log({
     level: 'info',
-    message: 'removing a lock file whose number belongs to another program now',
+    message: 'removing a lock file whose number belongs to another program now, or to a dead one',
     fields: { node: options.node, path, pid },
   })
   await unlink(path).catch(() => undefined)

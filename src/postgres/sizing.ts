@@ -49,9 +49,10 @@ export interface ReplicationTimings {
 export function replicationTimings(rtoMs: number): ReplicationTimings {
   const rtoS = rtoMs / 1000
   return {
-    // A standby that has heard nothing for the rto must not go on waiting: it asks at half of this time and is answered at once. Not
-    // below 2 s, since a stall of the disk on either side would cut a healthy stream.
-    walReceiverTimeoutMs: Math.max(rtoMs, 2_000),
+    // A standby that has heard nothing must not go on waiting: it asks at half of this time and is answered at once. Longer than the
+    // rto, so that the agent still sees how old the last word is when it has to judge by it; and not below 2.5 s, since a stall of
+    // the disk on either side would cut a healthy stream.
+    walReceiverTimeoutMs: Math.round(Math.max(rtoMs * 1.5, 2_500)),
     // A standby's silence is no reason to hurry: cutting its stream early helps nobody, and its own disk may be what is slow.
     walSenderTimeoutMs: Math.max(rtoMs * 3, 10_000),
     // Positions for `status` and routing are at most this old on an idle stream; whole seconds are PostgreSQL's unit.
@@ -62,6 +63,6 @@ export function replicationTimings(rtoMs: number): ReplicationTimings {
     keepalivesIdleS: Math.max(1, Math.floor(rtoS / 3)),
     keepalivesIntervalS: 1,
     keepalivesCount: Math.max(2, Math.ceil(rtoS / 2)),
-    tcpUserTimeoutMs: Math.max(rtoMs, 2_000),
+    tcpUserTimeoutMs: Math.round(Math.max(rtoMs * 1.5, 2_500)),
   }
 }

@@ -47,14 +47,20 @@ function readers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readFacts
     return listed.kind === 'ok' ? { kind: 'ok', value: parseBallots(listed.value.entries) } : listed
   }
   return {
-    async readFacts() {
+    async readFacts(voters) {
+      const expected = voters?.nodes.map((node) => keys.ballot(voters.epoch, node)) ?? []
       const read = await store.transact({
         compare: [],
-        success: documents.map((key) => ({ op: 'get', key })),
+        success: [...documents, ...expected].map((key) => ({ op: 'get', key })),
       })
       if (read.kind !== 'ok') return read
       const facts = parseFacts(read.value.reads)
       if (facts.kind !== 'ok') return facts
+      const primacy = facts.value.primacy?.value
+      if (voters !== undefined && primacy?.phase === 'electing' && primacy.epoch === voters.epoch) {
+        const cast = read.value.reads.slice(documents.length).filter((entry) => entry !== null)
+        return { kind: 'ok', value: { ...facts.value, ballots: parseBallots(cast) } }
+      }
       const ballots = await readBallots(facts.value)
       return ballots.kind === 'ok'
         ? { kind: 'ok', value: { ...facts.value, ballots: ballots.value } }

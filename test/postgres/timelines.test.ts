@@ -37,6 +37,14 @@ describe.each(MAJORS)('timelines of PostgreSQL %i', (major) => {
     )
   }
 
+  async function positionOf(node: TestNode) {
+    const [directory, postmaster] = await Promise.all([
+      node.postgres.inspectDirectory(),
+      node.postgres.inspectPostmaster(),
+    ])
+    return value(await node.postgres.stablePosition({ directory, postmaster, deadlineMs: 5_000 }))
+  }
+
   async function pidOf(node: TestNode): Promise<number> {
     const postmaster = await node.postgres.inspectPostmaster()
     if (postmaster.kind !== 'running') throw new Error(`${node.name} does not run`)
@@ -48,6 +56,7 @@ describe.each(MAJORS)('timelines of PostgreSQL %i', (major) => {
     const signal = new AbortController().signal
     value(
       await node.postgres.promote({
+        fromTimelineId: value(await node.postgres.observe(5_000)).timelineId,
         timelineId,
         postmasterPid,
         deadlineMs: 20_000,
@@ -87,7 +96,7 @@ describe.each(MAJORS)('timelines of PostgreSQL %i', (major) => {
     value(await charlie.postgres.configure(FENCED))
     value(await charlie.postgres.start(30_000))
     await eventually('its position is stable', async () => {
-      const stable = value(await charlie.postgres.stablePosition(5_000))
+      const stable = await positionOf(charlie)
       if (stable?.position.complete !== true) return false
       expect(stable.position.timelineId).toBe(3)
       return true
@@ -96,7 +105,7 @@ describe.each(MAJORS)('timelines of PostgreSQL %i', (major) => {
 
   test('promoted while it goes for a timeline of which it has nothing, it writes a history that goes back; a restart mends it', async () => {
     await fence(charlie)
-    const stable = value(await charlie.postgres.stablePosition(5_000))
+    const stable = await positionOf(charlie)
     const [ahead] = await bravo.sql(
       `SELECT (pg_current_wal_lsn() + 1000000)::text AS lsn, pg_current_wal_lsn()::text AS here`,
     )

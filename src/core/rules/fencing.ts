@@ -45,7 +45,7 @@ export function fenceAndVote(
       actions: [promise, { kind: 'stop', mode }],
     }
   }
-  if (local.postmaster.kind === 'stopped') return fenceStopped(view, primacy, promise)
+  if (local.postmaster.kind === 'stopped') return fenceStopped(view, primacy, promise, memory)
   return fenceStandby(view, primacy, promise)
 }
 
@@ -59,7 +59,21 @@ function waitsForOldPrimary(view: ClusterView, primacy: Primacy, facts: StoreFac
   return waitedMs < 4 * timersOf(view.spec.rtoMs).candidateMs
 }
 
-function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
+/**
+ * Recovery of a primary that has crashed takes processor and disk from whatever else runs on its machine, and its vote is needed only
+ * when a standby's is missing. Where votes prove nothing it is the one that matters most.
+ */
+function yields(view: ClusterView, primacy: Primacy, memory: Memory): boolean {
+  const rule = currentRule(primacy)
+  return rule.primary === view.self && rule.acks > 0 && isYoung(view, memory)
+}
+
+/** Of this epoch, as this node knows it: what can wait does, until those whom clients wait for have had their time. */
+export function isYoung(view: ClusterView, memory: Memory): boolean {
+  return view.now - (memory.epoch?.seenAtMs ?? view.now) < timersOf(view.spec.rtoMs).yieldMs
+}
+
+function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action, memory: Memory): Verdict {
   const { local } = view
   // A start under way has files that may name the old primary: it is waited for, and then fenced.
   if (local.tasks.has('start'))
@@ -68,6 +82,12 @@ function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action): Ver
       actions: [promise],
     }
   if (local.position?.complete === true) return vote(view, primacy, promise)
+  if (yields(view, primacy, memory)) {
+    return {
+      reason: `election of epoch ${primacy.epoch}: lets those vote first that only have to say where they are`,
+      actions: local.promisedEpoch < primacy.epoch ? [promise] : [],
+    }
+  }
   // Ended without a clean shutdown: only recovery knows where its WAL ends.
   return {
     reason: `election of epoch ${primacy.epoch}: starts fenced, to find the end of its WAL`,

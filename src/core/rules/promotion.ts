@@ -205,17 +205,18 @@ function prove(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Verd
       actions: [{ kind: 'stop', mode: 'immediate' }, callElection(primacy, view.self, reason)],
     }
   }
+  const proven = local.proven
+  const isProven = proven !== null && proven.rule.epoch === value.epoch && sameRule(proven.rule, rule)
+  // It takes its time beside the files, which say what is so already.
+  const proof: readonly Action[] = isProven || local.tasks.has('prove') ? [] : [{ kind: 'prove', rule }]
   if (local.applied?.role !== 'primary' || local.applied.epoch !== value.epoch) {
     return {
       reason: 'promoted: its files say so too',
-      actions: [{ kind: 'configure', wanted: asPrimary(value, rule) }],
+      actions: [...proof, { kind: 'configure', wanted: asPrimary(value, rule) }],
     }
   }
-  const proven = local.proven
-  if (proven === null || proven.rule.epoch !== value.epoch || !sameRule(proven.rule, rule)) {
-    const actions: Action[] = local.tasks.has('prove') ? [] : [{ kind: 'prove', rule }]
-    return { reason: `promoted: a commit must be acknowledged by ${describe(rule)}`, actions }
-  }
+  if (!isProven)
+    return { reason: `promoted: a commit must be acknowledged by ${describe(rule)}`, actions: proof }
   const why = `${view.self} is primary of epoch ${value.epoch} on timeline ${value.timelineId}`
   const steady: Primacy = {
     ...value,

@@ -8,7 +8,7 @@ import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
 import { isOnHistory, switchpointOf } from '../timeline.ts'
-import { namesCarried } from './fencing.ts'
+import { isYoung, namesCarried } from './fencing.ts'
 import { mayWrite } from './lease.ts'
 
 interface Following {
@@ -135,9 +135,11 @@ function standing(view: ClusterView, primacy: Primacy): Standing {
 
 const startStandby: DecisionRule = {
   id: 'start-standby',
-  evaluate(view) {
+  evaluate(view, memory) {
     const follows = following(view)
     if (follows === null || view.local.postmaster.kind !== 'stopped') return null
+    if (follows.primacy.phase === 'promoting' && isYoung(view, memory))
+      return { reason: `lets ${follows.upstream.name} be promoted first`, actions: [] }
     const waits = waitsAfterFailure(view, 'start')
     if (waits !== null) return { reason: waits, actions: [] }
     const where = standing(view, follows.primacy)
