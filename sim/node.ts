@@ -3,6 +3,7 @@ import type { Sentinel } from '../src/core/cluster-view.ts'
 import type { ControlState } from '../src/core/facts.ts'
 import type { TimelineHistory } from '../src/core/timeline.ts'
 import type { SimAgent } from './agent.ts'
+import type { Clock } from './clock.ts'
 import { endOf, timelineOf, type WalRecord } from './wal.ts'
 
 export interface Files {
@@ -18,6 +19,10 @@ export class Disk {
   systemIdentifier = ''
   wal: WalRecord[] = []
   flushed = 0
+  /** Records before it have been recycled. */
+  oldest = 0
+  /** Recovery could not begin, because WAL is missing that it needs first. */
+  lacksWal = false
   /** Bytes of a record after the last complete one. */
   partial = 0
   state: ControlState = 'shutDown'
@@ -60,7 +65,7 @@ export interface StateDirectory {
   /** The postmaster that was asked to promote. */
   promoteAsked: number | null
   /** The own lease of I10. */
-  lease: { readonly id: number; readonly untilMs: number } | null
+  lease: { readonly id: number; readonly untilMs: number; readonly boot: number } | null
 }
 
 export function emptyState(): StateDirectory {
@@ -121,6 +126,12 @@ export class PostgresRun {
   checkpointerBehind = 0
   /** What the startup process has applied. */
   conninfo: Files['conninfo']
+  /** What the postmaster has read, and every process that it starts begins with. */
+  conninfoOfPostmaster: Files['conninfo']
+  /** Signals to read the files again that the postmaster has not seen to yet. */
+  reloads = 0
+  /** Single processes that are stopped, and what they would have done since. */
+  readonly stuck = new Map<string, (() => void)[]>()
   walreceiver: Walreceiver | null = null
   readonly walsenders = new Map<string, Walsender>()
   waiting: WaitingCommit[] = []
@@ -138,14 +149,16 @@ export class PostgresRun {
   /** Recovery is ending; it ends once. */
   finishing = false
 
-  constructor(id: number, pid: number, startedAtMs: number, disk: Disk) {
+  /** `before`: the same postmaster, which restarts its processes with what it has read. */
+  constructor(id: number, startedAtMs: number, disk: Disk, before: PostgresRun | null) {
     this.id = id
-    this.pid = pid
+    this.pid = before?.pid ?? id
     this.startedAtMs = startedAtMs
     this.inRecovery = true
-    this.names = disk.files?.names ?? ''
+    this.names = before === null ? (disk.files?.names ?? '') : before.names
     this.namesOfCheckpointer = this.names
-    this.conninfo = disk.files?.conninfo ?? null
+    this.conninfoOfPostmaster = before === null ? (disk.files?.conninfo ?? null) : before.conninfoOfPostmaster
+    this.conninfo = this.conninfoOfPostmaster
     this.timelineId = disk.timelineId()
   }
 }
@@ -154,6 +167,7 @@ export interface SimNode {
   readonly name: string
   readonly index: number
   readonly agent: SimAgent
+  readonly clock: Clock
   disk: Disk
   state: StateDirectory
   machineUp: boolean
@@ -167,4 +181,6 @@ export interface SimNode {
   deferred: (() => void)[]
   /** The highest epoch in which this node voted: what the checks hold it to. */
   votedIn: number
+  /** It had data that it may have acknowledged, and lost it: it has no vote before it is cloned (I12). */
+  lostData: boolean
 }

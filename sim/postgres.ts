@@ -1,21 +1,40 @@
 /** The life of one modelled PostgreSQL: start, recovery, reload, promotion, stop, crash. Streaming is in replication.ts. */
 import { parseNames } from './names.ts'
-import { type Disk, PostgresRun, type SimNode, type Walsender } from './node.ts'
+import { type Disk, type Files, PostgresRun, type SimNode, type Walsender } from './node.ts'
 import { closeAll, connectSoon, pumpAll, stopReceiving } from './replication.ts'
 import { newestTimeline, readable, rescan, timelineOfPoint } from './timelines.ts'
 import { append, endOf, type WalRecord } from './wal.ts'
 import type { World } from './world.ts'
 
-/** Runs later inside this postmaster: not when it has ended, and only after it woke up when it is frozen. */
-export function later(world: World, node: SimNode, ms: number, work: (run: PostgresRun) => void): void {
+/** One process of a server, as faults stop it alone. */
+export type Process = 'checkpointer' | 'startup' | 'walreceiver' | `walsender ${string}`
+
+/**
+ * Runs later inside this server: not when it has ended, and only after it woke up when it, or the process that does it, is frozen.
+ */
+export function later(
+  world: World,
+  node: SimNode,
+  ms: number,
+  work: (run: PostgresRun) => void,
+  process?: Process,
+): void {
   const { run } = node
   if (run === null) return
-  world.loop.after(ms, () => inside(node, run, work))
+  world.loop.after(ms, () => inside(node, run, work, process))
 }
 
-function inside(node: SimNode, run: PostgresRun, work: (run: PostgresRun) => void): void {
+/** At once, when neither the server nor that process is frozen, and otherwise as soon as it goes on. */
+export function inside(
+  node: SimNode,
+  run: PostgresRun,
+  work: (run: PostgresRun) => void,
+  process?: Process,
+): void {
   if (node.run !== run) return
-  if (node.postgresFrozen) node.deferred.push(() => inside(node, run, work))
+  const again = (): void => inside(node, run, work, process)
+  if (node.postgresFrozen) node.deferred.push(again)
+  else if (process !== undefined && run.stuck.has(process)) run.stuck.get(process)?.push(again)
   else work(run)
 }
 
@@ -26,7 +45,7 @@ export function startPostgres(world: World, node: SimNode, restarted: PostgresRu
   if (disk.garbage) world.checks.shell(`${node.name} starts on a directory that is half rewound`)
   disk.endedRun = null
   const id = world.nextId()
-  const run = new PostgresRun(id, restarted?.pid ?? id, world.loop.now, disk)
+  const run = new PostgresRun(id, world.loop.now, disk, restarted)
   node.run = run
   disk.flushed = disk.wal.length
   const clean = disk.state === 'shutDown' || disk.state === 'shutDownInRecovery'
@@ -53,10 +72,16 @@ function recoverAsStandby(world: World, node: SimNode, run: PostgresRun): void {
     if (run.pid === run.id) world.checks.shell(`${node.name} was started beside an empty history file`)
     return
   }
+  if (disk.lacksWal) {
+    world.trace(node.name, 'pg-refuses', 'the WAL that recovery would begin with is missing')
+    endPostgres(world, node, true)
+    return
+  }
   // "requested timeline is not a child of this server's history": PostgreSQL does not start.
   const checkpointLsn = disk.wal[disk.checkpoint - 1]?.start ?? 0
   const history = disk.historyOf(run.timelineId)
   if (timelineOfPoint(history, checkpointLsn) !== disk.wal[disk.checkpoint - 1]?.timelineId) {
+    world.count('PostgreSQL refuses to start: the timeline is no child')
     world.trace(node.name, 'pg-refuses', `timeline ${run.timelineId} does not descend from what it has`)
     endPostgres(world, node, true)
     return
@@ -87,10 +112,16 @@ export function replaySoon(world: World, node: SimNode): void {
   const { run } = node
   if (run === null || run.replayScheduled || !run.inRecovery) return
   run.replayScheduled = true
-  later(world, node, world.random.delay(0.5, 20, 4_000, 0.01), () => {
-    run.replayScheduled = false
-    replay(world, node, run)
-  })
+  later(
+    world,
+    node,
+    world.random.delay(0.5, 20, 4_000, 0.01),
+    () => {
+      run.replayScheduled = false
+      replay(world, node, run)
+    },
+    'startup',
+  )
 }
 
 function replay(world: World, node: SimNode, run: PostgresRun): void {
@@ -146,22 +177,35 @@ function becomeWritable(world: World, node: SimNode, run: PostgresRun): void {
 /** Each process reads the files when it comes to it: the postmaster first, the others with their own lag. */
 export function reloadPostgres(world: World, node: SimNode): void {
   const { random } = world
+  const asked = node.run
+  if (asked === null) return
+  asked.reloads++
   later(world, node, random.delay(0.2, 2, 30), (run) => {
-    const files = (): { readonly names: string } => ({ names: node.disk.files?.names ?? '' })
-    run.names = files().names
-    run.checkpointerBehind++
-    later(world, node, random.delay(0.3, 8, 4_000, 0.04), () => {
-      run.checkpointerBehind--
-      run.namesOfCheckpointer = files().names
-      if (run.namesOfCheckpointer === '') releaseAll(run)
-    })
-    later(world, node, random.delay(0.3, 8, 3_000, 0.04), () => startupReads(world, node, run))
-    for (const walsender of run.walsenders.values()) {
-      later(world, node, random.delay(0.3, 8, 3_000, 0.03), () => {
-        walsender.names = files().names
-      })
-    }
+    run.reloads--
+    readFiles(world, node, run)
   })
+}
+
+function readFiles(world: World, node: SimNode, run: PostgresRun): void {
+  const { random } = world
+  const files = (): Files | null => node.disk.files
+  const names = (): string => files()?.names ?? ''
+  run.names = names()
+  run.conninfoOfPostmaster = files()?.conninfo ?? null
+  run.checkpointerBehind++
+  const applySettings = (): void => {
+    run.checkpointerBehind--
+    run.namesOfCheckpointer = names()
+    if (run.namesOfCheckpointer === '') releaseAll(run)
+  }
+  later(world, node, random.delay(0.3, 8, 4_000, 0.04), applySettings, 'checkpointer')
+  later(world, node, random.delay(0.3, 8, 3_000, 0.04), () => startupReads(world, node, run), 'startup')
+  for (const walsender of run.walsenders.values()) {
+    const apply = (): void => {
+      walsender.names = names()
+    }
+    later(world, node, random.delay(0.3, 8, 3_000, 0.03), apply, `walsender ${walsender.name}`)
+  }
 }
 
 function startupReads(world: World, node: SimNode, run: PostgresRun): void {
@@ -218,14 +262,15 @@ export function releaseBy(run: PostgresRun, judge: Walsender): void {
 export function promotePostgres(world: World, node: SimNode): void {
   const { run } = node
   if (run === null || !run.inRecovery || run.promoting) return
-  later(world, node, world.random.delay(0.5, 5, 500), () => {
+  const begin = (): void => {
     // A postmaster that stops passes no promotion on.
     if (run.status === 'stopping') return
     run.promoting = true
     stopReceiving(world, node, 'promotion')
     if (isDrained(node)) finishPromotion(world, node, run)
     else replaySoon(world, node)
-  })
+  }
+  later(world, node, world.random.delay(0.5, 5, 500), begin, 'startup')
 }
 
 /** What comes is written over what recovery has not found. */
@@ -337,9 +382,11 @@ export function killPostgres(world: World, node: SimNode): void {
 /** A backend dies: the postmaster restarts everything by itself, with the files as they are. */
 export function crashRestart(world: World, node: SimNode): void {
   const { run } = node
-  if (run === null || node.postgresFrozen) return
+  if (run === null || node.postgresFrozen || node.postmasterFrozen) return
   killPostgres(world, node)
   startPostgres(world, node, run)
+  // Signals that it had not seen to yet it sees to now.
+  for (let i = 0; i < run.reloads; i++) reloadPostgres(world, node)
   if (run.mustStop) stopFast(world, node)
 }
 

@@ -38,6 +38,8 @@ class Totals {
   acknowledged = 0
   violations = 0
   slowestHealingMs = 0
+  /** What happened: how often, and in which seed first. */
+  readonly #coverage = new Map<string, { times: number; readonly seed: number }>()
 
   constructor(seeds: number) {
     this.#seeds = seeds
@@ -49,6 +51,11 @@ class Totals {
     this.epochs += outcome.epochs
     this.acknowledged += outcome.acknowledged
     this.slowestHealingMs = Math.max(this.slowestHealingMs, outcome.slowestHealingMs)
+    for (const [what, times] of Object.entries(outcome.counts)) {
+      const known = this.#coverage.get(what)
+      if (known === undefined) this.#coverage.set(what, { times, seed: job.seed })
+      else known.times += times
+    }
     if (outcome.violation !== null) {
       this.violations++
       console.log(
@@ -56,6 +63,13 @@ class Totals {
       )
     }
     if (this.done % PROGRESS_EVERY === 0) console.log(this.line())
+  }
+
+  coverage(): string {
+    const rows = [...this.#coverage].sort(([a], [b]) => (a < b ? -1 : 1))
+    return rows
+      .map(([what, { times, seed }]) => `${String(times).padStart(9)}  ${what} (seed ${seed})`)
+      .join('\n')
   }
 
   line(): string {
@@ -83,6 +97,7 @@ export async function sweep({ firstSeed, seeds, minutes, jobs }: SweepOptions): 
   const complete = totals.done === seeds
   if (!complete) console.log(`${seeds - totals.done} seeds were not run: a worker ended early`)
   const clean = complete && totals.violations === 0
+  console.log(totals.coverage())
   console.log(`${clean ? 'clean' : 'NOT CLEAN'}: ${totals.line()}`)
   return clean
 }

@@ -8,6 +8,7 @@ import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster
 import type { Action } from '../core/decision.ts'
 import { formatLsn } from '../core/lsn.ts'
 import type { Primacy, Rule } from '../core/primacy.ts'
+import { heldInCommon } from '../core/sentinel.ts'
 import { commonPoint, type TimelineHistory } from '../core/timeline.ts'
 import type { CloneProgress } from '../ports/cloner.ts'
 import type { Outcome, ReplicationConfiguration, RewindTarget } from '../ports/postgres.ts'
@@ -256,15 +257,20 @@ export class Actor {
     const { position, history } = view.local
     const { postgres } = this.#dependencies
     const before = this.#directory.sentinel
+    const source = view.store.kind === 'read' ? (view.store.facts.primacy?.value.history ?? null) : null
     // A rewind that was interrupted goes on: what the directory held is remembered already.
     const held =
-      before === null ? { position, history } : { position: before.position, history: before.history }
+      before === null
+        ? heldInCommon(view.local, source)
+        : { position: before.position, history: before.history }
     await this.#directory.markReplacing({ ...held, epoch: action.epoch, finished: false })
     const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok') return stopped
     const rewound = await postgres.rewind(
       { host: action.host, port: action.port },
-      { timelineId: held.position?.timelineId ?? null, divergence: divergenceOf(view, held.history) },
+      before === null
+        ? { timelineId: position?.timelineId ?? null, divergence: divergenceOf(view, history) }
+        : { timelineId: null, divergence: null },
       signal,
     )
     if (rewound.kind !== 'ok') return rewound

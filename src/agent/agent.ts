@@ -12,7 +12,7 @@ import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
 import type { Outcome } from '../ports/postgres.ts'
 import { Actor } from './act.ts'
-import { pause, requestSwitchover } from './controls.ts'
+import { pause, reinitObstacle, requestSwitchover } from './controls.ts'
 import type { AgentDependencies, AgentOptions } from './dependencies.ts'
 import { EventLog } from './events.ts'
 import { Membership } from './membership.ts'
@@ -147,10 +147,8 @@ export class Agent {
   /** A standby only: its data directory is moved aside, and the decision then clones it anew. */
   async reinit(): Promise<Outcome> {
     const { postgres } = this.#dependencies
-    const local = this.view?.local
-    if (local === undefined || local.server?.inRecovery === false || local.applied?.role !== 'standby') {
-      return { kind: 'failed', code: 'refused', reason: 'only a standby can be made anew' }
-    }
+    const obstacle = this.view === null ? 'the agent has not looked yet' : reinitObstacle(this.view)
+    if (obstacle !== null) return { kind: 'failed', code: 'refused', reason: obstacle }
     this.#events.add({
       kind: 'reinit',
       message: 'the data directory is moved aside and cloned anew, as asked for',

@@ -35,6 +35,21 @@ export async function requestSwitchover(
   return asked.kind === 'ok' ? { kind: 'ok', value: answer } : asked
 }
 
+/**
+ * null: the data directory may be moved aside. Never while something works in it, nor while a primary is being elected: it may be the most
+ * advanced copy then (I11).
+ */
+export function reinitObstacle(view: ClusterView): string | null {
+  const { server, applied, tasks } = view.local
+  const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  if (primacy === undefined) return 'the store does not answer: whose data is needed is not known'
+  if (server?.inRecovery === false || applied?.role !== 'standby') return 'only a standby can be made anew'
+  if (primacy.primary === view.self || primacy.phase !== 'steady')
+    return 'a primary is just being chosen: its data may be needed for that'
+  const busy = [...tasks][0]
+  return busy === undefined ? null : `its data directory is busy (${busy})`
+}
+
 export async function pause(reason: string | null, store: ClusterStore): Promise<Outcome> {
   return fromStore(await store.pause(reason))
 }

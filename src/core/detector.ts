@@ -20,13 +20,14 @@ export function suspectsPrimary(view: ClusterView, primacy: Primacy): boolean {
 export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | null {
   const { server, probes } = view.local
   if (primacy.primary === view.self || primacy.phase === 'electing') return null
-  if (server === null || !server.inRecovery || probes === null || probes.primary !== primacy.primary)
-    return null
+  if (probes === null || probes.primary !== primacy.primary) return null
+  // One that does not run waits for the primary too (to be rewound, to be cloned anew), and its vote may be the one that is needed.
+  if (server === null ? !couldVote(view) : !server.inRecovery) return null
   const { silenceMs, doubtMs } = timersOf(view.spec.rtoMs)
   const streamMs = streamDueMs(view, server, silenceMs)
   if (streamMs === null) return null
   // Both ports: an agent that answers acts itself, and a postgres that answers is alive whatever its agent says.
-  const patienceMs = server.walreceiver === null ? silenceMs : doubtMs
+  const patienceMs = server !== null && streams(server) ? doubtMs : silenceMs
   const ports = [probes.agent, probes.postgres].map((probe) => deafDueMs(view, probe, patienceMs))
   return ports.reduce<number | null>(
     (due, each) => (due === null || each === null ? null : Math.max(due, each)),
@@ -34,9 +35,19 @@ export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | nu
   )
 }
 
-function streamDueMs(view: ClusterView, server: ServerFacts, silenceMs: number): number | null {
-  if (server.walreceiver === null) return view.now
-  const ageMs = server.walreceiver.lastMessageAgeMs
+/** One that only tries to connect, again and again, gets nothing either, and counts its own beginning as a message. */
+function streams(server: ServerFacts): boolean {
+  return server.walreceiver?.status === 'streaming'
+}
+
+function couldVote({ local }: ClusterView): boolean {
+  const { sentinel, directory } = local
+  return sentinel === null ? directory.kind === 'cluster' : !sentinel.finished && sentinel.position !== null
+}
+
+function streamDueMs(view: ClusterView, server: ServerFacts | null, silenceMs: number): number | null {
+  if (server === null || !streams(server)) return view.now
+  const ageMs = server.walreceiver?.lastMessageAgeMs ?? null
   return ageMs === null ? null : view.now - ageMs + silenceMs
 }
 

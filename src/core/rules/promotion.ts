@@ -1,18 +1,19 @@
 /**
- * The elected node, from `promoting` to `steady`: it promotes onto the allocated timeline (I6), then a commit must be flushed by
- * `acks` standbys of the new rule, and only then does it say so (M: noSteadyAck). Crashed before it had promoted it tries again;
- * crashed after, on the allocated timeline, it goes on; in any doubt there is a new epoch.
+ * The elected node, until it is writable: it promotes onto the allocated timeline (I6); what comes then is in taking-office.ts. Crashed
+ * before it had promoted it tries again; crashed after, on the allocated timeline, it goes on; in any doubt there is a new epoch.
  */
 import { waitsAfterFailure } from '../backoff.ts'
 import type { ClusterView, Versioned, WantedConfiguration } from '../cluster-view.ts'
-import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
+import type { DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { DirectoryState } from '../facts.ts'
-import { currentRule, type Primacy, type Rule, sameRule, synchronousStandbyNames } from '../primacy.ts'
+import { currentRule, type Primacy, type Rule, synchronousStandbyNames } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
 import { callElection } from './election.ts'
 import { hangs } from './fencing.ts'
 import { holdsLease, leaseDeadlineMs } from './lease.ts'
+import { primaryConfiguration } from './primary.ts'
 import { describe } from './quorum.ts'
+import { takeOffice } from './taking-office.ts'
 
 /** Read in this cycle, and naming this node for an epoch that is being promoted. */
 function elected(view: ClusterView): Versioned<Primacy> | null {
@@ -44,7 +45,9 @@ const promotion: DecisionRule = {
       const reason = 'elected: PostgreSQL does not answer'
       return { reason, actions: hangs(view, memory) ? [{ kind: 'stop', mode: 'immediate' }] : [] }
     }
-    return local.server.inRecovery ? promote(view, primacy, rule, memory) : prove(view, primacy, rule)
+    return local.server.inRecovery
+      ? promote(view, primacy, rule, memory)
+      : takeOffice(view, memory, primacy, local.server)
   },
 }
 
@@ -103,7 +106,7 @@ function startElected(
   if (doubt !== null) return doubt
   const waits = waitsAfterFailure(view, 'start')
   if (waits !== null) return { reason: waits, actions: [] }
-  const wanted = promoted ? asPrimary(value, rule) : asCandidate(value, rule)
+  const wanted = promoted ? primaryConfiguration(value, rule) : asCandidate(value, rule)
   return {
     reason: promoted
       ? 'elected and promoted before it crashed: it goes on'
@@ -124,10 +127,6 @@ function asCandidate(primacy: Primacy, rule: Rule): WantedConfiguration {
     upstream: null,
     synchronousStandbyNames: synchronousStandbyNames(rule),
   }
-}
-
-function asPrimary(primacy: Primacy, rule: Rule): WantedConfiguration {
-  return { ...asCandidate(primacy, rule), role: 'primary' }
 }
 
 /**
@@ -191,45 +190,6 @@ function promote(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule, mem
   return {
     reason: `elected in epoch ${value.epoch}: is promoted onto timeline ${value.timelineId}`,
     actions: [{ kind: 'promote', timelineId: value.timelineId, epoch: value.epoch, notAfterMs }],
-  }
-}
-
-/** Writable on the new timeline: the files say so too, and a commit proves the rule. */
-function prove(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Verdict {
-  const { local } = view
-  const { value } = primacy
-  if (local.server?.timelineId !== value.timelineId) {
-    const reason = `${view.self} is writable on timeline ${local.server?.timelineId}, not on ${value.timelineId} as allocated`
-    return {
-      reason,
-      actions: [{ kind: 'stop', mode: 'immediate' }, callElection(primacy, view.self, reason)],
-    }
-  }
-  const proven = local.proven
-  const isProven = proven !== null && proven.rule.epoch === value.epoch && sameRule(proven.rule, rule)
-  // It takes its time beside the files, which say what is so already.
-  const proof: readonly Action[] = isProven || local.tasks.has('prove') ? [] : [{ kind: 'prove', rule }]
-  if (local.applied?.role !== 'primary' || local.applied.epoch !== value.epoch) {
-    return {
-      reason: 'promoted: its files say so too',
-      actions: [...proof, { kind: 'configure', wanted: asPrimary(value, rule) }],
-    }
-  }
-  if (!isProven)
-    return { reason: `promoted: a commit must be acknowledged by ${describe(rule)}`, actions: proof }
-  const why = `${view.self} is primary of epoch ${value.epoch} on timeline ${value.timelineId}`
-  const steady: Primacy = {
-    ...value,
-    phase: 'steady',
-    rules: [rule],
-    nextRule: null,
-    planned: false,
-    candidate: null,
-    history: local.history.timelineId === value.timelineId ? local.history : value.history,
-  }
-  return {
-    reason: why,
-    actions: [{ kind: 'writePrimacy', primacy: steady, expected: primacy.revision, why }],
   }
 }
 

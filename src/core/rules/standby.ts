@@ -7,6 +7,7 @@ import { type ClusterView, member, type WantedConfiguration } from '../cluster-v
 import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
+import { lostDelayMs } from '../quorum.ts'
 import { isOnHistory, switchpointOf } from '../timeline.ts'
 import { isYoung, namesCarried } from './fencing.ts'
 import { mayWrite } from './lease.ts'
@@ -144,7 +145,7 @@ const startStandby: DecisionRule = {
     if (waits !== null) return { reason: waits, actions: [] }
     const where = standing(view, follows.primacy)
     if (where === 'diverged')
-      return climb(view, follows, 'what it has is not within the history of the primary (I8)')
+      return climb(view, memory, follows, 'what it has is not within the history of the primary (I8)')
     const wanted =
       where === 'within' ? streamingFrom(view, follows) : streamingFromNobody(view, follows.primacy)
     return {
@@ -183,7 +184,7 @@ function withoutAstray(view: ClusterView, { primacy, upstream }: Following): Ver
 
 const follow: DecisionRule = {
   id: 'follow',
-  evaluate(view) {
+  evaluate(view, memory) {
     const follows = following(view)
     if (follows === null || view.local.postmaster.kind !== 'running') return null
     const { primacy, upstream } = follows
@@ -210,7 +211,7 @@ const follow: DecisionRule = {
       }
     }
     if (where === 'unknown') return { reason: 'waits until everything on disk is replayed', actions: [] }
-    return climb(view, follows, 'what it has is not within the history of the primary (I8)')
+    return climb(view, memory, follows, 'what it has is not within the history of the primary (I8)')
   },
 }
 
@@ -229,10 +230,13 @@ function isFenced(applied: WantedConfiguration | null, primacy: Primacy): boolea
  *
  * The ladder, one rung a time, each limited by its own waiting after failures: rewind where the binaries have it, else a new clone.
  */
-function climb(view: ClusterView, follows: Following, why: string): Verdict {
+function climb(view: ClusterView, memory: Memory, follows: Following, why: string): Verdict {
   const { primacy, upstream } = follows
   if (!primaryIsUp(view, primacy)) return { reason: `${why}: waits until ${upstream.name} runs`, actions: [] }
-  const rewinds = view.local.canRewind && (view.local.failures.get('rewind')?.count ?? 0) < 2
+  if (isUnproven(view, memory, primacy))
+    return { reason: `${why}: waits until others have what ${upstream.name} has`, actions: [] }
+  const isSteady = primacy.phase === 'steady'
+  const rewinds = isSteady && view.local.canRewind && (view.local.failures.get('rewind')?.count ?? 0) < 2
   const waits = waitsAfterFailure(view, rewinds ? 'rewind' : 'clone')
   if (waits !== null) return { reason: waits, actions: [] }
   if (rewinds) {
@@ -253,6 +257,15 @@ function climb(view: ClusterView, follows: Following, why: string): Verdict {
 
 /** What it heard of a lost primary may have come by its present one, which had to forget it, too. */
 const ASTRAY_MS = 2_000
+
+/**
+ * Until the primary is steady it may be the only one, besides this node, that has all that was acknowledged: a rewind would destroy the
+ * second copy (I11). Mostly others come and prove it in a moment; when it is this node that is waited for, it is cloned beside.
+ */
+function isUnproven(view: ClusterView, memory: Memory, primacy: Primacy): boolean {
+  if (primacy.phase === 'steady') return false
+  return view.now - (memory.epoch?.seenAtMs ?? view.now) < lostDelayMs(view.spec.rtoMs)
+}
 
 /** Long enough for a primary to restart and for a walreceiver to try many times. */
 const STUCK_MS = 30_000
