@@ -186,6 +186,8 @@ export interface LocalView {
   readonly initialized: string | null
   readonly applied: WantedConfiguration | null
   readonly tasks: ReadonlySet<TaskKind>
+  /** How PostgreSQL is being stopped while the task `stop` runs; a stop in order can be hastened. */
+  readonly stopping: 'fast' | 'immediate' | null
   readonly failures: ReadonlyMap<TaskKind, Failure>
   /** The last rule whose commit was proven to wait (I5), and when that proof BEGAN. */
   readonly proven: { readonly rule: Rule; readonly atMs: number } | null

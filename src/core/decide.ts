@@ -20,8 +20,8 @@ import { switchoverRules } from './rules/switchover.ts'
 import { track } from './track.ts'
 
 export const RULES: readonly DecisionRule[] = [
-  ...directoryRules,
   ...fenceRules,
+  ...directoryRules,
   ...storeRules,
   ...bootstrapRules,
   ...leaseRules,

@@ -3,6 +3,7 @@
  * somebody's request. Two things must come together at a standby: it gets no WAL any more, and nothing of the primary answers.
  */
 import type { ClusterView, Probe } from './cluster-view.ts'
+import type { ServerFacts } from './facts.ts'
 import type { Primacy } from './primacy.ts'
 import { timersOf } from './timers.ts'
 
@@ -24,7 +25,7 @@ export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | nu
   const streamMs = streamDueMs(view, silenceMs)
   if (streamMs === null) return null
   // Both ports: an agent that answers acts itself, and a postgres that answers is alive whatever its agent says.
-  const patienceMs = server?.walreceiver ? doubtMs : silenceMs
+  const patienceMs = streams(server) ? doubtMs : silenceMs
   const ports = [probes.agent, probes.postgres].map((probe) => deafDueMs(view, probe, patienceMs))
   return ports.reduce<number | null>(
     (due, each) => (due === null || each === null ? null : Math.max(due, each)),
@@ -32,12 +33,17 @@ export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | nu
   )
 }
 
+/** One that only tries to connect, again and again, gets nothing either, and counts its own beginning as a message. */
+function streams(server: ServerFacts | null): boolean {
+  return server?.walreceiver?.status === 'streaming'
+}
+
 function streamDueMs(view: ClusterView, silenceMs: number): number | null {
   const { server } = view.local
   if (server === null) return hasOnlyItsVote(view) ? view.now : null
   if (!server.inRecovery) return null
-  if (server.walreceiver === null) return view.now
-  const ageMs = server.walreceiver.lastMessageAgeMs
+  if (!streams(server)) return view.now
+  const ageMs = server.walreceiver?.lastMessageAgeMs ?? null
   return ageMs === null ? null : view.now - ageMs + silenceMs
 }
 

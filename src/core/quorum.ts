@@ -9,7 +9,7 @@ import { acksFor, currentRule, type Primacy, type Rule, sameRule } from './prima
 import { caughtUpStandbys } from './track.ts'
 
 /** A standby that is away for less is waited for: a restart must not change the rule twice. */
-function lostDelayMs(rtoMs: number): number {
+export function lostDelayMs(rtoMs: number): number {
   return Math.max(10_000, 3 * rtoMs)
 }
 

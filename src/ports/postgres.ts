@@ -48,8 +48,11 @@ export interface Postgres {
   /** Spawns the postmaster detached, so that it outlives the agent. Ends when it accepts connections or has failed (with the log's words). */
   /** `mayBegin` is asked right before the spawn (I10). */
   start(deadlineMs: number, mayBegin?: () => boolean): Promise<Outcome<{ readonly pid: number }>>
-  /** fast: SIGINT, escalating to immediate (SIGQUIT) after the deadline, then SIGKILL of the whole group. Ok when nothing of it runs. */
-  stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome>
+  /**
+   * fast: SIGINT, and SIGQUIT after the deadline, or as soon as `hasten` aborts. immediate: SIGQUIT. SIGQUIT goes to every process, sent
+   * before anything is waited for, so that a postmaster or a disk that hangs holds nothing up; SIGKILL follows. Ok when nothing of it runs.
+   */
+  stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten?: AbortSignal): Promise<Outcome>
   reload(): Promise<Outcome>
   /** On a connection of its own, so that nothing else waits for it. */
   checkpoint(deadlineMs: number): Promise<Outcome>
@@ -111,6 +114,8 @@ export interface PromoteRequest {
   readonly postmasterPid: number
   readonly deadlineMs: number
   readonly mayBegin: () => boolean
+  /** Ends the waiting; the postmaster, once asked, is promoted all the same unless it is stopped. */
+  readonly signal: AbortSignal
 }
 
 export interface RewindFrom {

@@ -275,6 +275,7 @@ export function view(changes: ViewChanges = {}): ClusterView {
         ? applied('primary', 'ANY 1 ("bravo", "charlie")')
         : applied('standby', otherNames(self)),
       tasks: new Set(),
+      stopping: null,
       failures: new Map(),
       proven: null,
       namesInEffect: primary ? 'ANY 1 ("bravo", "charlie")' : otherNames(self),

@@ -8,8 +8,9 @@ import { type ClusterView, member, type WantedConfiguration } from '../cluster-v
 import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
+import { lostDelayMs } from '../quorum.ts'
 import { reinitChecks } from '../reinit-checks.ts'
-import { isOnHistory } from '../timeline.ts'
+import { isOnHistory, switchpointOf } from '../timeline.ts'
 import { isYoung, namesCarried } from './fencing.ts'
 import { mayWrite } from './lease.ts'
 
@@ -146,7 +147,7 @@ const startStandby: DecisionRule = {
     if (waits !== null) return { reason: waits, actions: [] }
     const where = standing(view, follows.primacy)
     if (where === 'diverged')
-      return climb(view, follows, 'what it has is not within the history of the primary (I8)')
+      return climb(view, memory, follows, 'what it has is not within the history of the primary (I8)')
     const wanted =
       where === 'within' ? streamingFrom(view, follows) : streamingFromNobody(view, follows.primacy)
     return {
@@ -163,9 +164,29 @@ const startStandby: DecisionRule = {
   },
 }
 
+/**
+ * PostgreSQL goes for the newest timeline whose history it has found. When the primary's does not descend from that it says so in its log,
+ * for ever, and takes nothing (seen): such a node has heard of a primary that was lost before it followed. A start makes it go for what it
+ * has.
+ */
+function goesAstray(view: ClusterView, primacy: Primacy): boolean {
+  const { newestHistory } = view.local
+  return newestHistory > 1 && switchpointOf(primacy.history, newestHistory) === null
+}
+
+function withoutAstray(view: ClusterView, { primacy, upstream }: Following): Verdict {
+  return {
+    reason: `goes for timeline ${view.local.newestHistory}, which ${upstream.name} does not descend from: is started anew without it`,
+    actions: [
+      { kind: 'promise', epoch: primacy.epoch },
+      { kind: 'stop', mode: 'fast' },
+    ],
+  }
+}
+
 const follow: DecisionRule = {
   id: 'follow',
-  evaluate(view) {
+  evaluate(view, memory) {
     const follows = following(view)
     if (follows === null || view.local.postmaster.kind !== 'running') return null
     const { primacy, upstream } = follows
@@ -175,6 +196,7 @@ const follow: DecisionRule = {
     const promise: Action = { kind: 'promise', epoch: primacy.epoch }
     const where = standing(view, primacy)
     if (where === 'within' && (isFenced(applied, primacy) || view.local.followedEpoch === primacy.epoch)) {
+      if (goesAstray(view, primacy)) return withoutAstray(view, follows)
       return {
         reason: `follows ${upstream.name} in epoch ${primacy.epoch}`,
         actions: [promise, { kind: 'configure', wanted }],
@@ -191,7 +213,7 @@ const follow: DecisionRule = {
       }
     }
     if (where === 'unknown') return { reason: 'waits until everything on disk is replayed', actions: [] }
-    return climb(view, follows, 'what it has is not within the history of the primary (I8)')
+    return climb(view, memory, follows, 'what it has is not within the history of the primary (I8)')
   },
 }
 
@@ -210,10 +232,13 @@ function isFenced(applied: WantedConfiguration | null, primacy: Primacy): boolea
  *
  * The ladder, one rung a time, each limited by its own waiting after failures: rewind where the binaries have it, else a new clone.
  */
-function climb(view: ClusterView, follows: Following, why: string): Verdict {
+function climb(view: ClusterView, memory: Memory, follows: Following, why: string): Verdict {
   const { primacy, upstream } = follows
   if (!primaryIsUp(view, primacy)) return { reason: `${why}: waits until ${upstream.name} runs`, actions: [] }
+  if (isUnproven(view, memory, primacy))
+    return { reason: `${why}: waits until others have what ${upstream.name} has`, actions: [] }
   const rewinds =
+    primacy.phase === 'steady' &&
     view.local.canRewind &&
     !holdsWhatIsLost(view, primacy) &&
     (view.local.failures.get('rewind')?.count ?? 0) < 2
@@ -280,6 +305,18 @@ const reinit: DecisionRule = {
   },
 }
 
+/** What it heard of a lost primary may have come by its present one, which had to forget it, too. */
+const ASTRAY_MS = 2_000
+
+/**
+ * Until the primary is steady it may be the only one, besides this node, that has all that was acknowledged: a rewind would destroy the
+ * second copy (I11). Mostly others come and prove it in a moment; when it is this node that is waited for, it is cloned beside.
+ */
+function isUnproven(view: ClusterView, memory: Memory, primacy: Primacy): boolean {
+  if (primacy.phase === 'steady') return false
+  return view.now - (memory.epoch?.seenAtMs ?? view.now) < lostDelayMs(view.spec.rtoMs)
+}
+
 /** Long enough for a primary to restart and for a walreceiver to try many times. */
 const STUCK_MS = 30_000
 
@@ -297,6 +334,8 @@ const stuck: DecisionRule = {
     }
     const since = memory.stuckSinceMs ?? view.now
     const next = { ...memory, stuckSinceMs: since }
+    if (view.now - since >= ASTRAY_MS && goesAstray(view, follows.primacy))
+      return withoutAstray(view, follows)
     if (view.now - since < STUCK_MS)
       return { reason: `does not stream from ${follows.upstream.name}`, actions: [], memory: next }
     const other = cloningBefore(view)
