@@ -211,7 +211,13 @@ function readFiles(world: World, node: SimNode, run: PostgresRun): void {
 function startupReads(world: World, node: SimNode, run: PostgresRun): void {
   if (!run.inRecovery) return
   const wanted = node.disk.files?.conninfo ?? null
-  if (wanted?.upstream === run.conninfo?.upstream && wanted?.epoch === run.conninfo?.epoch) return
+  const before = run.conninfo
+  if (
+    wanted?.upstream === before?.upstream &&
+    wanted?.epoch === before?.epoch &&
+    wanted?.name === before?.name
+  )
+    return
   run.conninfo = wanted
   stopReceiving(world, node, 'settings')
   connectSoon(world, node, 0)

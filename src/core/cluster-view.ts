@@ -160,6 +160,11 @@ export interface WantedConfiguration {
   readonly epoch: number
   readonly upstream: Member | null
   readonly synchronousStandbyNames: string
+  /**
+   * true: it streams under a name that stands in no rule, so what it flushes acknowledges nothing. Rewound and not consistent yet, it
+   * could not be elected for what it has acknowledged (I12).
+   */
+  readonly rejoining?: true
 }
 
 export type TaskKind = 'initialize' | 'clone' | 'rewind' | 'start' | 'stop' | 'prove' | 'promote' | 'settle'

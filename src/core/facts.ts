@@ -121,6 +121,8 @@ export interface ReplicationConfiguration {
     readonly host: string
     readonly port: number
     readonly passfile: string
+    /** Under a name that stands in no synchronous_standby_names, so that nothing waits for it (I12). */
+    readonly rejoining: boolean
   } | null
   /** The value of synchronous_standby_names, '' when commits wait for nobody. Standbys carry it too (I5). */
   readonly synchronousStandbyNames: string

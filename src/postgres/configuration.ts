@@ -113,8 +113,8 @@ function conninfo(
     ['host', upstream.host],
     ['port', String(upstream.port)],
     ['user', REPLICATION_ROLE],
-    // Its walsender goes by this name, in pg_stat_replication and in synchronous_standby_names.
-    ['application_name', input.node],
+    // Its walsender goes by this name, in pg_stat_replication and in synchronous_standby_names. No node's name has a space (I12).
+    ['application_name', upstream.rejoining ? `rejoining ${input.node}` : input.node],
     ['passfile', upstream.passfile],
     ['sslmode', 'verify-full'],
     ['sslrootcert', input.tls.ca],
