@@ -256,7 +256,9 @@ export class Checks {
       )
     const primacy = this.#world.store.primacy?.value
     const alone = primacy?.epoch === epoch && primacy.phase === 'promoting' && currentRule(primacy).acks === 0
-    if (alone && node.state.lease === null)
+    // What was on its disk of it may be lost; the store knows who holds it.
+    const holds = node.state.lease !== null || this.#world.statesLost.has(node.name)
+    if (alone && !holds)
       this.fail(
         'I10',
         `${node.name} becomes writable in epoch ${epoch} without acknowledgements and without the lease`,

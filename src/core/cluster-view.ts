@@ -5,7 +5,7 @@
  */
 import type { ErrorCode } from '../errors/codes.ts'
 import type { Ballot } from './ballot.ts'
-import type { DirectoryState, Member, PostmasterState, ServerFacts } from './facts.ts'
+import type { DirectoryState, Member, PostmasterState, RecoveryFacts, ServerFacts } from './facts.ts'
 import type { Identity, Primacy, Rule } from './primacy.ts'
 import type { TimelineHistory, TimelinePosition } from './timeline.ts'
 
@@ -238,6 +238,8 @@ export interface LocalView {
   /** When this process started, or went on after a pause longer than `pauseMs`: evidence from before does not count. */
   readonly awakeSinceMs: number
   readonly canRewind: boolean
+  /** Of a PostgreSQL that replays WAL and lets nobody in yet; null otherwise. */
+  readonly recovery: RecoveryFacts | null
   /** An operator asked this agent to clone its node anew; forgotten with the agent. */
   readonly reinitAsked: boolean
 }

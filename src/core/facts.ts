@@ -112,6 +112,14 @@ export interface ServerFacts {
   readonly pendingRestart: readonly string[]
 }
 
+/** What the processes of a PostgreSQL that is starting tell of its recovery. */
+export interface RecoveryFacts {
+  /** The segment that is being replayed or waited for. */
+  readonly segment: string
+  /** Its walreceiver takes WAL. */
+  readonly streams: boolean
+}
+
 /** How a node's PostgreSQL must be configured right now; rendered to files by the adapter, nothing else writes them. */
 export interface ReplicationConfiguration {
   readonly role: 'primary' | 'standby'

@@ -265,6 +265,27 @@ const stuck: DecisionRule = {
   },
 }
 
+/**
+ * Not consistent yet, and nobody sends the WAL that it needs for that: it would be waited for without end. A new clone brings what it
+ * needs with it. Before the rule that waits for a start that is under way.
+ */
+export const starved: DecisionRule = {
+  id: 'starved',
+  evaluate(view, memory) {
+    const follows = following(view)
+    const { starved: waiting } = memory
+    if (follows === null || waiting === null || view.now - waiting.sinceMs < STUCK_MS) return null
+    if (!primaryIsUp(view, follows.primacy) || view.local.tasks.has('clone') || cloningBefore(view) !== null)
+      return null
+    const waits = waitsAfterFailure(view, 'clone')
+    if (waits !== null) return { reason: waits, actions: [] }
+    return {
+      reason: `recovery waits at ${waiting.segment} for WAL that ${follows.upstream.name} does not send: is cloned anew, the old directory stays beside`,
+      actions: cloneFrom(follows),
+    }
+  },
+}
+
 function quiet(memory: Memory): Verdict {
   return { reason: 'streams again', actions: [], memory }
 }
