@@ -52,6 +52,7 @@ export function nodeDetail(options: AgentOptions, snapshot: Snapshot, sightings:
       replayLagMs: each.replayLagMs,
     })),
     vote: voteOf(view),
+    priority: view.spec.priority,
     position: positionOf(view),
     lastCommitAt: lastCommitAt(view, snapshot.at),
     streamEndedAt: sightings.streamEndedAt,

@@ -5,6 +5,7 @@
 import type { Check } from '../core/check.ts'
 import type { HistoryRecord } from '../core/history.ts'
 import type { PhaseTime } from '../core/history-phases.ts'
+import type { NodeLoss } from '../core/what-if.ts'
 
 export type NodeRole = 'primary' | 'standby' | 'unknown'
 
@@ -63,6 +64,8 @@ export interface ClusterStatus {
   readonly paused: Paused | null
   /** The next planned change of primary. */
   readonly scheduled: ScheduledSwitchover | null
+  /** What would happen if each node were lost right now; null while there is no primary in office to begin from. */
+  readonly whatIf: readonly NodeLoss[] | null
   readonly problems: readonly Problem[]
 }
 
@@ -96,6 +99,8 @@ export interface NodeDetail {
   readonly standbys: readonly StandbySeen[]
   /** What it could say in an election. */
   readonly vote: 'whole' | 'gone' | 'none'
+  /** candidatePriority: 0 votes and is elected only when nobody else has what it has. */
+  readonly priority: number
   /** As far as it has WAL; null while PostgreSQL does not answer. */
   readonly position: NodePosition | null
   /** Of a standby: when the last commit that it has replayed was made, by the clock of the primary that made it. */

@@ -102,6 +102,8 @@ function apiSource(config: ResolvedConfig, agent: Agent, self: string, peers: Pe
       return clusterStatus({
         cluster: config.cluster,
         durability: config.durability,
+        whenStandbyLost: config.whenStandbyLost,
+        storeAnswers: store?.kind === 'read',
         primacy: facts?.primacy?.value ?? null,
         paused: facts?.paused ?? null,
         scheduled: scheduledIn(facts?.switchover?.value ?? null),
