@@ -146,7 +146,8 @@ function configure(
     }
     if (upstream !== null) disk.passfiles.add(epoch)
     step(() => {
-      const conninfo = upstream === null ? null : { upstream: upstream.name, epoch }
+      const name = wanted.rejoining ? `rejoining ${node.name}` : node.name
+      const conninfo = upstream === null ? null : { upstream: upstream.name, epoch, name }
       disk.files = { role: wanted.role, conninfo, names: wanted.synchronousStandbyNames }
       disk.standbySignal = wanted.role === 'standby'
       step(() => {

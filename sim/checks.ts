@@ -123,7 +123,8 @@ export class Checks {
 
   #steady(next: Primacy): void {
     const node = this.#world.node(next.primary)
-    this.#mustHave(node, `steady in epoch ${next.epoch}`)
+    // What was written while its disk was being lost was true before: the others of its rule have it.
+    if (node.disk.present) this.#mustHave(node, `steady in epoch ${next.epoch}`)
     const rule = currentRule(next)
     const { run } = node
     const first = node.disk.wal.find((each) => each.timelineId === next.timelineId)
@@ -255,7 +256,9 @@ export class Checks {
       )
     const primacy = this.#world.store.primacy?.value
     const alone = primacy?.epoch === epoch && primacy.phase === 'promoting' && currentRule(primacy).acks === 0
-    if (alone && node.state.lease === null)
+    // What was on its disk of it may be lost; the store knows who holds it.
+    const holds = node.state.lease !== null || this.#world.statesLost.has(node.name)
+    if (alone && !holds)
       this.fail(
         'I10',
         `${node.name} becomes writable in epoch ${epoch} without acknowledgements and without the lease`,
@@ -286,6 +289,9 @@ export class Checks {
           `${node.name} lacks commit #${record.id}, which ${primary} had acknowledged and voted`,
         )
     }
+    // What it lacks is lost from now on, whoever is elected after it.
+    for (const [name, record] of this.#alone)
+      if (node.disk.wal[record.index] !== record) this.#alone.delete(name)
   }
 
   /** Long enough before the end of the election that whoever counted must have read it. */

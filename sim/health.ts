@@ -1,6 +1,11 @@
 /** Progress: once faults have stopped, the cluster comes to rest by itself, and then everybody has the same. */
+import { comparePositions } from '../src/core/ballot.ts'
+import { overlaps, rulesToSatisfy } from '../src/core/election.ts'
+import { lsnOf, ZERO_LSN } from '../src/core/lsn.ts'
 import { currentRule } from '../src/core/primacy.ts'
+import type { TimelinePosition } from '../src/core/timeline.ts'
 import type { SimNode } from './node.ts'
+import { endOf } from './wal.ts'
 import type { World } from './world.ts'
 
 /** null when everything is well; otherwise what is not. `dead`: a node that does not come back, and is done without. */
@@ -33,3 +38,32 @@ function why({ run, agent }: SimNode): string {
       : `walreceiver of ${receiver.upstream} epoch ${receiver.epoch} ${receiver.connection === null ? 'connecting' : 'connected'}`
   return `${run === null ? 'stopped' : run.status} ${stream} (${lastRule}: ${lastReason})`
 }
+
+/**
+ * Whether the rest needs an operator: what is left on the disks does not tell that nothing more was acknowledged (I2), or the most that
+ * can be voted was opened up and is not whole (I4). By what is so, not by what the agents make of it. null: the cluster can go on.
+ */
+export function hopeless(world: World): string | null {
+  const primacy = world.store.primacy?.value
+  if (primacy === undefined || primacy.phase !== 'electing') return null
+  const living = world.nodes.filter((node) => node !== world.dead)
+  const whole = living.filter(({ disk, state }) => disk.present && state.sentinel === null)
+  const opened = living.flatMap(({ name, state }) => {
+    const position = state.sentinel?.position ?? null
+    return position === null ? [] : [{ name, position }]
+  })
+  const voters = new Set([...whole, ...opened].map((each) => each.name))
+  const stopped = new Set(world.nodes.map((each) => each.name))
+  if (!overlaps(rulesToSatisfy(primacy), voters, stopped)) return 'the disks that are left are not enough'
+  const best = (positions: readonly Place[]): Place =>
+    positions.reduce((a, b) => (comparePositions(a, b) >= 0 ? a : b), NOTHING)
+  const ahead = best(opened.map((each) => each.position))
+  const most = best(
+    whole.map(({ disk }) => ({ timelineId: disk.timelineId(), lsn: lsnOf(BigInt(endOf(disk.wal))) })),
+  )
+  return comparePositions(ahead, most) > 0 ? 'the most that is left was opened up' : null
+}
+
+type Place = Pick<TimelinePosition, 'timelineId' | 'lsn'>
+
+const NOTHING: Place = { timelineId: 0, lsn: ZERO_LSN }

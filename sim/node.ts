@@ -9,7 +9,7 @@ import { endOf, timelineOf, type WalRecord } from './wal.ts'
 export interface Files {
   readonly role: 'primary' | 'standby'
   /** `epoch` names the passfile; without that file nobody can connect. */
-  readonly conninfo: { readonly upstream: string; readonly epoch: number } | null
+  readonly conninfo: { readonly upstream: string; readonly epoch: number; readonly name: string } | null
   readonly names: string
 }
 
@@ -92,6 +92,8 @@ export interface Connection {
 export interface Walreceiver {
   readonly upstream: string
   readonly epoch: number
+  /** application_name */
+  readonly name: string
   connection: Connection | null
   lastMessageAtMs: number
 }

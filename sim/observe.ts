@@ -109,8 +109,14 @@ export function localView(world: World, node: SimNode, agent: SimAgent, seen: Lo
     primaryLeaseUntilMs: state.lease?.untilMs ?? null,
     awakeSinceMs: agent.awakeSinceMs,
     canRewind: world.canRewind,
+    recovery: recoveryOf(node),
     reinitAsked: agent.knows.reinitAsked,
   }
+}
+
+function recoveryOf({ run }: SimNode): LocalView['recovery'] {
+  if (run === null || run.status !== 'starting' || !run.inRecovery) return null
+  return { segment: String(run.replayed), streams: run.walreceiver?.connection != null }
 }
 
 /** Without waiting for a position: only a glance does that. */

@@ -211,7 +211,13 @@ function readFiles(world: World, node: SimNode, run: PostgresRun): void {
 function startupReads(world: World, node: SimNode, run: PostgresRun): void {
   if (!run.inRecovery) return
   const wanted = node.disk.files?.conninfo ?? null
-  if (wanted?.upstream === run.conninfo?.upstream && wanted?.epoch === run.conninfo?.epoch) return
+  const before = run.conninfo
+  if (
+    wanted?.upstream === before?.upstream &&
+    wanted?.epoch === before?.epoch &&
+    wanted?.name === before?.name
+  )
+    return
   run.conninfo = wanted
   stopReceiving(world, node, 'settings')
   connectSoon(world, node, 0)
@@ -379,11 +385,12 @@ export function killPostgres(world: World, node: SimNode): void {
   endPostgres(world, node, true)
 }
 
-/** A backend dies: the postmaster restarts everything by itself, with the files as they are. */
+/** A backend dies: the postmaster of a primary restarts everything by itself, with the files as they are; any other ends (restart_after_crash). */
 export function crashRestart(world: World, node: SimNode): void {
   const { run } = node
   if (run === null || node.postgresFrozen || node.postmasterFrozen) return
   killPostgres(world, node)
+  if (node.disk.files?.role !== 'primary') return
   startPostgres(world, node, run)
   // Signals that it had not seen to yet it sees to now.
   for (let i = 0; i < run.reloads; i++) reloadPostgres(world, node)

@@ -161,7 +161,7 @@ function open(
   walreceiver.lastMessageAtMs = world.loop.now
   upRun.walsenders.set(node.name, {
     pid: connection.id,
-    name: node.name,
+    name: walreceiver.name,
     connection,
     flushed: 0,
     names: upRun.names,

@@ -1,6 +1,6 @@
 /** One run: phases of faults, each followed by mending everything and looking that the cluster comes to rest by itself. */
 import { Violation } from './checks.ts'
-import { unwell } from './health.ts'
+import { hopeless, unwell } from './health.ts'
 import type { SimNode } from './node.ts'
 import { type BrokenShell, type Decide, World } from './world.ts'
 
@@ -10,6 +10,9 @@ const HEALED_WITHIN_MS = 240_000
 const EPOCHS_AFTER_HEALING = 12
 const STEP_MS = 250
 const RESTS_WITHIN_MS = 60_000
+
+/** An operator has to say how it goes on: the run is over, and nothing was violated. */
+class NeedsOperator extends Error {}
 
 export interface RunOptions {
   readonly seed: number
@@ -48,8 +51,9 @@ export function simulate(options: RunOptions): RunResult {
     slowestHealingMs = awaitHealth(world, null)
     while (world.loop.now < endAtMs) slowestHealingMs = Math.max(slowestHealingMs, episode(world))
   } catch (error) {
-    if (!(error instanceof Violation)) throw error
-    violation = error.message
+    if (error instanceof NeedsOperator) world.count(`ended: ${error.message}`)
+    else if (error instanceof Violation) violation = error.message
+    else throw error
   }
   return {
     seed: options.seed,
@@ -123,6 +127,8 @@ function awaitHealth(world: World, dead: SimNode | null): number {
     else wellSince = Math.min(wellSince, loop.now)
     if (loop.now - wellSince >= 5_000 && clients.lastAcknowledgedAtMs > wellSince) return wellSince - since
   }
+  const lost = hopeless(world)
+  if (lost !== null) throw new NeedsOperator(lost)
   return checks.fail(
     'progress',
     `${HEALED_WITHIN_MS / 1_000} s after everything was mended: ${unwell(world, dead) ?? 'no commit is acknowledged'}`,

@@ -204,7 +204,10 @@ function prove(world: World, node: SimNode, agent: SimAgent, action: Of<'prove'>
     commit(world, node, 'proof', (record) => {
       const poll = (): void => {
         if (node.run !== run) return
-        const there = rule.standbys.filter((name) => (run.walsenders.get(name)?.flushed ?? 0) > record.index)
+        const there = rule.standbys.filter((name) => {
+          const walsender = run.walsenders.get(name)
+          return walsender?.name === name && walsender.flushed > record.index
+        })
         if (there.length >= rule.acks) acknowledged()
         else agent.later(20, poll)
       }

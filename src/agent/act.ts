@@ -417,7 +417,8 @@ export class Actor {
     const { role, upstream, synchronousStandbyNames, epoch } = wanted
     if (upstream === null) return { role, upstream: null, synchronousStandbyNames }
     const passfile = await this.#dependencies.passfiles.write(epoch, upstream)
-    return { role, upstream: { ...upstream, passfile }, synchronousStandbyNames }
+    const rejoining = wanted.rejoining === true
+    return { role, upstream: { ...upstream, passfile, rejoining }, synchronousStandbyNames }
   }
 
   async #moveAside(reason: string): Promise<Outcome> {

@@ -24,7 +24,14 @@ const BLIND: readonly [PostmasterState, DirectoryState] = [
 
 export type Remembered = Omit<
   LocalView,
-  'directory' | 'postmaster' | 'server' | 'position' | 'history' | 'promotionAsked' | 'newestHistory'
+  | 'directory'
+  | 'postmaster'
+  | 'server'
+  | 'recovery'
+  | 'position'
+  | 'history'
+  | 'promotionAsked'
+  | 'newestHistory'
 > & { readonly promotionAskedPid: number | null }
 
 export class Observer {
@@ -66,12 +73,12 @@ export class Observer {
     const early = this.#onlyCounts() ? await this.#observeStore() : null
     const counted = early === null ? null : this.#count(early, remembered)
     if (counted !== null) return counted
-    const [store, directory, { postmaster, server }] = await Promise.all([
+    const [store, directory, { postmaster, server, recovery }] = await Promise.all([
       early ?? this.#observeStore(),
       this.#postgres.inspectDirectory(),
       this.#observeServer(),
     ])
-    const view = await this.#complete(store, { directory, postmaster, server }, remembered())
+    const view = await this.#complete(store, { directory, postmaster, server, recovery }, remembered())
     this.#lastView = view
     return view
   }
@@ -96,7 +103,7 @@ export class Observer {
 
   async #complete(
     store: StoreView,
-    seen: Pick<LocalView, 'directory' | 'postmaster' | 'server'>,
+    seen: Pick<LocalView, 'directory' | 'postmaster' | 'server' | 'recovery'>,
     { promotionAskedPid, ...known }: Remembered,
   ): Promise<ClusterView> {
     const { postmaster } = seen
@@ -144,6 +151,7 @@ export class Observer {
         directory,
         postmaster,
         server,
+        recovery: null,
         promotionAsked: postmaster.kind === 'running' && postmaster.pid === promotionAskedPid,
         newestHistory: 1,
         position: null,
@@ -167,12 +175,14 @@ export class Observer {
     return elected || (getsNothing && primacy.phase !== 'electing') ? this.#postgres.newestHistory() : 1
   }
 
-  async #observeServer(): Promise<Pick<LocalView, 'postmaster' | 'server'>> {
+  async #observeServer(): Promise<Pick<LocalView, 'postmaster' | 'server' | 'recovery'>> {
     const postmaster = await this.#postgres.inspectPostmaster()
-    if (postmaster.kind !== 'running' || postmaster.status === 'starting') return { postmaster, server: null }
+    if (postmaster.kind !== 'running') return { postmaster, server: null, recovery: null }
+    if (postmaster.status === 'starting')
+      return { postmaster, server: null, recovery: await this.#postgres.inspectRecovery(postmaster.pid) }
     const seen = await this.#postgres.observe(SQL_DEADLINE_MS)
     const server: ServerFacts | null = seen.kind === 'ok' ? seen.value : null
-    return { postmaster, server }
+    return { postmaster, server, recovery: null }
   }
 
   /** Asked for only where it decides something: a node that streams in a steady epoch moves on all the time. */

@@ -107,6 +107,8 @@ export interface Memory {
   readonly change: RuleChange | null
   /** Since when this standby gets no WAL although its primary runs: no progress is unhealthy, whatever the process list says. */
   readonly stuckSinceMs: number | null
+  /** Since when recovery has been at this segment, and nobody sends any WAL: before it is consistent SQL cannot tell anything. */
+  readonly starved: { readonly segment: string; readonly sinceMs: number } | null
   /** Since when the own postmaster has run without answering, while this node was the primary. */
   readonly unansweredSinceMs: number | null
   /** Since when this node has been seen to write in its steady epoch. */
@@ -128,6 +130,7 @@ export const EMPTY_MEMORY: Memory = {
   lostSinceMs: {},
   change: null,
   stuckSinceMs: null,
+  starved: null,
   unansweredSinceMs: null,
   office: null,
   epoch: null,

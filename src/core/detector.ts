@@ -48,11 +48,13 @@ function streamDueMs(view: ClusterView, silenceMs: number): number | null {
 }
 
 /**
- * Nothing runs here that could stream: it waits to be rewound or cloned from this very primary. What is on its disk can be voted all the
- * same, and an election may need that vote (I2): an elected node that dies before this one has come back to it would else end everything.
+ * Nothing runs here that could tell of a stream: it waits to be rewound or cloned from this very primary, or for WAL of it before it lets
+ * anybody in. What is on its disk can be voted all the same, and an election may need that vote (I2): an elected node that dies before this
+ * one has come back to it would else end everything.
  */
 export function hasOnlyItsVote({ local }: ClusterView): boolean {
-  return local.postmaster.kind === 'stopped' && local.directory.kind === 'cluster'
+  if (local.directory.kind !== 'cluster') return false
+  return local.postmaster.kind === 'stopped' || local.recovery?.streams === false
 }
 
 /** Only what was heard (or not) while this process was awake counts. */

@@ -2,7 +2,13 @@
  * What the agent needs from its one local PostgreSQL. The agent acts on it by files, signals and promotion; SQL is for looking,
  * for slots and for the proving commit. Facts are values with an age; expected failure is a value.
  */
-import type { DirectoryState, PostmasterState, ReplicationConfiguration, ServerFacts } from '../core/facts.ts'
+import type {
+  DirectoryState,
+  PostmasterState,
+  RecoveryFacts,
+  ReplicationConfiguration,
+  ServerFacts,
+} from '../core/facts.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Rule } from '../core/primacy.ts'
 import type { TimelineHistory, TimelinePosition } from '../core/timeline.ts'
@@ -72,6 +78,8 @@ export interface Postgres {
 
   /** Calls back when the postmaster ends or its connection breaks, as early as can be known. */
   onChange(listener: (what: string) => void): void
+  /** By the titles of its processes; null when it is not in recovery, or has not come to replaying yet. */
+  inspectRecovery(postmasterPid: number): Promise<RecoveryFacts | null>
   /** null: not stable yet (a walreceiver runs, or replay has not drained what is on disk), or only recovery can tell. */
   stablePosition(request: PositionRequest): Promise<Outcome<StablePosition | null>>
   /** Onto exactly this timeline (I6), that very postmaster; ok when it is out of recovery. `mayBegin` is asked right before. */

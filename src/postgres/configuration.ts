@@ -101,6 +101,10 @@ primary_slot_name = ${quoteSetting(upstream === null ? '' : slotName(input.node)
 
 # Who must have flushed a commit before it is acknowledged. Standbys carry it too: a promoted one waits from its first commit on.
 synchronous_standby_names = ${quoteSetting(replication.synchronousStandbyNames)}
+
+# A crashed backend costs a primary a restart of some ten milliseconds, and no failover. A standby is started by its agent: by itself it would
+# go for the newest timeline that it has heard of, beyond what it has of it, when it has not heard of everything.
+restart_after_crash = ${replication.role === 'primary' ? 'on' : 'off'}
 `
 }
 
@@ -113,8 +117,8 @@ function conninfo(
     ['host', upstream.host],
     ['port', String(upstream.port)],
     ['user', REPLICATION_ROLE],
-    // Its walsender goes by this name, in pg_stat_replication and in synchronous_standby_names.
-    ['application_name', input.node],
+    // Its walsender goes by this name, in pg_stat_replication and in synchronous_standby_names. No node's name has a space (I12).
+    ['application_name', upstream.rejoining ? `rejoining ${input.node}` : input.node],
     ['passfile', upstream.passfile],
     ['sslmode', 'verify-full'],
     ['sslrootcert', input.tls.ca],

@@ -1,6 +1,8 @@
 /** The Postgres port for one real server on this machine: joins the parts of this directory. */
+
 import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import type { RecoveryFacts } from '../core/facts.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Rule } from '../core/primacy.ts'
 import type {
@@ -35,6 +37,7 @@ import { preflight } from './preflight.ts'
 import { childrenOf, listPostgresIn, readProcess, signalProcess } from './processes.ts'
 import { promote } from './promote.ts'
 import { openProofSession, type ProofSession, proveCommit } from './prove-commit.ts'
+import { inspectRecovery } from './recovery-titles.ts'
 import { rewind } from './rewind.ts'
 import { checkpointSource } from './rewind-source.ts'
 import { readSecret, writePassfile } from './secrets.ts'
@@ -117,6 +120,10 @@ class LocalPostgres implements Postgres {
 
   inspectPostmaster(): Promise<PostmasterState> {
     return this.#postmaster.inspect()
+  }
+
+  inspectRecovery(postmasterPid: number): Promise<RecoveryFacts | null> {
+    return inspectRecovery(postmasterPid)
   }
 
   async observe(deadlineMs: number): Promise<Outcome<ServerFacts>> {

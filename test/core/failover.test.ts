@@ -519,10 +519,44 @@ describe('a rewind that has ended well', () => {
     expect(decideOn({ self: 'bravo', local: begun }).kinds).toEqual(['promise', 'clone'])
   })
 
-  it('ends its stream and does not vote: what it has acknowledged since is not known (I12)', () => {
+  it('streams under a name that is in no rule until readers are let in, then under its own (I12)', () => {
+    const [, configure] = decideOn({ self: 'bravo', local: stopped }).actions
+    expect(configure).toMatchObject({ kind: 'configure', wanted: { rejoining: true } })
+    if (configure?.kind !== 'configure') throw new Error('no configure')
+    const { actions } = decideOn({ self: 'bravo', local: { applied: configure.wanted, followedEpoch: 1 } })
+    expect(actions).toMatchObject([{ kind: 'promise' }, { kind: 'configure', wanted: { epoch: 1 } }])
+    expect(actions[1]).not.toHaveProperty('wanted.rejoining')
+  })
+
+  it('ends its stream, and votes what it had before: it has acknowledged nothing since (I12)', () => {
     const store = storeWith(ELECTING)
     expect(decideOn({ self: 'bravo', store, local: { sentinel } }).kinds).toEqual(['promise', 'stop'])
-    expect(decideOn({ self: 'bravo', store, local: { ...stopped, promisedEpoch: 2 } }).kinds).toEqual([])
+    const { actions } = decideOn({ self: 'bravo', store, local: { ...stopped, promisedEpoch: 2 } })
+    const { lsn, timelineId } = HERE
+    expect(actions[1]).toMatchObject({ kind: 'vote', ballot: { gone: true, position: { lsn, timelineId } } })
+  })
+
+  it('is cloned when the WAL that it needs to be consistent does not come', () => {
+    const local = {
+      server: null,
+      sentinel,
+      recovery: { segment: '000000010000000000000003', streams: false },
+    }
+    const starting = {
+      ...local,
+      postmaster: { kind: 'running', pid: 1, status: 'starting' },
+      tasks: new Set(['start'] as const),
+    } as const
+    const waits = (sinceMs: number) => ({ ...KNOWN, starved: { segment: local.recovery.segment, sinceMs } })
+    const of = (sinceMs: number, more: object = {}) =>
+      decideOn({ self: 'bravo', local: { ...starting, ...more } }, waits(sinceMs))
+    expect(of(80_000)).toMatchObject({ rule: 'task-under-way' })
+    expect(of(60_000)).toMatchObject({ rule: 'starved', kinds: ['promise', 'clone'] })
+    // It goes on replaying, or is being sent some.
+    expect(of(60_000, { recovery: { segment: '000000010000000000000004', streams: false } }).rule).toBe(
+      'task-under-way',
+    )
+    expect(of(60_000, { recovery: { ...local.recovery, streams: true } }).rule).toBe('task-under-way')
   })
 })
 

@@ -290,6 +290,7 @@ export function view(changes: ViewChanges = {}): ClusterView {
       primaryLeaseUntilMs: null,
       awakeSinceMs: 0,
       canRewind: true,
+      recovery: null,
       reinitAsked: false,
       ...changes.local,
     },

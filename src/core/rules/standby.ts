@@ -6,27 +6,12 @@ import { waitsAfterFailure } from '../backoff.ts'
 import { refusalOf } from '../check.ts'
 import { type ClusterView, member, type WantedConfiguration } from '../cluster-view.ts'
 import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
-import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
-import { lostDelayMs } from '../quorum.ts'
 import { reinitChecks } from '../reinit-checks.ts'
 import { isOnHistory, switchpointOf } from '../timeline.ts'
 import { isYoung, namesCarried } from './fencing.ts'
+import { climb, cloneFrom, type Following, following, primaryIsUp } from './ladder.ts'
 import { mayWrite } from './lease.ts'
-
-interface Following {
-  readonly primacy: Primacy
-  readonly upstream: Member
-}
-
-/** Standbys repoint during `promoting` already: the proving commit of the new primary waits for them. */
-function following(view: ClusterView): Following | null {
-  if (view.store.kind !== 'read') return null
-  const primacy = view.store.facts.primacy?.value
-  if (primacy === undefined || primacy.primary === view.self || primacy.phase === 'electing') return null
-  const upstream = member(view.spec, primacy.primary)
-  return upstream === null ? null : { primacy, upstream }
-}
 
 function streamingFrom(view: ClusterView, { primacy, upstream }: Following): WantedConfiguration {
   return {
@@ -34,6 +19,7 @@ function streamingFrom(view: ClusterView, { primacy, upstream }: Following): Wan
     epoch: primacy.epoch,
     upstream,
     synchronousStandbyNames: namesCarried(view, primacy),
+    ...(view.local.sentinel === null ? {} : { rejoining: true }),
   }
 }
 
@@ -99,28 +85,6 @@ function mayFinishRewind({ local }: ClusterView, primacy: Primacy): boolean {
     local.sentinel?.finished === true &&
     local.sentinel.epoch === primacy.epoch &&
     !local.failures.has('start')
-  )
-}
-
-function cloneFrom({ primacy, upstream }: Following): readonly Action[] {
-  return [
-    { kind: 'promise', epoch: primacy.epoch },
-    { kind: 'clone', from: upstream.name, host: upstream.host, port: upstream.port, epoch: primacy.epoch },
-  ]
-}
-
-/**
- * A source must have been promoted, and be on the timeline that it was elected for; steady it need not be: the commit that makes it
- * steady may be waiting for the very node that is to be rewound or cloned.
- */
-function primaryIsUp(view: ClusterView, primacy: Primacy): boolean {
-  if (view.store.kind !== 'read') return false
-  const report = view.store.facts.nodes.get(primacy.primary)
-  return (
-    report?.role === 'primary' &&
-    report.state === 'running' &&
-    report.epoch === primacy.epoch &&
-    report.timelineId === primacy.timelineId
   )
 }
 
@@ -227,40 +191,6 @@ function isFenced(applied: WantedConfiguration | null, primacy: Primacy): boolea
 }
 
 /**
- * Whoever carries out a rung stops PostgreSQL, where it runs, as its first step: a rule that stopped it would forget the position
- * that it has decided on, which is known only as long as PostgreSQL runs.
- *
- * The ladder, one rung a time, each limited by its own waiting after failures: rewind where the binaries have it, else a new clone.
- */
-function climb(view: ClusterView, memory: Memory, follows: Following, why: string): Verdict {
-  const { primacy, upstream } = follows
-  if (!primaryIsUp(view, primacy)) return { reason: `${why}: waits until ${upstream.name} runs`, actions: [] }
-  if (isUnproven(view, memory, primacy))
-    return { reason: `${why}: waits until others have what ${upstream.name} has`, actions: [] }
-  const rewinds =
-    primacy.phase === 'steady' &&
-    view.local.canRewind &&
-    !holdsWhatIsLost(view, primacy) &&
-    (view.local.failures.get('rewind')?.count ?? 0) < 2
-  const waits = waitsAfterFailure(view, rewinds ? 'rewind' : 'clone')
-  if (waits !== null) return { reason: waits, actions: [] }
-  if (rewinds) {
-    const source = { from: upstream.name, host: upstream.host, port: upstream.port, epoch: primacy.epoch }
-    return {
-      reason: `${why}: is rewound to ${upstream.name}`,
-      actions: [
-        { kind: 'promise', epoch: primacy.epoch },
-        { kind: 'rewind', ...source },
-      ],
-    }
-  }
-  return {
-    reason: `${why}: is cloned anew from ${upstream.name}, the old directory stays beside`,
-    actions: cloneFrom(follows),
-  }
-}
-
-/**
  * In quiet times a standby makes sure that the names it carries are in effect in every process of it (I5): the checkpoint that tells so would
  * otherwise stand between an election and the promotion.
  */
@@ -279,12 +209,6 @@ const settleNames: DecisionRule = {
       actions: [{ kind: 'settle' }],
     }
   },
-}
-
-/** An operator once did without its vote: acknowledged commits may be here and nowhere else, and a rewind would destroy them (I11). */
-function holdsWhatIsLost(view: ClusterView, primacy: Primacy): boolean {
-  const since = primacy.writtenOff[view.self]
-  return since !== undefined && view.local.followedEpoch < since
 }
 
 /** An operator asked for it. What it would cost is looked at again; the old directory stays in use until the copy is whole, and then beside. */
@@ -307,15 +231,6 @@ const reinit: DecisionRule = {
 
 /** What it heard of a lost primary may have come by its present one, which had to forget it, too. */
 const ASTRAY_MS = 2_000
-
-/**
- * Until the primary is steady it may be the only one, besides this node, that has all that was acknowledged: a rewind would destroy the
- * second copy (I11). Mostly others come and prove it in a moment; when it is this node that is waited for, it is cloned beside.
- */
-function isUnproven(view: ClusterView, memory: Memory, primacy: Primacy): boolean {
-  if (primacy.phase === 'steady') return false
-  return view.now - (memory.epoch?.seenAtMs ?? view.now) < lostDelayMs(view.spec.rtoMs)
-}
 
 /** Long enough for a primary to restart and for a walreceiver to try many times. */
 const STUCK_MS = 30_000
@@ -350,6 +265,27 @@ const stuck: DecisionRule = {
   },
 }
 
+/**
+ * Not consistent yet, and nobody sends the WAL that it needs for that: it would be waited for without end. A new clone brings what it
+ * needs with it. Before the rule that waits for a start that is under way.
+ */
+export const starved: DecisionRule = {
+  id: 'starved',
+  evaluate(view, memory) {
+    const follows = following(view)
+    const { starved: waiting } = memory
+    if (follows === null || waiting === null || view.now - waiting.sinceMs < STUCK_MS) return null
+    if (!primaryIsUp(view, follows.primacy) || view.local.tasks.has('clone') || cloningBefore(view) !== null)
+      return null
+    const waits = waitsAfterFailure(view, 'clone')
+    if (waits !== null) return { reason: waits, actions: [] }
+    return {
+      reason: `recovery waits at ${waiting.segment} for WAL that ${follows.upstream.name} does not send: is cloned anew, the old directory stays beside`,
+      actions: cloneFrom(follows),
+    }
+  },
+}
+
 function quiet(memory: Memory): Verdict {
   return { reason: 'streams again', actions: [], memory }
 }
@@ -369,7 +305,8 @@ function sameConfiguration(a: WantedConfiguration | null, b: WantedConfiguration
     a.upstream?.name === b.upstream?.name &&
     a.upstream?.host === b.upstream?.host &&
     a.upstream?.port === b.upstream?.port &&
-    a.synchronousStandbyNames === b.synchronousStandbyNames
+    a.synchronousStandbyNames === b.synchronousStandbyNames &&
+    a.rejoining === b.rejoining
   )
 }
 
