@@ -3,6 +3,7 @@
  * renaming is not. LSNs are text as PostgreSQL prints them; instants are ISO 8601 in UTC.
  */
 import type { Check } from '../core/check.ts'
+import type { NodeHealth } from '../core/health.ts'
 import type { HistoryRecord } from '../core/history.ts'
 import type { PhaseTime } from '../core/history-phases.ts'
 import type { NodeLoss } from '../core/what-if.ts'
@@ -97,6 +98,7 @@ export interface NodeDetail {
   readonly decision: Why
   /** Seen by the primary for each standby that streams from it. */
   readonly standbys: readonly StandbySeen[]
+  readonly slots: readonly SlotSeen[]
   /** What it could say in an election. */
   readonly vote: 'whole' | 'gone' | 'none'
   /** candidatePriority: 0 votes and is elected only when nobody else has what it has. */
@@ -109,6 +111,26 @@ export interface NodeDetail {
   readonly streamEndedAt: string | null
   /** Where the other nodes were last seen, by their own reports. */
   readonly sightings: readonly Sighting[]
+}
+
+/** What the health paths are answered from. */
+export interface SeenHealth {
+  readonly health: NodeHealth
+  readonly status: NodeStatus
+  readonly epoch: number | null
+  /** Since the agent's last whole look. */
+  readonly ageMs: number
+  /** From which age on nothing is known any more: the loop hangs. */
+  readonly staleMs: number
+}
+
+export interface SlotSeen {
+  readonly name: string
+  readonly active: boolean
+  /** WAL that it needs is gone. */
+  readonly lost: boolean
+  /** WAL that is kept for it; null: not known. */
+  readonly retainedBytes: number | null
 }
 
 export interface Sighting extends NodePosition {
