@@ -4,16 +4,19 @@ import path from 'node:path'
 import { Agent } from '../../agent/agent.ts'
 import { clusterStatus } from '../../api/cluster-status.ts'
 import type { NodeDetail, ScheduledSwitchover } from '../../api/contract.ts'
+import type { MetricsInput } from '../../api/metrics.ts'
 import { PeerClient } from '../../api/peer-client.ts'
 import { type ApiSource, serveApi } from '../../api/server.ts'
 import { loadConfig, nodeOf, type ResolvedConfig } from '../../config/load.ts'
 import type { SwitchoverRequest } from '../../core/cluster-view.ts'
+import { currentRule } from '../../core/primacy.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { findUser } from '../../postgres/run-as.ts'
 import { composeAgent, systemClock } from '../compose.ts'
 import { acquireLock } from '../local/lock.ts'
 import { isRoot, runAs } from '../local/privileges.ts'
 import { EXIT } from '../output.ts'
+import { packageVersion } from '../version.ts'
 
 const PEER_DEADLINE_MS = 800
 
@@ -91,6 +94,8 @@ function apiSource(config: ResolvedConfig, agent: Agent, self: string, peers: Pe
     eventsAfter: (id) => agent.events.after(id),
     subscribe: (listener) => agent.events.subscribe(listener),
     history: () => agent.controls.history(),
+    health: () => agent.health,
+    metrics: () => metricsOf(config, agent, self),
     switchover: (body) => agent.controls.switchover(body),
     cancelSwitchover: (by) => agent.controls.cancelSwitchover(by),
     failover: async (body) => agent.controls.failover(body, await details()),
@@ -102,6 +107,8 @@ function apiSource(config: ResolvedConfig, agent: Agent, self: string, peers: Pe
       return clusterStatus({
         cluster: config.cluster,
         durability: config.durability,
+        whenStandbyLost: config.whenStandbyLost,
+        storeAnswers: store?.kind === 'read',
         primacy: facts?.primacy?.value ?? null,
         paused: facts?.paused ?? null,
         scheduled: scheduledIn(facts?.switchover?.value ?? null),
@@ -109,6 +116,30 @@ function apiSource(config: ResolvedConfig, agent: Agent, self: string, peers: Pe
         details: await details(),
         now: systemClock.timestamp(),
       })
+    },
+  }
+}
+
+const STARTED_AT_SECONDS = Date.now() / 1_000 - process.uptime()
+
+function metricsOf(config: ResolvedConfig, agent: Agent, node: string): MetricsInput {
+  const store = agent.view?.store
+  const facts = store === undefined ? null : store.kind === 'read' ? store.facts : store.last
+  const primacy = facts?.primacy?.value ?? null
+  const { user, system } = process.cpuUsage()
+  return {
+    cluster: config.cluster,
+    node,
+    version: packageVersion(),
+    detail: agent.detail,
+    health: agent.health,
+    phase: primacy?.phase ?? null,
+    quorum: primacy === null ? null : currentRule(primacy),
+    paused: facts === null ? null : facts.paused !== null,
+    process: {
+      residentBytes: process.memoryUsage.rss(),
+      cpuSeconds: (user + system) / 1_000_000,
+      startedAtSeconds: STARTED_AT_SECONDS,
     },
   }
 }
