@@ -25,6 +25,8 @@ const CAUGHT: Readonly<Record<string, Catch>> = {
   switchNoPromise: { seed: 1, nodes: 5, by: /^I3/ },
   removeOther: { seed: 1, nodes: 3, by: /^(I2|I11|P1|P2|progress)/ },
   pgFirst: { seed: 9, nodes: 3, by: /^I2/ },
+  noProbe: { seed: 60, nodes: 5, by: /^I2/ },
+  sentinelNoVote: { seed: 47, nodes: 3, by: /^progress/ },
   noSettle: { seed: 28, nodes: 5, by: /^(I2|I5)/ },
   noHistoryCheck: { seed: 1, nodes: 3, by: /^I8/ },
   zeroCandNoLease: { seed: 5, nodes: 5, by: /^I10/, durability: 'async' },
