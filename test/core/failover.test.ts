@@ -560,6 +560,30 @@ describe('a rewind that has ended well', () => {
   })
 })
 
+describe('a standby that gets no WAL', () => {
+  const { walreceiver } = standbyServer('bravo')
+  const refused = walreceiver === null ? null : { ...walreceiver, pid: 77 }
+  const of = (seen: typeof refused, memory: Partial<Memory>) =>
+    decideOn(
+      { self: 'bravo', local: { server: standbyServer('bravo', { walreceiver: seen }) } },
+      { ...KNOWN, ...memory },
+    )
+
+  it('is cloned anew after a while, and streams again only when one walreceiver has streamed for a moment', () => {
+    expect(of(null, { stuckSinceMs: 80_000 })).toMatchObject({ rule: 'stuck', kinds: [] })
+    expect(of(null, { stuckSinceMs: 70_000 })).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
+    const lasting = of(refused, { stuckSinceMs: 70_000, receiving: { pid: 77, sinceMs: 90_000 } })
+    expect(lasting.memory.stuckSinceMs).toBe(null)
+  })
+
+  it('is not taken for one that streams because its walreceiver connects again and again', () => {
+    // Each is another process, and each says that it streams until it is refused.
+    const before = { stuckSinceMs: 70_000, receiving: { pid: 76, sinceMs: 90_000 } }
+    expect(of(refused, before).memory.stuckSinceMs).toBe(70_000)
+    expect(of(null, before)).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
+  })
+})
+
 describe('the lease of I10', () => {
   const rules = [rule(0, [])]
   const async = (local: object, facts: object = {}) =>
