@@ -202,6 +202,21 @@ describe('fencing and voting', () => {
     expect(decision.kinds).toEqual(['promise', 'removePassfiles', 'configure', 'start'])
   })
 
+  it('does not start it again all the time when that fails, and soon, because its vote may be waited for', () => {
+    const failure = { code: 'postgres-failed', reason: 'the disk is full', hint: '', count: 9 } as const
+    const of = (atMs: number) => {
+      const failures = new Map([['start', { ...failure, atMs }]] as const)
+      return decideOn({
+        self: 'bravo',
+        store,
+        local: { ...STOPPED, applied: null, promisedEpoch: 2, failures },
+      })
+    }
+    expect(of(99_500)).toMatchObject({ rule: 'election', kinds: [] })
+    expect(of(99_500).reason).toContain('the disk is full')
+    expect(of(98_900).kinds).toContain('start')
+  })
+
   it('votes what a directory had that is being replaced, as gone (I12)', () => {
     const sentinel = { position: HERE, history: view().local.history, epoch: 1, finished: false }
     const { actions } = decideOn({ self: 'bravo', store, local: { ...STOPPED, sentinel } })
