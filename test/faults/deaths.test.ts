@@ -1,8 +1,8 @@
 /** Stories of processes and nodes that die, each told on real servers while clients write. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
-import { hasDebian } from './fixture.ts'
 import {
+  hasDebian,
   isLater,
   kindsOf,
   newPrimary,

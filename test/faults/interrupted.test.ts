@@ -4,8 +4,7 @@ import type { Primacy } from '../../src/core/primacy.ts'
 import { cutBetween, cutBoth } from '../lab/network.ts'
 import type { Part } from '../lab/node.ts'
 import { signal } from '../support/cluster-processes.ts'
-import { hasDebian } from './fixture.ts'
-import { isLater, newPrimary, type Scene, stage, writesGoOn } from './stage.ts'
+import { hasDebian, isLater, newPrimary, type Scene, stage, writesGoOn } from './stage.ts'
 
 const RTO_MS = 1_000
 
@@ -73,6 +72,24 @@ describe.skipIf(!hasDebian)('an election, interrupted (apt install postgresql-15
       await mend()
       lab.node(primary).startAgent()
       expect(await newPrimary(scene)).not.toBe(alone)
+      await writesGoOn(scene)
+    },
+  )
+
+  story(
+    'by the death of the new primary before the old one has come back to it: the two that are left go on',
+    async (scene) => {
+      const { lab, sight, primary, standbys } = scene
+      const mend = await lab.part(cutBetween([primary], [...standbys, ...lab.store.members]))
+      const elected = await newPrimary(scene)
+      await lab.node(elected).kill('node')
+      await mend()
+      // The old primary stops in order and cannot follow anybody: its vote is the one that is missing.
+      const last = standbys.find((name) => name !== elected)
+      await sight.until(
+        'another new primary',
+        ({ primacy }) => primacy?.phase === 'steady' && primacy.primary === last,
+      )
       await writesGoOn(scene)
     },
   )

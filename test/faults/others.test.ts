@@ -1,8 +1,7 @@
 /** Stories of clusters of another kind: without acknowledgements, where a lease tells who may write (I10), and of five nodes. */
 import { describe, expect } from 'vitest'
 import { cutBetween } from '../lab/network.ts'
-import { hasDebian } from './fixture.ts'
-import { isLater, newPrimary, stage, writesGoOn } from './stage.ts'
+import { hasDebian, isLater, newPrimary, stage, writesGoOn } from './stage.ts'
 
 const RTO_MS = 1_000
 

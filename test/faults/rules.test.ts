@@ -3,8 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
 import type { Primacy } from '../../src/core/primacy.ts'
 import { cutBoth } from '../lab/network.ts'
-import { hasDebian } from './fixture.ts'
-import { kindsOf, newPrimary, type Scene, since, stage, writesGoOn } from './stage.ts'
+import { hasDebian, kindsOf, newPrimary, type Scene, since, stage, writesGoOn } from './stage.ts'
 
 /** After so long a lost standby is removed at this rto, whatever it is: lostDelayMs in src/core/quorum.ts. */
 const RTO_MS = 1_000

@@ -1,15 +1,16 @@
 /** Stories of nodes that are silent: frozen, cut off in every shape, or with a clock that jumps. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
 import { findFaketime } from '../lab/clock.ts'
 import { CLIENTS, cutBetween, cutBoth } from '../lab/network.ts'
 import type { Part } from '../lab/node.ts'
-import { hasDebian } from './fixture.ts'
-import { isLater, kindsOf, newPrimary, nothingHappens, since, stage, writesGoOn } from './stage.ts'
+import { hasDebian, isLater, kindsOf, newPrimary, nothingHappens, since, stage, writesGoOn } from './stage.ts'
 
 const RTO_MS = 1_000
 /** Longer than any decision about it takes. */
 const LONG_MS = 3 * RTO_MS
+
+/** wal_sender_timeout at this rto: how long a walsender that nobody reaches would hold its slot. */
+const WALSENDER_MS = 10_000
 
 describe.skipIf(!hasDebian)('who is silent (apt install postgresql-15)', () => {
   const { story, storyIf } = stage({ pg: '15', rtoMs: RTO_MS, canStepClock: true })
@@ -108,14 +109,36 @@ describe.skipIf(!hasDebian)('who is silent (apt install postgresql-15)', () => {
     await writesGoOn(scene)
   })
 
-  story('the primary, for a moment: nothing happens', async (scene) => {
-    const { lab, primary, standbys } = scene
-    const mend = await lab.part(cutBetween([primary], [...standbys, ...lab.store.members]))
-    await sleep(0.4 * RTO_MS)
-    await mend()
-    await nothingHappens(scene, RTO_MS)
-    await writesGoOn(scene, primary)
-  })
+  story(
+    'the standbys, behind a silent cut: no walsender holds a slot, which would keep its standby out when it comes back',
+    async (scene) => {
+      const { lab, primary, standbys } = scene
+      await lab.pause('only the streams are looked at here')
+      const mend = await lab.part(cutBetween([primary], standbys))
+      await lab.waitFor(
+        'the walsenders to end',
+        () => lab.node(primary).pidsOfBackends('walsender').length === 0,
+        { deadlineMs: WALSENDER_MS - 3_000 },
+      )
+      await mend()
+      await writesGoOn(scene)
+      await lab.pause(null)
+    },
+  )
+
+  story(
+    'both standbys, when the primary stops: that they take no WAL does not keep it from stopping',
+    async (scene) => {
+      const { lab, primary, standbys } = scene
+      const [first = '', second = ''] = standbys
+      const mend = await lab.part(cutBoth(primary, first))
+      lab.node(second).freeze('postgres')
+      const beganAtMs = performance.now()
+      await lab.node(primary).stopAgent()
+      expect(performance.now() - beganAtMs).toBeLessThan(WALSENDER_MS - 3_000)
+      await mend()
+    },
+  )
 
   storyIf(
     findFaketime() !== null,

@@ -2,7 +2,7 @@
  * Where the stories of a file are told: one lab, clients that write during all of them, and the same end for each: everything is mended, the
  * cluster becomes whole by itself, and every write is accounted for (P1, P2).
  */
-import { mkdtempSync } from 'node:fs'
+import { existsSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,6 +14,9 @@ import { Workload } from '../lab/clients/workload.ts'
 import { Lab, type LabOptions } from '../lab/lab.ts'
 import { Sight } from '../lab/sight.ts'
 import { ensureBuilt } from '../support/built.ts'
+
+/** scripts/requirements.mjs says at the end of a run what to install. */
+export const hasDebian = existsSync('/usr/lib/postgresql/15/bin/postgres')
 
 /** What a story begins with: a cluster that is whole, and clients that write to its primary. */
 export interface Scene {

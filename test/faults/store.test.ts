@@ -5,8 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
 import { run } from '../lab/shell.ts'
 import { hasEtcd } from '../lab/store.ts'
-import { hasDebian } from './fixture.ts'
-import { isLater, newPrimary, nothingHappens, type Scene, stage, writesGoOn } from './stage.ts'
+import { hasDebian, isLater, newPrimary, nothingHappens, type Scene, stage, writesGoOn } from './stage.ts'
 
 const RTO_MS = 1_000
 

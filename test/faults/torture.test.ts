@@ -7,7 +7,7 @@ import path from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { ROOT } from '../lab/program.ts'
 import { ensureBuilt } from '../support/built.ts'
-import { hasDebian } from './fixture.ts'
+import { hasDebian } from './stage.ts'
 
 const MINUTES = 1
 /** Beyond those minutes: the start, the last round, and how long a round may take to become whole again. */

@@ -1,4 +1,5 @@
 /** Disks that can be filled: a small file system in memory for each node, where root may mount one. */
+import { spawnSync } from 'node:child_process'
 import { rmSync, statfsSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { attempt } from './shell.ts'
@@ -14,6 +15,11 @@ export interface MountOptions {
   readonly directory: string
   readonly sizeMb: number
   readonly user: { readonly uid: number; readonly gid: number }
+}
+
+/** Whether this process may mount: it asks the kernel, in a namespace that goes away with the answer. */
+export function mayMount(): boolean {
+  return spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'lab', '/mnt']).status === 0
 }
 
 /** The directory exists. False: this process may not mount. */
