@@ -1,6 +1,6 @@
 /**
- * A short torture with a fixed seed on each end of the supported versions: faults drawn from chance, several at once. What it finds fails the
- * test, with everything that it has said: the schedule, where the logs are kept, and the commands that run it again. Longer: `npm run torture`.
+ * A minute of torture with a fixed seed: faults drawn from chance, several at once. What it finds fails the test, with everything that it has
+ * said: the schedule, where the logs are kept, and the commands that run it again. Longer: `npm run torture`.
  */
 import { spawn } from 'node:child_process'
 import path from 'node:path'
@@ -9,27 +9,26 @@ import { ROOT } from '../lab/program.ts'
 import { ensureBuilt } from '../support/built.ts'
 import { hasDebian } from './stage.ts'
 
-const MINUTES = 1
-/** Beyond those minutes: the start, the last round, and how long a round may take to become whole again. */
+const MINUTES = '1'
+/** Beyond those minutes: the start, the last round, and how long that may take to become whole again. */
 const TIMEOUT_MS = 240_000
+const DEAD_END_S = '60'
 
-describe.skipIf(!hasDebian)('torture (apt install postgresql-15)', () => {
-  beforeAll(ensureBuilt)
+export function shortTorture(pg: string, seed: number): void {
+  describe.skipIf(!hasDebian)('torture (apt install postgresql-15)', () => {
+    beforeAll(ensureBuilt)
 
-  for (const { pg, seed } of [
-    { pg: '15', seed: 1_501 },
-    { pg: '18', seed: 1_801 },
-  ])
     test(
       `PostgreSQL ${pg}: nothing acknowledged is lost or twice, and the cluster always becomes whole again`,
       async () => {
-        const flags = ['--minutes', String(MINUTES), '--seed', String(seed), '--pg', pg, '--dead-end-s', '60']
-        const { code, output } = await run(flags)
+        const limits = ['--minutes', MINUTES, '--dead-end-s', DEAD_END_S]
+        const { code, output } = await run(['--pg', pg, '--seed', String(seed), ...limits])
         expect(code, output).toBe(0)
       },
       TIMEOUT_MS,
     )
-})
+  })
+}
 
 interface Ended {
   readonly code: number | null
