@@ -6,6 +6,7 @@ import { pino } from 'pino'
 import type { AgentDependencies, AgentOptions } from '../agent/dependencies.ts'
 import { holdAgent, probeAgent } from '../api/probe.ts'
 import { nodeOf, type ResolvedConfig, type ResolvedNode } from '../config/load.ts'
+import { timersOf } from '../core/timers.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Log } from '../ports/log.ts'
@@ -95,7 +96,7 @@ export async function composeStore(config: ResolvedConfig): Promise<Store> {
     endpoints,
     credentials: credentialsOf(token, username, password),
     ...(Object.keys(tls).length > 0 && { tls }),
-    requestTimeoutMs: Math.max(500, Math.min(5_000, config.rtoMs / 2)),
+    requestTimeoutMs: timersOf(config.rtoMs).storeAnswerMs,
     nowMs: systemClock.nowMs,
   })
 }

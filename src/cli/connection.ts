@@ -2,7 +2,7 @@
  * How a client reaches the cluster, as a libpq URI and as libpq's environment variables. Without a proxy, `auto`, `read-write` and
  * `read-only` name every node and let libpq choose (manual, section 34.1.1.3); node's `pg` knows single hosts only. Pure.
  */
-import type { ResolvedConfig } from '../config/load.ts'
+import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { nearest } from '../config/nearest.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 
@@ -24,7 +24,9 @@ const ANY_NODE = ['auto', 'read-write', 'read-only'] as const
 /** With several hosts the next one is tried only when this one failed: a frozen one must fail some day. */
 const MULTI_HOST_CONNECT_TIMEOUT_S = 5
 
-type KnownCluster = Pick<ResolvedConfig, 'cluster' | 'nodes' | 'application' | 'secrets' | 'tls'>
+interface KnownCluster extends Pick<ResolvedConfig, 'cluster' | 'application' | 'secrets' | 'tls'> {
+  readonly nodes: readonly Pick<ResolvedNode, 'name' | 'host' | 'port'>[]
+}
 
 /** Errors: unknown-node. */
 export function connectionFor(

@@ -15,6 +15,7 @@ import {
   portBase,
   wholeNumber,
 } from './flags.ts'
+import { declareMachines } from './program-machines.ts'
 import { usageError } from './usage.ts'
 
 export interface ProgramOptions {
@@ -43,6 +44,7 @@ export function createProgram(options: ProgramOptions): Command {
   declareLocal(program, options)
   declareLooking(program, options)
   declareChanging(program, options)
+  declareMachines(program, options)
   declareParts(program, options)
   return program
 }
