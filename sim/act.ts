@@ -100,10 +100,13 @@ function perform(
     case 'dropRequest':
       agent.request(
         () => {
-          if (store.switchover?.revision === action.expected) store.switchover = null
+          if (store[action.request]?.revision === action.expected) store[action.request] = null
         },
         (answer) => done(answer !== null),
       )
+      return
+    case 'dropReinit':
+      done(true)
       return
     case 'endWalsenders':
       soon(0.5, 3, () => endWalsenders(world, node))

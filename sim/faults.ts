@@ -336,10 +336,18 @@ function networkSlow(world: World): void {
 }
 
 function requestSwitchover(world: World, node: SimNode): void {
-  if (world.store.switchover !== null) return
+  const { primacy } = world.store
+  if (world.store.switchover !== null || primacy === null) return
   world.trace('operator', 'SWITCHOVER', `to ${node.name}`)
   world.store.switchover = {
-    value: { to: node.name, requestedAt: '' },
+    value: {
+      to: node.name,
+      epoch: primacy.value.epoch,
+      session: world.node(primacy.value.primary).agent.session,
+      at: null,
+      by: 'an operator',
+      requestedAt: '',
+    },
     revision: world.store.nextRevision(),
   }
   world.store.tellWatchers('requests')
@@ -347,7 +355,7 @@ function requestSwitchover(world: World, node: SimNode): void {
 
 function pauseFailover(world: World): void {
   world.trace('operator', 'PAUSE', '')
-  world.store.paused = 'an operator said so'
+  world.store.paused = { reason: 'an operator said so', by: 'an operator', at: '' }
   mendLater(world, () => {
     world.store.paused = null
   })

@@ -10,6 +10,7 @@ import type {
 } from '../src/core/facts.ts'
 import { formatLsn, type Lsn, lsnOf, ZERO_LSN } from '../src/core/lsn.ts'
 import { firstTimeline, type TimelineHistory } from '../src/core/timeline.ts'
+import { voteOf } from '../src/core/vote.ts'
 import type { SimAgent } from './agent.ts'
 import { parseNames } from './names.ts'
 import type { PostgresRun, SimNode, Walsender } from './node.ts'
@@ -38,6 +39,7 @@ export function readFacts(world: World, last: StoreFacts | null): StoreFacts {
     ballots:
       primacy?.value.phase === 'electing' ? store.ballots.filter((ballot) => ballot.epoch === epoch) : [],
     switchover: store.switchover,
+    failover: store.failover,
     paused: store.paused,
     leaseHolder: store.leaseHolder(),
   }
@@ -74,6 +76,7 @@ export function observeLocal(world: World, node: SimNode, agent: SimAgent, wasRe
     primaryLeaseUntilMs: state.lease?.untilMs ?? null,
     awakeSinceMs: agent.awakeSinceMs,
     canRewind: world.canRewind,
+    reinitAsked: false,
   }
 }
 
@@ -297,6 +300,8 @@ export function reportOf(view: ClusterView): NodeReport {
     replayLsn: replay === null ? null : formatLsn(replay),
     suspects: primacy !== undefined && suspectsPrimary(view, primacy) ? primacy.epoch : null,
     priority: view.spec.priority,
+    vote: voteOf(view),
+    replayPaused: server?.replayPaused === true,
   }
 }
 

@@ -3,7 +3,14 @@
  * answer may be lost, and a request that the caller has given up on may still take effect later.
  */
 import type { Ballot } from '../src/core/ballot.ts'
-import type { BootstrapClaim, NodeReport, SwitchoverRequest, Versioned } from '../src/core/cluster-view.ts'
+import type {
+  BootstrapClaim,
+  FailoverRequest,
+  NodeReport,
+  Pause,
+  SwitchoverRequest,
+  Versioned,
+} from '../src/core/cluster-view.ts'
 import type { Identity, Primacy } from '../src/core/primacy.ts'
 import { STORE } from './network.ts'
 import type { World } from './world.ts'
@@ -22,7 +29,8 @@ export class Store {
   identity: Identity | null = null
   claim: (Versioned<BootstrapClaim> & { readonly untilMs: number }) | null = null
   switchover: Versioned<SwitchoverRequest> | null = null
-  paused: string | null = null
+  failover: Versioned<FailoverRequest> | null = null
+  paused: Pause | null = null
   lease: PrimaryLease | null = null
   readonly ballots: Ballot[] = []
   readonly reports = new Map<string, { readonly report: NodeReport; readonly untilMs: number }>()

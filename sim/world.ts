@@ -176,6 +176,8 @@ export class World {
       reason: 'bootstrap',
       planned: false,
       candidate: null,
+      override: null,
+      writtenOff: {},
       history: { timelineId: 1, ancestors: [] },
     }
     this.store.primacy = { value: primacy, revision: this.store.nextRevision() }

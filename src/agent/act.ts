@@ -36,6 +36,8 @@ export interface ActorState {
   applied: WantedConfiguration | null
   proven: { readonly rule: Rule; readonly atMs: number } | null
   cloneProgress: CloneProgress | null
+  /** By an operator; a clone that begins, for whatever reason, is what was asked for. */
+  reinitAsked: boolean
 }
 
 /** overtaken: somebody else changed the document first. That is no failure, and nothing to tell: what is so now is read again. */
@@ -50,6 +52,7 @@ export class Actor {
     applied: null,
     proven: null,
     cloneProgress: null,
+    reinitAsked: false,
   }
   readonly #dependencies: AgentDependencies
   readonly #directory: StateDirectory
@@ -116,8 +119,11 @@ export class Actor {
         await this.#lease.drop()
         return DONE
       case 'dropRequest':
-        this.#events.add({ kind: 'switchover-request', message: action.reason })
-        return this.#afterSwap(await this.#dependencies.store.dropSwitchover(action.expected), () => {})
+        return this.#dropRequest(action)
+      case 'dropReinit':
+        this.state.reinitAsked = false
+        this.#events.add({ kind: 'reinit-refused', message: action.reason })
+        return DONE
       case 'abort':
         await this.#tasks.abort(action.task)
         return DONE
@@ -160,6 +166,7 @@ export class Actor {
         this.#tasks.start('stop', () => this.#stop(action.mode))
         return
       case 'clone':
+        this.state.reinitAsked = false
         this.#events.add({ kind: 'clone', message: `clones ${action.from}`, epoch: action.epoch })
         this.#tasks.start('clone', (signal) => this.#clone(action, view, signal))
         return
@@ -340,7 +347,10 @@ export class Actor {
     this.state.proven = { rule, atMs: beganAtMs }
     this.#events.add({
       kind: 'rule-proven',
-      message: `a commit was acknowledged under the rule: ${rule.acks} of ${rule.standbys.join(', ') || 'nobody'}`,
+      message:
+        rule.acks === 0
+          ? 'a commit was made, which waits for nobody'
+          : `a commit was acknowledged under the rule: ${rule.acks} of ${rule.standbys.join(', ')}`,
       details: { commitLsn: formatLsn(proof.value.commitLsn) },
     })
     return proof
@@ -383,6 +393,13 @@ export class Actor {
     if (moved.kind !== 'ok') return moved
     this.#events.add({ kind: 'moved-aside', message: `the data directory was moved to ${moved.value.path}` })
     return DONE
+  }
+
+  async #dropRequest(action: Extract<Action, { kind: 'dropRequest' }>): Promise<Executed> {
+    const { request, expected, reason, done } = action
+    return this.#afterSwap(await this.#dependencies.store.dropRequest(request, expected), () =>
+      this.#events.add({ kind: `${request}-${done ? 'begun' : 'refused'}`, message: reason }),
+    )
   }
 
   async #writeStore(

@@ -3,16 +3,16 @@
  * wake it early; what is done comes from the whole view, every time.
  */
 import path from 'node:path'
-import type { NodeDetail, SwitchoverAnswer, SwitchoverBody, TaskProgress, Why } from '../api/contract.ts'
+import type { NodeDetail, TaskProgress, Why } from '../api/contract.ts'
 import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
 import { suspicionDueMs } from '../core/detector.ts'
 import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
-import type { Outcome } from '../ports/postgres.ts'
 import { Actor } from './act.ts'
-import { pause, requestSwitchover } from './controls.ts'
+import { Chronicle } from './chronicle.ts'
+import { Controls } from './controls.ts'
 import type { AgentDependencies, AgentOptions } from './dependencies.ts'
 import { EventLog } from './events.ts'
 import { Membership } from './membership.ts'
@@ -20,6 +20,7 @@ import { Observer, type Remembered } from './observe.ts'
 import { REST_MS, restAfter } from './pace.ts'
 import { PrimaryLease } from './primary-lease.ts'
 import { PrimaryWatch } from './primary-watch.ts'
+import { Sightings } from './sightings.ts'
 import { StateDirectory } from './state-directory.ts'
 import { nodeDetail, nodeReport, ProblemClock, type Snapshot, taskProgress } from './status.ts'
 import { type TaskEnd, Tasks } from './tasks.ts'
@@ -41,6 +42,9 @@ export class Agent {
   readonly #timers: Timers
   readonly #lease: PrimaryLease
   readonly #primaryWatch: PrimaryWatch
+  readonly #chronicle: Chronicle
+  readonly #sightings: Sightings
+  readonly controls: Controls
   #memory: Memory = EMPTY_MEMORY
   #ranAsPrimaryIn: number | null = null
   /** When the loop last ran: a gap longer than its pauses is a pause of the whole process. */
@@ -81,6 +85,17 @@ export class Agent {
       tasks: this.#tasks,
       events: this.#events,
     })
+    this.#chronicle = new Chronicle({ node: options.node, clock, store, events: this.#events })
+    this.#sightings = new Sightings(clock)
+    this.controls = new Controls(options, dependencies, {
+      events: this.#events,
+      chronicle: this.#chronicle,
+      view: () => this.view,
+      wake: () => this.#wakeUp('operator'),
+      askReinit: () => {
+        this.#actor.state.reinitAsked = true
+      },
+    })
     this.#why = {
       node: options.node,
       rule: 'starting',
@@ -97,6 +112,7 @@ export class Agent {
   /** Runs until `stop`. First ends what a predecessor left running beside PostgreSQL itself, which is adopted (I7). */
   async run(): Promise<void> {
     const { postgres, store } = this.#dependencies
+    this.#events.add({ kind: 'agent-started', message: 'the agent has started' })
     const removed = await postgres.removeLeftovers()
     for (const each of removed)
       this.#events.add({ kind: 'leftover-removed', message: `removed what was left half done: ${each}` })
@@ -135,35 +151,10 @@ export class Agent {
     this.#dependencies.store.close()
   }
 
-  switchover(body: SwitchoverBody): Promise<Outcome<SwitchoverAnswer>> {
-    const { store, clock } = this.#dependencies
-    return requestSwitchover(this.view, body, store, clock.timestamp())
-  }
-
-  pause(reason: string | null): Promise<Outcome> {
-    return pause(reason, this.#dependencies.store)
-  }
-
-  /** A standby only: its data directory is moved aside, and the decision then clones it anew. */
-  async reinit(): Promise<Outcome> {
-    const { postgres } = this.#dependencies
-    const local = this.view?.local
-    if (local === undefined || local.server?.inRecovery === false || local.applied?.role !== 'standby') {
-      return { kind: 'failed', code: 'refused', reason: 'only a standby can be made anew' }
-    }
-    this.#events.add({
-      kind: 'reinit',
-      message: 'the data directory is moved aside and cloned anew, as asked for',
-    })
-    const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
-    if (stopped.kind !== 'ok') return stopped
-    const moved = await postgres.moveAside('reinit')
-    this.#wakeUp('reinit')
-    return moved.kind === 'ok' ? { kind: 'ok', value: null } : moved
-  }
-
   get detail(): NodeDetail | null {
-    return this.#snapshot === null ? null : nodeDetail(this.#options, this.#liveSnapshot(this.#snapshot))
+    return this.#snapshot === null
+      ? null
+      : nodeDetail(this.#options, this.#liveSnapshot(this.#snapshot), this.#sightings)
   }
 
   get view(): ClusterView | null {
@@ -190,11 +181,14 @@ export class Agent {
     const decision = decide(view, this.#memory)
     this.#memory = decision.memory
     this.#note(decision)
+    this.#chronicle.note(view, decision)
     this.#keepSnapshot(view)
     // Beside the actions: clients may be waiting for those, and nobody for this one.
     const reported = this.#membership.report(nodeReport(this.#options, view))
     const acted = this.#stopping ? 'done' : await this.#actor.act(decision.actions, view, decision.rule)
     await reported
+    this.#sightings.note(view)
+    if (isIdle(decision)) this.#whenIdle(view)
     return Math.min(restAfter(decision, view, acted), this.#untilDoubt(view))
   }
 
@@ -209,6 +203,12 @@ export class Agent {
     // What is due already waits for others; a moment later than due, so that the look finds it so.
     const leftMs = dueMs - this.#dependencies.clock.nowMs() + 2
     return leftMs <= 0 ? REST_MS : leftMs
+  }
+
+  /** What nobody waits for. */
+  #whenIdle(view: ClusterView): void {
+    this.controls.keepSchedule()
+    this.#chronicle.writeAtRest(view)
   }
 
   #remembered(): Remembered {
@@ -229,6 +229,7 @@ export class Agent {
       primaryLeaseUntilMs: this.#lease.untilMs,
       awakeSinceMs: this.#awakeSinceMs,
       canRewind: this.#options.canRewind,
+      reinitAsked: this.#actor.state.reinitAsked,
     }
   }
 
@@ -309,8 +310,9 @@ export class Agent {
   }
 
   #keepSnapshot(view: ClusterView): void {
-    const problems = this.#problems.stamp(findProblems(view), this.#dependencies.clock.timestamp())
-    this.#snapshot = { view, why: this.#why, problems, task: this.#progress(view) }
+    const at = this.#dependencies.clock.timestamp()
+    const problems = this.#problems.stamp(findProblems(view), at)
+    this.#snapshot = { view, at, why: this.#why, problems, task: this.#progress(view) }
   }
 
   /** Progress moves between cycles; everything else is the last cycle's. */
@@ -342,6 +344,7 @@ export class Agent {
 
   #storeChanged(what: string): void {
     if (what === 'gap' || what.startsWith('nodes/')) this.#observer.nodesChanged()
+    if (what.startsWith('history/')) return
     if (what === 'gap' || !what.startsWith('nodes/') || this.#awaitsReports()) this.#wakeUp(what)
   }
 
@@ -373,4 +376,9 @@ export class Agent {
     }
     this.#wokenEarly = false
   }
+}
+
+/** Under load there is always a slot to be moved on, and still nothing that clients wait for. */
+function isIdle({ rule, actions }: Decision): boolean {
+  return rule === 'keep-running' || actions.length === 0
 }

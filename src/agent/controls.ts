@@ -1,78 +1,118 @@
-/** What operators ask of a running agent through its API; it checks, and writes what the decision then acts on. */
-import type { SwitchoverAnswer, SwitchoverBody } from '../api/contract.ts'
+/** What operators ask of a running agent through its API: each checks, and writes what the decision then acts on. */
+import type {
+  CancelAnswer,
+  FailoverAnswer,
+  FailoverBody,
+  PauseAnswer,
+  PauseBody,
+  ReinitAnswer,
+  ReinitBody,
+  SwitchoverAnswer,
+  SwitchoverBody,
+} from '../api/contract.ts'
 import type { ClusterView } from '../core/cluster-view.ts'
-import { lagBytes } from '../core/lsn.ts'
-import { ownPrimacy } from '../core/rules/primary.ts'
-import { switchoverObstacle } from '../core/rules/switchover.ts'
-import { walsenderOf } from '../core/track.ts'
-import type { ClusterStore } from '../ports/cluster-store.ts'
+import type { HistoryRecord } from '../core/history.ts'
+import { mergeRecords } from '../core/history.ts'
+import type { Log } from '../ports/log.ts'
 import type { Outcome } from '../ports/postgres.ts'
-import type { StoreResult } from '../ports/store.ts'
+import type { Chronicle } from './chronicle.ts'
+import { type ControlContext, SOMEBODY } from './controls/context.ts'
+import { requestFailover } from './controls/failover.ts'
+import type { Details } from './controls/failover-sight.ts'
+import { setPause } from './controls/pause.ts'
+import { requestReinit } from './controls/reinit.ts'
+import { cancelSwitchover, keepSchedule, requestSwitchover } from './controls/switchover.ts'
+import type { AgentDependencies, AgentOptions } from './dependencies.ts'
+import type { EventLog } from './events.ts'
 
-/** Errors: refused, with what is in the way. */
-export async function requestSwitchover(
-  view: ClusterView | null,
-  body: SwitchoverBody,
-  store: ClusterStore,
-  now: string,
-): Promise<Outcome<SwitchoverAnswer>> {
-  const primacy = view === null ? null : ownPrimacy(view)
-  if (view === null || primacy === null)
-    return refused('this node is not the steady primary: ask the primary')
-  const to = body.to ?? bestStandby(view)
-  if (to === null) return refused('no standby streams')
-  const obstacle = switchoverObstacle(view, to)
-  if (obstacle !== null) return refused(obstacle)
-  const answer: SwitchoverAnswer = {
-    from: view.self,
-    to,
-    epoch: primacy.value.epoch,
-    checks: checksOf(view, to),
-    accepted: body.dryRun !== true,
+export interface ControlParts {
+  readonly events: EventLog
+  readonly chronicle: Chronicle
+  /** The last look; null before the first. */
+  readonly view: () => ClusterView | null
+  readonly wake: () => void
+  readonly askReinit: () => void
+}
+
+export class Controls {
+  readonly #context: ControlContext
+  readonly #parts: ControlParts
+  readonly #log: Log
+  #keepingSchedule = false
+
+  constructor(options: AgentOptions, dependencies: AgentDependencies, parts: ControlParts) {
+    const { store, clock, postgres } = dependencies
+    this.#parts = parts
+    this.#log = dependencies.log
+    this.#context = {
+      store,
+      clock,
+      events: parts.events,
+      chronicle: parts.chronicle,
+      session: options.session,
+      view: parts.view,
+      wake: parts.wake,
+      fresh: () => this.#fresh(),
+      checkpoint: async (deadlineMs) => {
+        const made = await postgres.checkpoint(deadlineMs)
+        if (made.kind !== 'ok') dependencies.log.warn('the checkpoint failed', { reason: made.reason })
+      },
+    }
   }
-  if (body.dryRun === true) return { kind: 'ok', value: answer }
-  const asked = fromStore(await store.requestSwitchover({ to, requestedAt: now }))
-  return asked.kind === 'ok' ? { kind: 'ok', value: answer } : asked
-}
 
-export async function pause(reason: string | null, store: ClusterStore): Promise<Outcome> {
-  return fromStore(await store.pause(reason))
-}
+  switchover(body: SwitchoverBody): Promise<Outcome<SwitchoverAnswer>> {
+    return requestSwitchover(this.#context, body)
+  }
 
-/** The one that has replayed most, among those that nothing is in the way of. */
-function bestStandby(view: ClusterView): string | null {
-  const { server } = view.local
-  if (server === null) return null
-  const candidates = view.spec.members
-    .map((each) => each.name)
-    .filter((name) => name !== view.self && switchoverObstacle(view, name) === null)
-  const replayed = (name: string): bigint => walsenderOf(server, name)?.replayLsn ?? 0n
-  return (
-    [...candidates].sort((a, b) =>
-      replayed(a) === replayed(b) ? 0 : replayed(a) > replayed(b) ? -1 : 1,
-    )[0] ?? null
-  )
-}
+  cancelSwitchover(by: string = SOMEBODY): Promise<Outcome<CancelAnswer>> {
+    return cancelSwitchover(this.#context, by)
+  }
 
-function checksOf(view: ClusterView, to: string): readonly string[] {
-  const { server } = view.local
-  const walsender = server === null ? null : walsenderOf(server, to)
-  const position = server?.flushLsn ?? null
-  const behind =
-    position === null || walsender?.replayLsn == null ? 0 : lagBytes(walsender.replayLsn, position)
-  return [
-    `${view.self} is the steady primary`,
-    `${to} streams, ${behind} bytes behind`,
-    'no change of the quorum is under way',
-  ]
-}
+  failover(body: FailoverBody, details: Details): Promise<Outcome<FailoverAnswer>> {
+    return requestFailover(this.#context, body, details)
+  }
 
-function fromStore(result: StoreResult<unknown>): Outcome {
-  return result.kind === 'ok'
-    ? { kind: 'ok', value: null }
-    : { kind: 'failed', code: 'store-unreachable', reason: result.reason }
-}
+  pause(body: PauseBody): Promise<Outcome<PauseAnswer>> {
+    return setPause(this.#context, body)
+  }
 
-function refused(reason: string): Outcome<never> {
-  return { kind: 'failed', code: 'refused', reason }
+  reinit(body: ReinitBody): Promise<Outcome<ReinitAnswer>> {
+    return requestReinit(this.#context, body, this.#parts.askReinit)
+  }
+
+  /** What the store has, and what this agent remembers beyond that; without the store, what it remembers. */
+  async history(): Promise<readonly HistoryRecord[]> {
+    const stored = await this.#context.store.readHistory()
+    const known = new Map((stored.kind === 'ok' ? stored.value : []).map((each) => [each.epoch, each]))
+    for (const own of this.#parts.chronicle.records) {
+      const written = known.get(own.epoch)
+      known.set(own.epoch, written === undefined ? own : mergeRecords(written, own))
+    }
+    return [...known.values()].sort((a, b) => a.epoch - b.epoch)
+  }
+
+  /** Every cycle; cheap, and never waited for. */
+  keepSchedule(): void {
+    if (this.#keepingSchedule) return
+    this.#keepingSchedule = true
+    const kept = keepSchedule(this.#context).catch((error: unknown) => {
+      this.#log.error('the schedule could not be kept', { error: String(error) })
+    })
+    void kept.then(() => {
+      this.#keepingSchedule = false
+    })
+  }
+
+  async #fresh(): Promise<Outcome<ClusterView>> {
+    const view = this.#parts.view()
+    if (view === null) return { kind: 'failed', code: 'timeout', reason: 'the agent has just started' }
+    const { store } = this.#context
+    const [facts, nodes] = await Promise.all([store.readFacts(), store.readNodes()])
+    if (facts.kind !== 'ok') return { kind: 'failed', code: 'store-unreachable', reason: facts.reason }
+    if (nodes.kind !== 'ok') return { kind: 'failed', code: 'store-unreachable', reason: nodes.reason }
+    return {
+      kind: 'ok',
+      value: { ...view, store: { kind: 'read', facts: { ...facts.value, nodes: nodes.value } } },
+    }
+  }
 }

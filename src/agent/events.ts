@@ -20,6 +20,10 @@ export class EventLog {
   readonly #listeners = new Set<(event: ClusterEvent) => void>()
   #events: ClusterEvent[]
   #complained = false
+  /** That this node knows of; events that are of no other one are told as of this one. */
+  epoch: number | null = null
+  /** Since the election of an epoch began, in milliseconds of the monotonic clock; null when it is over, or not known. */
+  sinceElecting: (epoch: number) => number | null = () => null
 
   constructor(options: {
     readonly file: string
@@ -35,11 +39,15 @@ export class EventLog {
   }
 
   add(event: NewEvent): void {
+    const epoch = event.epoch ?? this.epoch
+    const sinceElectingMs = epoch === null ? null : this.sinceElecting(epoch)
     const full: ClusterEvent = {
       id: (this.#events.at(-1)?.id ?? 0) + 1,
       at: this.#clock.timestamp(),
       node: this.#node,
       ...event,
+      ...(epoch !== null && { epoch }),
+      ...(sinceElectingMs !== null && { details: { ...event.details, sinceElectingMs } }),
     }
     this.#events.push(full)
     if (this.#events.length > KEPT_IN_MEMORY) this.#events = this.#events.slice(-KEPT_IN_MEMORY)

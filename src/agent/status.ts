@@ -1,6 +1,7 @@
 /** Turns the last view and decision into what the API says of this node. Pure functions, and the counting of `since`. */
 import type {
   NodeDetail,
+  NodePosition,
   NodeRole,
   NodeState,
   NodeStatus,
@@ -13,17 +14,21 @@ import { suspectsPrimary } from '../core/detector.ts'
 import type { ServerFacts } from '../core/facts.ts'
 import { formatLsn, type Lsn, lagBytes, maxLsn } from '../core/lsn.ts'
 import type { FoundProblem } from '../core/problems.ts'
+import { voteOf } from '../core/vote.ts'
 import type { CloneProgress } from '../ports/cloner.ts'
 import type { AgentOptions } from './dependencies.ts'
+import type { Sightings } from './sightings.ts'
 
 export interface Snapshot {
   readonly view: ClusterView
+  /** When that was seen, by the clock of people. */
+  readonly at: string
   readonly why: Why
   readonly problems: readonly Problem[]
   readonly task: TaskProgress | null
 }
 
-export function nodeDetail(options: AgentOptions, snapshot: Snapshot): NodeDetail {
+export function nodeDetail(options: AgentOptions, snapshot: Snapshot, sightings: Sightings): NodeDetail {
   const { view } = snapshot
   const { server, directory } = view.local
   return {
@@ -46,7 +51,24 @@ export function nodeDetail(options: AgentOptions, snapshot: Snapshot): NodeDetai
       flushLagMs: each.flushLagMs,
       replayLagMs: each.replayLagMs,
     })),
+    vote: voteOf(view),
+    position: positionOf(view),
+    lastCommitAt: lastCommitAt(view, snapshot.at),
+    streamEndedAt: sightings.streamEndedAt,
+    sightings: sightings.all,
   }
+}
+
+function positionOf(view: ClusterView): NodePosition | null {
+  const { position, server } = view.local
+  if (position !== null) return { timelineId: position.timelineId, lsn: formatLsn(position.lsn) }
+  const lsn = server === null ? null : flushPosition(server)
+  return server === null || lsn === null ? null : { timelineId: server.timelineId, lsn: formatLsn(lsn) }
+}
+
+function lastCommitAt({ local }: ClusterView, at: string): string | null {
+  const ageMs = local.server?.replayAgeMs ?? null
+  return ageMs === null ? null : new Date(Date.parse(at) - ageMs).toISOString()
 }
 
 export function nodeReport(options: AgentOptions, view: ClusterView): NodeReport {
@@ -66,6 +88,8 @@ export function nodeReport(options: AgentOptions, view: ClusterView): NodeReport
     replayLsn: status.replayLsn,
     suspects: suspectedEpoch(view),
     priority: view.spec.priority,
+    vote: voteOf(view),
+    replayPaused: view.local.server?.replayPaused === true,
   }
 }
 

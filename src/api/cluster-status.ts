@@ -1,12 +1,21 @@
 /** Puts the cluster's status together from primacy and what each agent says of its own node. Pure. */
 import { lagBytes, parseLsn } from '../core/lsn.ts'
 import { currentRule, type Primacy } from '../core/primacy.ts'
-import type { ClusterStatus, NodeDetail, NodeStatus, Problem } from './contract.ts'
+import type {
+  ClusterStatus,
+  NodeDetail,
+  NodeStatus,
+  Paused,
+  Problem,
+  ScheduledSwitchover,
+} from './contract.ts'
 
 export interface StatusInput {
   readonly cluster: string
   readonly durability: 'quorum' | 'async'
   readonly primacy: Primacy | null
+  readonly paused: Paused | null
+  readonly scheduled: ScheduledSwitchover | null
   readonly members: readonly {
     readonly name: string
     readonly host: string
@@ -37,6 +46,8 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     healthy: isHealthy(primacy, nodes, problems),
     nodes,
     endpoints: null,
+    paused: input.paused,
+    scheduled: input.scheduled,
     problems,
   }
 }

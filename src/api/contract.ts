@@ -2,6 +2,9 @@
  * The JSON of the agent's HTTP API and of `understudy status --json`. Scripts of users rely on these names: adding is free,
  * renaming is not. LSNs are text as PostgreSQL prints them; instants are ISO 8601 in UTC.
  */
+import type { Check } from '../core/check.ts'
+import type { HistoryRecord } from '../core/history.ts'
+import type { PhaseTime } from '../core/history-phases.ts'
 
 export type NodeRole = 'primary' | 'standby' | 'unknown'
 
@@ -56,7 +59,17 @@ export interface ClusterStatus {
   readonly nodes: readonly NodeStatus[]
   /** null while there is no proxy. */
   readonly endpoints: { readonly auto: string; readonly readWrite: string; readonly readOnly: string } | null
+  /** Nobody is elected by itself; null: failover is automatic. */
+  readonly paused: Paused | null
+  /** The next planned change of primary. */
+  readonly scheduled: ScheduledSwitchover | null
   readonly problems: readonly Problem[]
+}
+
+export interface ScheduledSwitchover {
+  readonly to: string
+  readonly at: string
+  readonly by: string
 }
 
 /** A long task of a node, for progress bars: what it does, how far it is. */
@@ -81,6 +94,21 @@ export interface NodeDetail {
   readonly decision: Why
   /** Seen by the primary for each standby that streams from it. */
   readonly standbys: readonly StandbySeen[]
+  /** What it could say in an election. */
+  readonly vote: 'whole' | 'gone' | 'none'
+  /** As far as it has WAL; null while PostgreSQL does not answer. */
+  readonly position: NodePosition | null
+  /** Of a standby: when the last commit that it has replayed was made, by the clock of the primary that made it. */
+  readonly lastCommitAt: string | null
+  /** Of a standby that streams no more: when that was noticed. */
+  readonly streamEndedAt: string | null
+  /** Where the other nodes were last seen, by their own reports. */
+  readonly sightings: readonly Sighting[]
+}
+
+export interface Sighting extends NodePosition {
+  readonly node: string
+  readonly at: string
 }
 
 export interface StandbySeen {
@@ -115,27 +143,129 @@ export interface ClusterEvent {
   readonly details?: Readonly<Record<string, string | number | boolean | null>>
 }
 
+/** What every answer to a request for a change has. */
+export interface ChangeAnswer {
+  readonly checks: readonly Check[]
+  /** It was taken; false after a dry run. */
+  readonly accepted: boolean
+  /** What it is, or would be, refused with; then the status of anything but a dry run is 409. */
+  readonly refusal: ErrorBody['error'] | null
+}
+
 /** POST /v1/switchover, to the primary's agent. */
 export interface SwitchoverBody {
   /** Left out: the standby that is furthest. */
-  readonly to?: string
-  readonly dryRun?: boolean
+  readonly to?: string | undefined
+  readonly dryRun?: boolean | undefined
+  /** That the operator saw: in any other one it is refused. */
+  readonly epoch?: number | undefined
+  /** When it shall begin, ISO 8601 with a time zone; left out: at once. */
+  readonly at?: string | undefined
+  /** Who asks, for the record. */
+  readonly by?: string | undefined
 }
 
-export interface SwitchoverAnswer {
+export interface SwitchoverAnswer extends ChangeAnswer {
   readonly from: string
-  readonly to: string
-  readonly epoch: number
-  /** What the preflight looked at, each as one sentence. */
-  readonly checks: readonly string[]
-  /** false after a dry run. */
-  readonly accepted: boolean
+  /** null: there is nobody who could be the primary. */
+  readonly to: string | null
+  readonly epoch: number | null
+  readonly at: string | null
 }
 
-/** POST /v1/pause. */
+/** DELETE /v1/switchover. */
+export interface CancelAnswer {
+  readonly to: string
+  readonly at: string | null
+  readonly by: string
+}
+
+/** POST /v1/failover, to any agent. */
+export interface FailoverBody {
+  readonly to?: string | undefined
+  readonly acceptDataLoss?: boolean | undefined
+  readonly dryRun?: boolean | undefined
+  readonly epoch?: number | undefined
+  /** As the dry run showed them: other ones now, and it is refused. */
+  readonly missing?: readonly string[] | undefined
+  readonly by?: string | undefined
+  readonly reason?: string | undefined
+}
+
+export interface FailoverAnswer extends ChangeAnswer {
+  readonly epoch: number | null
+  readonly phase: ClusterStatus['phase']
+  readonly from: string | null
+  readonly to: string | null
+  readonly rules: readonly {
+    readonly primary: string
+    readonly acks: number
+    readonly standbys: readonly string[]
+    /** By the votes that can be had. */
+    readonly satisfied: boolean
+  }[]
+  readonly voters: readonly string[]
+  /** Whose votes the unsatisfied rules lack. */
+  readonly missing: readonly string[]
+  readonly mayLoseData: boolean
+  readonly losses: readonly string[]
+  readonly nodes: readonly FailoverNode[]
+}
+
+/** A node, as far as it can be seen. */
+export interface FailoverNode {
+  readonly name: string
+  readonly answers: boolean
+  readonly vote: 'whole' | 'gone' | 'none' | null
+  readonly position: NodePosition | null
+  /** Behind the most advanced that answers; null on another timeline. */
+  readonly behindBytes: number | null
+  readonly lastCommitAt: string | null
+  readonly streamEndedAt: string | null
+}
+
+export interface NodePosition {
+  readonly timelineId: number
+  readonly lsn: string
+}
+
+/** POST /v1/pause; POST /v1/resume takes `by` alone. */
 export interface PauseBody {
   /** null: failover is automatic again. */
   readonly reason: string | null
+  readonly by?: string | undefined
+}
+
+export interface PauseAnswer {
+  readonly paused: Paused | null
+  /** How it was before. */
+  readonly before: Paused | null
+}
+
+export interface Paused {
+  readonly reason: string
+  readonly by: string
+  readonly at: string
+}
+
+/** POST /v1/reinit, to the standby's agent. */
+export interface ReinitBody {
+  readonly dryRun?: boolean | undefined
+  readonly by?: string | undefined
+}
+
+export interface ReinitAnswer extends ChangeAnswer {
+  readonly node: string
+}
+
+/** GET /v1/history: oldest first. */
+export interface HistoryEntry extends HistoryRecord {
+  readonly beganAt: string | null
+  /** When `startedBy` first had the reason for it. */
+  readonly detectedAt: string | null
+  /** From the loss, or the stop, of the old primary to the first write that the new quorum acknowledged. */
+  readonly outageMs: number | null
+  readonly phases: readonly PhaseTime[]
 }
 
 /** Every failure of the API and of `--json`. */

@@ -2,35 +2,26 @@
  * The agent's HTTP API. Every answer comes from the last snapshot, never from a question to PostgreSQL inside a request, so that a
  * hung database cannot hang the health of its own node.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Server } from 'node:http'
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { streamSSE } from 'hono/streaming'
-import { ERRORS, type ErrorCode, UnderstudyError } from '../errors/codes.ts'
-import type { Outcome } from '../ports/postgres.ts'
-import type {
-  ClusterEvent,
-  ClusterStatus,
-  ErrorBody,
-  NodeDetail,
-  SwitchoverAnswer,
-  SwitchoverBody,
-  Why,
-} from './contract.ts'
+import type { HistoryRecord } from '../core/history.ts'
+import { UnderstudyError } from '../errors/codes.ts'
+import type { ClusterEvent, ClusterStatus, NodeDetail, Why } from './contract.ts'
+import { type ControlSource, declareControls } from './controls.ts'
+import { errorBody } from './failures.ts'
+import { historyEntries } from './history.ts'
 
 /** What the API tells; the agent behind it. */
-export interface ApiSource {
+export interface ApiSource extends ControlSource {
   /** null during the first moments, before the first cycle has ended. */
   node(): NodeDetail | null
   why(): Why
   cluster(): Promise<ClusterStatus>
   eventsAfter(id: number): readonly ClusterEvent[]
   subscribe(listener: (event: ClusterEvent) => void): () => void
-  /** These change something: failures are outcomes with a code. */
-  switchover(body: SwitchoverBody): Promise<Outcome<SwitchoverAnswer>>
-  pause(reason: string | null): Promise<Outcome>
-  reinit(): Promise<Outcome>
+  history(): Promise<readonly HistoryRecord[]>
 }
 
 export interface RunningApi {
@@ -59,54 +50,15 @@ export function createApi(source: ApiSource, token: string): Hono {
     }
     return streamSSE(context, (stream) => streamEvents(source, stream, from))
   })
+  app.get('/v1/history', async (context) => {
+    const epoch = context.req.query('epoch')
+    const entries = historyEntries(await source.history())
+    return context.json(entries.filter((each) => epoch === undefined || String(each.epoch) === epoch))
+  })
   declareControls(app, source, token)
   app.notFound((context) => context.json(errorBody('usage', `there is nothing at ${context.req.path}`), 404))
   app.onError((error, context) => context.json(errorBody('internal', error.message), 500))
   return app
-}
-
-/** Whatever changes the cluster asks for the token: reading is open to who reaches the port, commanding is not. */
-function declareControls(app: Hono, source: ApiSource, token: string): void {
-  app.use('/v1/*', async (context, next) => {
-    if (context.req.method === 'GET' || context.req.method === 'HEAD') return next()
-    const given = context.req.header('authorization') ?? ''
-    if (sameText(given, `Bearer ${token}`)) return next()
-    return context.json(errorBody('auth-failed', 'this request needs the token of the agents'), 401)
-  })
-  app.post('/v1/switchover', async (context) => {
-    const body: unknown = await context.req.json().catch(() => null)
-    if (!isSwitchover(body))
-      return context.json(errorBody('usage', 'the body is { "to"?: NODE, "dryRun"?: true }'), 400)
-    return answer(await source.switchover(body))
-  })
-  app.post('/v1/pause', async (context) => {
-    const body = (await context.req.json().catch(() => null)) as { reason?: unknown } | null
-    const reason = body?.reason
-    if (reason !== null && typeof reason !== 'string') {
-      return context.json(errorBody('usage', 'the body is { "reason": TEXT or null }'), 400)
-    }
-    return answer(await source.pause(reason))
-  })
-  app.post('/v1/reinit', async () => answer(await source.reinit()))
-}
-
-function isSwitchover(body: unknown): body is SwitchoverBody {
-  if (typeof body !== 'object' || body === null) return false
-  const { to, dryRun } = body as { to?: unknown; dryRun?: unknown }
-  return (to === undefined || typeof to === 'string') && (dryRun === undefined || typeof dryRun === 'boolean')
-}
-
-function answer(outcome: Outcome<unknown>): Response {
-  if (outcome.kind === 'ok') return Response.json(outcome.value ?? {})
-  const body = errorBody(outcome.code, outcome.reason)
-  const hint = outcome.hint ?? body.error.hint
-  return Response.json({ error: { ...body.error, hint } }, { status: 409 })
-}
-
-/** In constant time: how much of a guess was right must not show. */
-function sameText(a: string, b: string): boolean {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-  return timingSafeEqual(digest(a), digest(b))
 }
 
 type EventStream = Parameters<Parameters<typeof streamSSE>[1]>[0]
@@ -147,10 +99,6 @@ function sleep(ms: number, onWaker: (wake: () => void) => void): Promise<boolean
       resolve(false)
     })
   })
-}
-
-function errorBody(code: ErrorCode, message: string): ErrorBody {
-  return { error: { code, message, hint: ERRORS[code].hint } }
 }
 
 /** Errors: port-taken. */

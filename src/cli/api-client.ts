@@ -3,7 +3,8 @@
  * asked at once, and what answers is looked at before it is believed: another program may have got the port.
  */
 import { request } from 'node:http'
-import type { ClusterEvent, ClusterStatus, NodeDetail, Why } from '../api/contract.ts'
+import type { ClusterEvent, ClusterStatus, HistoryEntry, NodeDetail, Why } from '../api/contract.ts'
+import { recordFrom } from '../core/history.ts'
 
 export interface AgentAddress {
   readonly name: string
@@ -90,6 +91,16 @@ export async function askEvents(
   return ask(agent, '/v1/events', isEventList, options)
 }
 
+/** Of one epoch, or of all. */
+export async function askHistory(
+  agent: AgentAddress,
+  epoch: number | undefined,
+  options: AskOptions = {},
+): Promise<Answer<readonly HistoryEntry[]>> {
+  const path = epoch === undefined ? '/v1/history' : `/v1/history?epoch=${epoch}`
+  return ask(agent, path, isHistory, options)
+}
+
 async function ask<T>(
   agent: AgentAddress,
   path: string,
@@ -165,4 +176,8 @@ export function isClusterEvent(value: unknown): value is ClusterEvent {
 
 function isEventList(value: unknown): value is ClusterEvent[] {
   return Array.isArray(value) && value.every(isClusterEvent)
+}
+
+function isHistory(value: unknown): value is HistoryEntry[] {
+  return Array.isArray(value) && value.every((each) => recordFrom(each) !== null)
 }

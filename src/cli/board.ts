@@ -39,6 +39,7 @@ export function renderBoard(status: ClusterStatus, options: BoardOptions): strin
   const rows = status.nodes.map((node) => nodeCells(node, status))
   lines.push(...renderTable(COLUMNS, rows, { width: options.width, paint, indent: INDENT }), '')
   lines.push(...labelled('Durability', quorumSentence(status), options.width, paint))
+  lines.push(...operatorLines(status, options.width, paint))
   if (status.endpoints !== null) {
     const { auto, readWrite, readOnly } = status.endpoints
     const text = `auto ${auto}, read-write ${readWrite}, read-only ${readOnly}`
@@ -49,6 +50,20 @@ export function renderBoard(status: ClusterStatus, options: BoardOptions): strin
   if (status.problems.length > 0) lines.push('', ...problemLines(status.problems, options.width, paint))
   if (options.connection !== undefined && options.connection.length > 0)
     lines.push('', ...options.connection.map((line) => truncate(`${INDENT}${line}`, options.width)))
+  return lines
+}
+
+/** What operators have said, and must not forget. */
+function operatorLines({ paused, scheduled }: ClusterStatus, width: number, paint: Paint): string[] {
+  const lines: string[] = []
+  if (paused !== null) {
+    const text = `PAUSED since ${oneLine(paused.at)} by ${oneLine(paused.by)}: ${oneLine(paused.reason)} (\`understudy resume\`)`
+    lines.push(...labelled('Failover', text, width, paint))
+  }
+  if (scheduled !== null) {
+    const text = `to ${scheduled.to} at ${oneLine(scheduled.at)}, asked for by ${oneLine(scheduled.by)}`
+    lines.push(...labelled('Switchover', text, width, paint))
+  }
   return lines
 }
 

@@ -47,6 +47,8 @@ export function unreachableStatus(config: KnownCluster, now: Date): ClusterStatu
       postmasterPid: null,
     })),
     endpoints: null,
+    paused: null,
+    scheduled: null,
     problems: [
       {
         code: 'unreachable',

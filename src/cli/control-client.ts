@@ -1,30 +1,70 @@
-/** Asks one agent to change something: with the token, within a deadline, and with its refusal as our error. */
+/** Asks agents to change something: with the token, within a deadline, and with a refusal as our error. */
 import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import type { ResolvedConfig } from '../config/load.ts'
 import { ERRORS, type ErrorCode, UnderstudyError } from '../errors/codes.ts'
 import { type AgentAddress, addressOf } from './api-client.ts'
 
+export interface ControlRequest {
+  readonly path: string
+  readonly method?: 'POST' | 'DELETE'
+  readonly body: object
+}
+
+/** A checkpoint may come first. */
 const DEADLINE_MS = 90_000
+/** When any agent will do, a hung one must not be waited for as long. */
+const ANY_DEADLINE_MS = 10_000
 
 /** Errors: what the agent refused with; unreachable. */
-export async function command<T>(
+export function command<T>(config: ResolvedConfig, agent: AgentAddress, asked: ControlRequest): Promise<T> {
+  return send(config, agent, asked, DEADLINE_MS)
+}
+
+/** Of the first agent that answers and reaches the store. Errors: what it refused with; unreachable, store-unreachable. */
+export async function anyAgent<T>(config: ResolvedConfig, asked: ControlRequest): Promise<T> {
+  const failures: UnderstudyError[] = []
+  for (const node of config.nodes) {
+    try {
+      return await send<T>(config, node, asked, ANY_DEADLINE_MS)
+    } catch (error) {
+      if (!(error instanceof UnderstudyError) || !PASSED_ON.has(error.code)) throw error
+      failures.push(error)
+    }
+  }
+  const said = failures.map(({ message }) => message).join('; ')
+  // Who answers knows more than who does not.
+  const told = failures.find(({ code }) => code !== 'unreachable')
+  throw new UnderstudyError(told?.code ?? 'unreachable', `no agent could do it (${said})`)
+}
+
+const PASSED_ON: ReadonlySet<ErrorCode> = new Set(['unreachable', 'store-unreachable', 'timeout'])
+
+async function send<T>(
   config: ResolvedConfig,
   agent: AgentAddress,
-  path: string,
-  body: unknown,
+  asked: ControlRequest,
+  deadlineMs: number,
 ): Promise<T> {
   const token = (await readFile(config.secrets.apiToken, 'utf8')).trim()
-  const { status, text } = await post(agent, path, token, JSON.stringify(body)).catch((error: unknown) => {
+  const { status, text } = await transmit(agent, asked, token, deadlineMs).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error)
     throw new UnderstudyError(
       'unreachable',
       `the agent of ${agent.name} at ${addressOf(agent)} does not answer (${reason})`,
     )
   })
-  const value: unknown = JSON.parse(text === '' ? '{}' : text)
+  const value = parse(text)
   if (status === 200) return value as T
   throw refusal(value, `${agent.name} answered with status ${status}`)
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text === '' ? '{}' : text)
+  } catch {
+    return null
+  }
 }
 
 function refusal(value: unknown, otherwise: string): UnderstudyError {
@@ -34,27 +74,21 @@ function refusal(value: unknown, otherwise: string): UnderstudyError {
   return new UnderstudyError(code, typeof error?.message === 'string' ? error.message : otherwise, hint)
 }
 
-function post(
+function transmit(
   agent: AgentAddress,
-  path: string,
+  { path, method = 'POST', body }: ControlRequest,
   token: string,
-  body: string,
+  deadlineMs: number,
 ): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
+    const text = JSON.stringify(body)
     const headers = {
       authorization: `Bearer ${token}`,
       'content-type': 'application/json',
-      'content-length': Buffer.byteLength(body),
+      'content-length': Buffer.byteLength(text),
     }
-    const options = {
-      host: agent.host,
-      port: agent.apiPort,
-      path,
-      method: 'POST',
-      headers,
-      agent: false as const,
-    }
-    const sent = request({ ...options, signal: AbortSignal.timeout(DEADLINE_MS) }, (response) => {
+    const where = { host: agent.host, port: agent.apiPort, path, method, headers, agent: false as const }
+    const sent = request({ ...where, signal: AbortSignal.timeout(deadlineMs) }, (response) => {
       const chunks: Buffer[] = []
       response.on('data', (chunk: Buffer) => chunks.push(chunk))
       response.on('error', reject)
@@ -63,6 +97,6 @@ function post(
       )
     })
     sent.on('error', reject)
-    sent.end(body)
+    sent.end(text)
   })
 }

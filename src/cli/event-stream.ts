@@ -9,6 +9,8 @@ export interface FollowOptions {
   /** Events after this id; 0 for all that the agent remembers. */
   readonly after: number
   readonly onEvent: (event: ClusterEvent) => void
+  /** Each time that the stream begins: nothing is missed from there on. */
+  readonly onOpen?: () => void
   readonly signal: AbortSignal
 }
 
@@ -22,7 +24,7 @@ export async function followEvents(agent: AgentAddress, options: FollowOptions):
     options.onEvent(event)
   }
   while (!options.signal.aborted) {
-    await readStream(agent, after, onEvent, options.signal)
+    await readStream(agent, after, { ...options, onEvent })
     // The agent is away, or was restarted: neither is worth an error in a view that follows the whole cluster.
     await delay(RETRY_MS, undefined, { signal: options.signal }).catch(() => {})
   }
@@ -31,8 +33,7 @@ export async function followEvents(agent: AgentAddress, options: FollowOptions):
 function readStream(
   agent: AgentAddress,
   after: number,
-  onEvent: (event: ClusterEvent) => void,
-  signal: AbortSignal,
+  { onEvent, onOpen, signal }: Omit<FollowOptions, 'after'>,
 ): Promise<void> {
   return new Promise((resolve) => {
     const question = request(
@@ -45,6 +46,7 @@ function readStream(
         signal,
       },
       (response) => {
+        onOpen?.()
         const parse = createEventStreamParser()
         response.setEncoding('utf8')
         response.on('data', (text: string) => {

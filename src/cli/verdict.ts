@@ -16,6 +16,11 @@ export function verdict(status: ClusterStatus): Verdict {
   if (silent.length === status.nodes.length)
     return { mood: 'bad', sentence: 'Nothing answers: no agent of this cluster can be reached.' }
   if (primary === undefined || primary.state !== 'running') return withoutPrimary(status, primary)
+  if (status.healthy && status.paused !== null)
+    return {
+      mood: 'attention',
+      sentence: `Failover is PAUSED: nobody takes over by itself. ${lossSentence(status)}`,
+    }
   if (status.healthy) return { mood: 'good', sentence: `Healthy. ${lossSentence(status)}` }
   return { mood: 'attention', sentence: `Not healthy: ${complaint(status)}. ${lossSentence(status)}` }
 }

@@ -54,16 +54,45 @@ export interface StoreFacts {
   /** Those of primacy's epoch; read only while there is an election. */
   readonly ballots: readonly Ballot[]
   readonly switchover: Versioned<SwitchoverRequest> | null
-  /** Why nobody shall start an election (`pause`, `down`); null when failover is automatic. */
-  readonly paused: string | null
+  readonly failover: Versioned<FailoverRequest> | null
+  /** Nobody shall start an election by itself (`pause`, `down`); null when failover is automatic. */
+  readonly paused: Pause | null
   /** Who holds the lease of I10; null when nobody does. Matters only to rules without acknowledgements. */
   readonly leaseHolder: string | null
 }
 
-/** What an operator asked for through the API; the primary's agent acts on it. */
+/** Instants in what operators ask for are ISO 8601 by the clock of the agent that was asked: for people, never for a decision. */
+export interface Pause {
+  readonly reason: string
+  readonly by: string
+  readonly at: string
+}
+
+/** A planned change of primary; the primary's agent, which took it, acts on it. */
 export interface SwitchoverRequest {
   readonly to: string
+  /** Of the primacy that the operator saw: in any other epoch the request is void. */
+  readonly epoch: number
+  /** Of the agent that took it: its successor does not carry out late what nobody waits for any more. null: scheduled, not yet due. */
+  readonly session: string | null
+  /** When it shall begin; null: at once. */
+  readonly at: string | null
+  readonly by: string
   readonly requestedAt: string
+}
+
+/** An election asked for by an operator, for when none begins by itself or none can end. Any agent acts on it. */
+export interface FailoverRequest {
+  /** Of the primacy that the operator saw: in any other epoch the request is void. */
+  readonly epoch: number
+  readonly to: string | null
+  /** Voters that I2 asks for and that the operator does without, exactly as seen; empty: only what I2 allows. */
+  readonly missing: readonly string[]
+  readonly by: string
+  readonly reason: string | null
+  readonly requestedAt: string
+  /** The sentences with which the operator was told what may be lost; for the history. */
+  readonly losses: readonly string[]
 }
 
 /** Who may initialize the first primary; bound to a lease, so that a dead claimant does not block the cluster. */
@@ -89,6 +118,9 @@ export interface NodeReport {
   /** The epoch whose primary this node believes to be dead; null when it does not. */
   readonly suspects: number | null
   readonly priority: number
+  /** What it can say in an election: where its data ends, what its data was before it was opened up ("gone", I12), or nothing. */
+  readonly vote: 'whole' | 'gone' | 'none'
+  readonly replayPaused: boolean
 }
 
 /**
@@ -199,6 +231,8 @@ export interface LocalView {
   /** When this process started, or went on after a pause longer than `pauseMs`: evidence from before does not count. */
   readonly awakeSinceMs: number
   readonly canRewind: boolean
+  /** An operator asked this agent to clone its node anew; forgotten with the agent. */
+  readonly reinitAsked: boolean
 }
 
 export function member(spec: Spec, name: string): Member | null {

@@ -9,6 +9,7 @@ import { bootstrapRules } from './rules/bootstrap.ts'
 import { directoryRules, taskUnderWay } from './rules/directory.ts'
 import { electionRules } from './rules/election.ts'
 import { fenceRules, leaseRules } from './rules/lease.ts'
+import { manualFailoverRules } from './rules/manual-failover.ts'
 import { primaryRules } from './rules/primary.ts'
 import { promotionRules } from './rules/promotion.ts'
 import { quorumRules } from './rules/quorum.ts'
@@ -24,6 +25,7 @@ export const RULES: readonly DecisionRule[] = [
   ...storeRules,
   ...bootstrapRules,
   ...leaseRules,
+  ...manualFailoverRules,
   ...electionRules,
   stalePrimary,
   ...promotionRules,

@@ -73,7 +73,15 @@ export type Action =
   /** The lease of I10, in a transaction that compares primacy. */
   | { readonly kind: 'takePrimaryLease'; readonly expected: bigint }
   | { readonly kind: 'dropPrimaryLease' }
-  | { readonly kind: 'dropRequest'; readonly expected: bigint; readonly reason: string }
+  | {
+      readonly kind: 'dropRequest'
+      readonly request: 'switchover' | 'failover'
+      readonly expected: bigint
+      readonly reason: string
+      /** It was carried out; else it was refused. */
+      readonly done: boolean
+    }
+  | { readonly kind: 'dropReinit'; readonly reason: string }
   /** Renames the data directory away; nothing is deleted (I11). */
   | { readonly kind: 'moveAside'; readonly reason: string }
   /**

@@ -31,6 +31,16 @@ function satisfies(rule: Rule, voters: ReadonlySet<string>, resigned: ReadonlySe
   return voting >= rule.standbys.length - rule.acks + 1
 }
 
+/**
+ * The operator's override of I2: whoever is left of the rule has voted, and everybody else is who the operator does without. So what
+ * any living node has is still counted (I4), and a voter that vanishes after the operator has looked is waited for. It never stands in
+ * for the lease of I10, which ends by itself.
+ */
+function isWrittenOff(rule: Rule, voters: ReadonlySet<string>, missing: ReadonlySet<string>): boolean {
+  if (missing.size === 0 || rule.acks === 0) return false
+  return [rule.primary, ...rule.standbys].every((name) => voters.has(name) || missing.has(name))
+}
+
 export type Outlook =
   /** I2 does not hold yet. */
   | { readonly kind: 'waiting'; readonly reason: string }
@@ -47,9 +57,13 @@ export interface ElectionInput {
 }
 
 export function outlook({ primacy, ballots, resigned, preferred }: ElectionInput): Outlook {
-  const counted = ballots.filter((ballot) => ballot.epoch === primacy.epoch)
+  const missing = new Set(primacy.override?.missing)
+  const counted = ballots.filter(
+    (ballot) => ballot.epoch === primacy.epoch && !(ballot.gone && missing.has(ballot.node)),
+  )
   const voters = new Set(counted.map((ballot) => ballot.node))
-  if (!overlaps(rulesToSatisfy(primacy), voters, resigned)) {
+  const unsatisfied = rulesToSatisfy(primacy).filter((rule) => !satisfies(rule, voters, resigned))
+  if (!unsatisfied.every((rule) => isWrittenOff(rule, voters, missing))) {
     return { kind: 'waiting', reason: `votes of ${[...voters].sort().join(', ') || 'nobody'} are not enough` }
   }
   const ahead = counted.reduce<Ballot | null>(
@@ -83,7 +97,8 @@ function order(a: Ballot, b: Ballot, preferred: string | null): number {
 
 /**
  * The rule under which the elected node begins: the one that it carries since it joined, because a setting that is in effect needs
- * no reload (I5). Only when it carries none that fits is one made: the voters first, they are the ones that will follow.
+ * no reload (I5). Only when it carries none that fits is one made: the voters first, they are the ones that will follow. Nobody is waited
+ * for whom the operator does without.
  */
 export function ruleOfElected(
   elected: Ballot,
@@ -91,7 +106,9 @@ export function ruleOfElected(
   ballots: readonly Ballot[],
   quorum: boolean,
 ): Rule {
-  const { acks, standbys } = elected.carries
+  const missing = new Set(primacy.override?.missing)
+  const standbys = elected.carries.standbys.filter((name) => !missing.has(name))
+  const acks = missing.size === 0 ? elected.carries.acks : Math.min(elected.carries.acks, standbys.length)
   const base = { epoch: primacy.epoch, primary: elected.node }
   if (acks > 0 && standbys.length >= acks) return { ...base, acks, standbys }
   const voters = ballots

@@ -32,8 +32,24 @@ export interface Primacy {
   readonly planned: boolean
   /** Wanted by a switchover; anybody else is elected only when this one does not come. */
   readonly candidate: string | null
+  /** An operator lets this election, and no other, go on without votes that I2 asks for. */
+  readonly override: Override | null
+  /**
+   * Nodes whose votes an operator once did without, with the epoch: they may hold acknowledged commits that nobody else has. Such a data
+   * directory is never rewound, only moved aside (I11), until its node has followed that epoch or a later one.
+   */
+  readonly writtenOff: Readonly<Record<string, number>>
   /** Of `timelineId`. While promoting it is what the elected node's ballot says; a steady primary writes what really is. */
   readonly history: TimelineHistory
+}
+
+/** Said for one epoch and exactly these voters, which the operator knew to be missing; commits that only they have are lost. */
+export interface Override {
+  readonly missing: readonly string[]
+  readonly by: string
+  /** ISO 8601, by the clock of the agent that was asked. */
+  readonly at: string
+  readonly reason: string | null
 }
 
 /** What every member must agree on from bootstrap to the end of the cluster. */
@@ -87,7 +103,14 @@ export function parsePrimacy(text: string): Primacy | null {
     const value = JSON.parse(text) as Record<string, unknown> | null
     const history = historyFromWire(value?.['history'])
     if (history === null || !isPrimacy(value)) return null
-    return { ...value, history, planned: value.planned === true, candidate: value.candidate ?? null }
+    return {
+      ...value,
+      history,
+      planned: value.planned === true,
+      candidate: value.candidate ?? null,
+      override: value.override ?? null,
+      writtenOff: value.writtenOff ?? {},
+    }
   } catch {
     return null
   }
@@ -120,7 +143,8 @@ function isPrimacy(value: unknown): value is Primacy {
     Array.isArray(p.rules) &&
     p.rules.length > 0 &&
     p.rules.every(isRule) &&
-    (p.nextRule === null || isRule(p.nextRule))
+    (p.nextRule === null || isRule(p.nextRule)) &&
+    (p.override == null || Array.isArray(p.override.missing))
   )
 }
 

@@ -99,6 +99,36 @@ export const ERRORS = {
   // --- commands
   timeout: { hint: 'Look at `understudy status` and `understudy why`; the cluster goes on by itself.' },
   refused: { hint: 'Wait until what is named has passed, or choose another node; nothing was changed.' },
+  'not-primary': { hint: 'Ask the agent of the primary: `understudy status` names it.' },
+  'already-primary': { hint: 'Choose another node; `understudy status` shows their roles.' },
+  'not-eligible': { hint: 'Choose another node, or give it a candidatePriority above 0.' },
+  'not-streaming': {
+    hint: '`understudy why` says what the node waits for; try again when it streams, or choose another one.',
+  },
+  lagging: { hint: 'Wait until it has caught up (`understudy status --watch`), or choose another node.' },
+  'replay-paused': {
+    hint: 'SELECT pg_wal_replay_resume() there when whoever paused it is done, or choose another node.',
+  },
+  'failover-paused': { hint: 'Let it go on with `understudy resume` first.' },
+  'request-running': { hint: 'Wait until it has ended; `understudy events --follow` shows it.' },
+  'no-request': { hint: 'There is nothing to cancel: it was carried out, refused, or never asked for.' },
+  'stale-epoch': {
+    hint: 'The primary has changed since you looked. See `understudy status`, then ask again.',
+  },
+  'election-running': { hint: 'Wait until it has ended (`understudy status --watch`), then look again.' },
+  'primary-well': { hint: 'Use `understudy switchover`: it loses nothing and takes less time.' },
+  'data-loss': {
+    hint: 'Bring one of those nodes back; only when that is hopeless, add --accept-data-loss.',
+  },
+  'votes-changed': { hint: 'Look again (--dry-run): what would be lost is not what you were shown.' },
+  'voter-reachable': {
+    hint: 'It may hold what the others lack: let it reach the store, or make sure that it is down.',
+  },
+  'better-candidate': { hint: 'Leave --to out: who has most is elected (I4).' },
+  'no-candidate': { hint: '`understudy status` and `understudy why` say what the nodes lack.' },
+  'last-standby': { hint: 'Wait until another standby streams: `understudy status --watch`.' },
+  'not-reached': { hint: '`understudy history` shows what happened; nothing that was acknowledged is lost.' },
+  'bad-time': { hint: 'Give date, time and time zone: 2030-01-31T22:00:00+01:00, or …Z for UTC.' },
   'no-primary': { hint: '`understudy why` says what the nodes wait for.' },
   unreachable: { hint: 'No agent answers. Start the cluster with `understudy up`, or look at the logs.' },
   unhealthy: { hint: '`understudy status` lists the problems, each with its hint.' },

@@ -1,6 +1,14 @@
 /** The documents of one cluster in the store, typed: what the agent reads and the few ways in which it writes. */
 import type { Ballot } from '../core/ballot.ts'
-import type { BootstrapClaim, NodeReport, SwitchoverRequest, Versioned } from '../core/cluster-view.ts'
+import type {
+  BootstrapClaim,
+  FailoverRequest,
+  NodeReport,
+  Pause,
+  SwitchoverRequest,
+  Versioned,
+} from '../core/cluster-view.ts'
+import type { HistoryRecord } from '../core/history.ts'
 import type { Identity, Primacy } from '../core/primacy.ts'
 import type { LeaseGrant, LeaseRenewal, StoreResult } from './store.ts'
 
@@ -8,11 +16,21 @@ export interface ClusterFacts {
   readonly primacy: Versioned<Primacy> | null
   readonly identity: Identity | null
   readonly claim: Versioned<BootstrapClaim> | null
-  readonly paused: string | null
+  readonly paused: Pause | null
   readonly switchover: Versioned<SwitchoverRequest> | null
+  readonly failover: Versioned<FailoverRequest> | null
   readonly leaseHolder: string | null
   /** Of primacy's epoch, while it is being elected; empty otherwise. */
   readonly ballots: readonly Ballot[]
+}
+
+export type RequestName = 'switchover' | 'failover'
+
+/** Revisions that a request is bound to. */
+export interface ExpectedDocuments {
+  readonly primacy: bigint
+  /** Of the request that is replaced; null: there is none. */
+  readonly request: bigint | null
 }
 
 export interface ExpectedVoters {
@@ -42,9 +60,18 @@ export interface ClusterStore {
   /** I10: only while primacy is as expected, and only when nobody else holds it. */
   takePrimaryLease(node: string, expectedPrimacy: bigint, leaseId: bigint): Promise<StoreResult<boolean>>
 
-  pause(reason: string | null): Promise<StoreResult<null>>
-  requestSwitchover(request: SwitchoverRequest): Promise<StoreResult<null>>
-  dropSwitchover(expected: bigint): Promise<StoreResult<boolean>>
+  /** null: failover is automatic again. */
+  pause(pause: Pause | null): Promise<StoreResult<null>>
+  /** false when there is a request already that is not the one to be replaced, or when primacy is not as the operator saw it. */
+  requestSwitchover(request: SwitchoverRequest, expected: ExpectedDocuments): Promise<StoreResult<boolean>>
+  requestFailover(request: FailoverRequest, expected: ExpectedDocuments): Promise<StoreResult<boolean>>
+  dropRequest(request: RequestName, expected: bigint): Promise<StoreResult<boolean>>
+
+  /** Oldest first; what cannot be read is left out. */
+  readHistory(): Promise<StoreResult<readonly HistoryRecord[]>>
+  readRecord(epoch: number): Promise<StoreResult<Versioned<HistoryRecord> | null>>
+  /** Removes what is too old to be looked at, too. */
+  writeRecord(record: HistoryRecord, expected: bigint | null): Promise<StoreResult<boolean>>
 
   putReport(report: NodeReport, leaseId: bigint): Promise<StoreResult<null>>
   grantLease(ttlMs: number): Promise<StoreResult<LeaseGrant>>

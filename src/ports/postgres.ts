@@ -51,6 +51,8 @@ export interface Postgres {
   /** fast: SIGINT, escalating to immediate (SIGQUIT) after the deadline, then SIGKILL of the whole group. Ok when nothing of it runs. */
   stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome>
   reload(): Promise<Outcome>
+  /** On a connection of its own, so that nothing else waits for it. */
+  checkpoint(deadlineMs: number): Promise<Outcome>
 
   /** On a standby a slot is created at the replay position; reserves WAL at once. An existing one is fine. */
   createSlot(name: string): Promise<Outcome>

@@ -214,6 +214,14 @@ class LocalPostgres implements Postgres {
     return this.#postmaster.reload()
   }
 
+  async checkpoint(deadlineMs: number): Promise<Outcome> {
+    const session = await Session.connect(this.#sessionOptions(), deadlineMs)
+    if (session.kind === 'failed') return session
+    const made = await session.value.query({ text: 'CHECKPOINT' }, deadlineMs)
+    session.value.destroy()
+    return made.kind === 'failed' ? made : DONE
+  }
+
   createSlot(name: string): Promise<Outcome> {
     return this.#withSession((session) => createSlot(session, name, SLOT_DEADLINE_MS))
   }

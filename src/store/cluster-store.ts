@@ -1,13 +1,19 @@
 /** The typed documents of one cluster over the plain store: names, JSON and compare-and-swap live here and nowhere else. */
 import { type Ballot, formatBallot } from '../core/ballot.ts'
 import type { NodeReport } from '../core/cluster-view.ts'
+import { emptyRecord, formatRecord, parseRecord } from '../core/history.ts'
 import { formatPrimacy } from '../core/primacy.ts'
-import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
+import type { ClusterFacts, ClusterStore, ExpectedDocuments, RequestName } from '../ports/cluster-store.ts'
 import type { Store, StoreOperation, StoreResult, Transaction } from '../ports/store.ts'
 import { parseBallots, parseFacts, parseReports } from './documents.ts'
 import { type ClusterKeys, clusterKeys } from './keys.ts'
 
-const SWITCHOVER = 'switchover'
+const SWITCHOVER: RequestName = 'switchover'
+const FAILOVER: RequestName = 'failover'
+
+/** Ballots count in their epoch only, and change of primary that long ago is nobody's concern: neither may fill the store. */
+const BALLOTS_KEPT = 20
+const RECORDS_KEPT = 500
 
 export function createClusterStore(store: Store, cluster: string): ClusterStore {
   const keys = clusterKeys(cluster)
@@ -15,6 +21,7 @@ export function createClusterStore(store: Store, cluster: string): ClusterStore 
     ...readers(store, keys),
     ...swaps(store, keys),
     ...writers(store, keys),
+    ...historyOf(store, keys),
     grantLease: (ttlMs) => store.grantLease(ttlMs),
     renewLease: (leaseId) => store.renewLease(leaseId),
     revokeLease: (leaseId) => store.revokeLease(leaseId),
@@ -38,6 +45,7 @@ function readers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readFacts
     keys.bootstrap,
     keys.spec,
     keys.request(SWITCHOVER),
+    keys.request(FAILOVER),
     keys.primaryLease,
   ]
   const readBallots = async (facts: ClusterFacts): Promise<StoreResult<readonly Ballot[]>> => {
@@ -77,7 +85,14 @@ function readers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readFacts
 
 type Swaps = Pick<
   ClusterStore,
-  'claimBootstrap' | 'publishCluster' | 'writePrimacy' | 'castBallot' | 'takePrimaryLease' | 'dropSwitchover'
+  | 'claimBootstrap'
+  | 'publishCluster'
+  | 'writePrimacy'
+  | 'castBallot'
+  | 'takePrimaryLease'
+  | 'requestSwitchover'
+  | 'requestFailover'
+  | 'dropRequest'
 >
 
 function swaps(store: Store, keys: ClusterKeys): Swaps {
@@ -103,17 +118,13 @@ function swaps(store: Store, keys: ClusterKeys): Swaps {
         success: [
           { op: 'put', key: keys.primacy, value: formatPrimacy(primacy) },
           { op: 'put', key: keys.identity, value: JSON.stringify(identity) },
-          { op: 'put', key: keys.historyOf(primacy.epoch), value: formatPrimacy(primacy) },
           { op: 'delete', key: keys.bootstrap },
         ],
       }),
     writePrimacy: (primacy, expected) =>
       swap({
         compare: [{ key: keys.primacy, modRevision: expected }],
-        success: [
-          { op: 'put', key: keys.primacy, value: formatPrimacy(primacy) },
-          { op: 'put', key: keys.historyOf(primacy.epoch), value: formatPrimacy(primacy) },
-        ],
+        success: [{ op: 'put', key: keys.primacy, value: formatPrimacy(primacy) }],
       }),
     castBallot: (ballot) => {
       const key = keys.ballot(ballot.epoch, ballot.node)
@@ -130,25 +141,77 @@ function swaps(store: Store, keys: ClusterKeys): Swaps {
         ],
         success: [{ op: 'put', key: keys.primaryLease, value: JSON.stringify({ node }), leaseId }],
       }),
-    dropSwitchover: (expected) => {
-      const key = keys.request(SWITCHOVER)
+    requestSwitchover: (request, expected) => swap(ask(keys, SWITCHOVER, JSON.stringify(request), expected)),
+    requestFailover: (request, expected) => swap(ask(keys, FAILOVER, JSON.stringify(request), expected)),
+    dropRequest: (request, expected) => {
+      const key = keys.request(request)
       return swap({ compare: [{ key, modRevision: expected }], success: [{ op: 'delete', key }] })
     },
   }
 }
 
-function writers(
+function ask(
+  keys: ClusterKeys,
+  request: RequestName,
+  value: string,
+  expected: ExpectedDocuments,
+): Transaction {
+  const key = keys.request(request)
+  return {
+    compare: [
+      { key: keys.primacy, modRevision: expected.primacy },
+      { key, modRevision: expected.request ?? 0n },
+    ],
+    success: [{ op: 'put', key, value }],
+  }
+}
+
+function historyOf(
   store: Store,
   keys: ClusterKeys,
-): Pick<ClusterStore, 'pause' | 'requestSwitchover' | 'putReport'> {
+): Pick<ClusterStore, 'readHistory' | 'readRecord' | 'writeRecord'> {
+  return {
+    async readHistory() {
+      const read = await store.list(keys.history)
+      if (read.kind !== 'ok') return read
+      const records = read.value.entries.map((entry) => parseRecord(entry.value))
+      const whole = records.filter((record) => record !== null)
+      return { kind: 'ok', value: whole.sort((a, b) => a.epoch - b.epoch) }
+    },
+    async readRecord(epoch) {
+      const read = await store.get(keys.historyOf(epoch))
+      if (read.kind !== 'ok') return read
+      if (read.value === null) return { kind: 'ok', value: null }
+      const value = parseRecord(read.value.value) ?? emptyRecord(epoch)
+      return { kind: 'ok', value: { value, revision: read.value.modRevision } }
+    },
+    async writeRecord(record, expected) {
+      const { epoch } = record
+      const key = keys.historyOf(epoch)
+      const done = await store.transact({
+        compare: [{ key, modRevision: expected ?? 0n }],
+        success: [
+          { op: 'put', key, value: formatRecord(record) },
+          ...(epoch > RECORDS_KEPT
+            ? [{ op: 'delete', key: keys.historyOf(epoch - RECORDS_KEPT) } as const]
+            : []),
+          ...(epoch > BALLOTS_KEPT
+            ? [{ op: 'deletePrefix', prefix: keys.ballotsOf(epoch - BALLOTS_KEPT) } as const]
+            : []),
+        ],
+      })
+      return done.kind === 'ok' ? { kind: 'ok', value: done.value.succeeded } : done
+    },
+  }
+}
+
+function writers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'pause' | 'putReport'> {
   const write = async (operation: StoreOperation): Promise<StoreResult<null>> => {
     const done = await store.transact({ compare: [], success: [operation] })
     return done.kind === 'ok' ? { kind: 'ok', value: null } : done
   }
   return {
-    pause: (reason) => write({ op: 'put', key: keys.spec, value: JSON.stringify({ paused: reason }) }),
-    requestSwitchover: (request) =>
-      write({ op: 'put', key: keys.request(SWITCHOVER), value: JSON.stringify(request) }),
+    pause: (pause) => write({ op: 'put', key: keys.spec, value: JSON.stringify({ paused: pause }) }),
     putReport: (report, leaseId) =>
       write({ op: 'put', key: keys.node(report.name), value: JSON.stringify(report), leaseId }),
   }

@@ -3,7 +3,14 @@
  * one that is absent: an absent primacy begins a cluster.
  */
 import { type Ballot, parseBallot } from '../core/ballot.ts'
-import type { BootstrapClaim, NodeReport, SwitchoverRequest, Versioned } from '../core/cluster-view.ts'
+import type {
+  BootstrapClaim,
+  FailoverRequest,
+  NodeReport,
+  Pause,
+  SwitchoverRequest,
+  Versioned,
+} from '../core/cluster-view.ts'
 import { parseIdentity, parsePrimacy } from '../core/primacy.ts'
 import type { ClusterFacts } from '../ports/cluster-store.ts'
 import type { KeyValue, StoreResult } from '../ports/store.ts'
@@ -12,13 +19,14 @@ type Read = KeyValue | null | undefined
 
 /** In the order in which cluster-store.ts asks for them. */
 export function parseFacts(reads: readonly Read[]): StoreResult<ClusterFacts> {
-  const [primacy, identity, claim, spec, switchover, lease] = reads
+  const [primacy, identity, claim, spec, switchover, failover, lease] = reads
   const documents = {
     primacy: versioned(primacy, parsePrimacy),
     identity: versioned(identity, parseIdentity),
     claim: versioned(claim, parseClaim),
     spec: versioned(spec, parseSpec),
     switchover: versioned(switchover, parseSwitchover),
+    failover: versioned(failover, parseFailover),
     lease: versioned(lease, parseLease),
   }
   const damaged = Object.entries(documents).find(([, document]) => document === 'damaged')
@@ -33,6 +41,7 @@ export function parseFacts(reads: readonly Read[]): StoreResult<ClusterFacts> {
       claim: whole(documents.claim),
       paused: whole(documents.spec)?.value.paused ?? null,
       switchover: whole(documents.switchover),
+      failover: whole(documents.failover),
       leaseHolder: whole(documents.lease)?.value.node ?? null,
       ballots: [],
     },
@@ -45,7 +54,7 @@ export function parseReports(entries: readonly KeyValue[]): readonly NodeReport[
     const value = parseJson(entry.value) as Partial<NodeReport> | null
     if (typeof value?.name !== 'string' || typeof value.host !== 'string' || typeof value.epoch !== 'number')
       return []
-    return [{ suspects: null, priority: 100, ...value } as NodeReport]
+    return [{ suspects: null, priority: 100, vote: 'whole', replayPaused: false, ...value } as NodeReport]
   })
 }
 
@@ -69,15 +78,54 @@ function parseClaim(text: string): BootstrapClaim | null {
   return { node: value.node, session: value.session }
 }
 
-function parseSpec(text: string): { readonly paused: string | null } | null {
+function parseSpec(text: string): { readonly paused: Pause | null } | null {
   const value = parseJson(text) as { paused?: unknown } | null
   if (typeof value !== 'object' || value === null) return null
-  return { paused: typeof value.paused === 'string' ? value.paused : null }
+  return { paused: parsePause(value.paused) }
 }
 
-function parseSwitchover(text: string): SwitchoverRequest | null {
-  const value = parseJson(text) as Partial<SwitchoverRequest> | null
-  return typeof value?.to === 'string' ? { to: value.to, requestedAt: String(value.requestedAt) } : null
+/** An unreadable one still pauses: whoever wrote it wanted that. */
+function parsePause(value: unknown): Pause | null {
+  if (value === null || value === undefined) return null
+  const { reason, by, at } = value as { reason?: unknown; by?: unknown; at?: unknown }
+  return { reason: textOr(reason, String(value)), by: textOr(by, 'somebody'), at: textOr(at, 'unknown') }
+}
+
+/** Of no epoch: a request that cannot be read is void, and whoever would act on it removes it. */
+const VOID = -1
+
+function parseSwitchover(text: string): SwitchoverRequest {
+  const value = (parseJson(text) ?? {}) as Partial<Record<keyof SwitchoverRequest, unknown>>
+  return {
+    to: textOr(value.to, 'nobody'),
+    epoch: typeof value.epoch === 'number' ? value.epoch : VOID,
+    session: typeof value.session === 'string' ? value.session : null,
+    at: typeof value.at === 'string' ? value.at : null,
+    by: textOr(value.by, 'somebody'),
+    requestedAt: textOr(value.requestedAt, 'unknown'),
+  }
+}
+
+function parseFailover(text: string): FailoverRequest {
+  const value = (parseJson(text) ?? {}) as Partial<Record<keyof FailoverRequest, unknown>>
+  const missing = namesOf(value.missing)
+  return {
+    epoch: typeof value.epoch === 'number' && missing !== null ? value.epoch : VOID,
+    to: typeof value.to === 'string' ? value.to : null,
+    missing: missing ?? [],
+    by: textOr(value.by, 'somebody'),
+    reason: typeof value.reason === 'string' ? value.reason : null,
+    requestedAt: textOr(value.requestedAt, 'unknown'),
+    losses: namesOf(value.losses) ?? [],
+  }
+}
+
+function namesOf(value: unknown): readonly string[] | null {
+  return Array.isArray(value) && value.every((each) => typeof each === 'string') ? value : null
+}
+
+function textOr(value: unknown, otherwise: string): string {
+  return typeof value === 'string' ? value : otherwise
 }
 
 function parseLease(text: string): { readonly node: string } | null {

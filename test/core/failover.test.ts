@@ -34,6 +34,8 @@ const HERE = { timelineId: 1, lsn: FLUSH_LSN, complete: true } as const
 const BOTH = [rule(1, ['bravo', 'charlie'])]
 const ELECTING = { epoch: 2, phase: 'electing', startedBy: 'bravo' } as const
 
+const PAUSED = { reason: 'an upgrade', by: 'ann@desk', at: '2026-01-01T00:00:00Z' }
+
 function reports(...suspecting: string[]) {
   return new Map(
     MEMBERS.map(({ name }) => [name, report(name, { suspects: suspecting.includes(name) ? 1 : null })]),
@@ -82,7 +84,7 @@ describe('suspecting the primary', () => {
   })
 
   it('starts nothing while failover is paused', () => {
-    const store = storeFacts({ nodes: reports('charlie'), paused: 'an upgrade' })
+    const store = storeFacts({ nodes: reports('charlie'), paused: PAUSED })
     expect(decideOn({ self: 'bravo', store, local: deaf })).toMatchObject({
       rule: 'start-election',
       kinds: [],
@@ -104,7 +106,7 @@ describe('resigning', () => {
 
   it('is for one who has seen it run in this epoch, alone for nobody, and not while failover is paused', () => {
     expect(decideOn({ local: { ...STOPPED, ranAsPrimaryIn: null } }).rule).toBe('start-primary')
-    const paused = storeFacts({ paused: 'an upgrade' })
+    const paused = storeFacts({ paused: PAUSED })
     expect(decideOn({ store: paused, local: STOPPED }).rule).not.toBe('resign')
     const alone = storeWith({ rules: [rule(0, [])] }, { leaseHolder: 'alpha' })
     const local = { ...STOPPED, primaryLeaseUntilMs: 130_000 }

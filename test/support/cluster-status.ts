@@ -38,6 +38,8 @@ export function clusterStatus(over: Partial<ClusterStatus> = {}): ClusterStatus 
     healthy: true,
     nodes: NAMES.map((name) => nodeStatus(name)),
     endpoints: null,
+    paused: null,
+    scheduled: null,
     problems: [],
     ...over,
   }

@@ -3,9 +3,9 @@
  * hang after the connection, hang in the middle of an answer, and answer nonsense.
  */
 import { once } from 'node:events'
-import { createServer, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import type { ClusterEvent, ClusterStatus, NodeDetail, Why } from '../../src/api/contract.ts'
+import type { ClusterEvent, ClusterStatus, HistoryEntry, NodeDetail, Why } from '../../src/api/contract.ts'
 
 export type Behaviour = 'answers' | 'hangs' | 'hangsHalfway' | 'nonsense' | 'stranger'
 
@@ -15,6 +15,11 @@ export class FakeAgent {
   node: NodeDetail | null = null
   why: Why | null = null
   events: ClusterEvent[] = []
+  history: HistoryEntry[] = []
+  /** What it answers to requests that change something; 200 unless the value has an `error`. */
+  control: (method: string, path: string, body: Record<string, unknown>) => object = () => ({})
+  /** Those requests, in order. */
+  readonly changes: { readonly method: string; readonly path: string; readonly body: unknown }[] = []
   /** Paths that were asked for, in order. */
   readonly asked: string[] = []
   readonly #server: Server
@@ -27,9 +32,10 @@ export class FakeAgent {
       this.#sockets.add(socket)
       socket.on('close', () => this.#sockets.delete(socket))
     })
-    server.on('request', (question, response) =>
-      this.#answer(question.url ?? '', question.headers.accept ?? '', response),
-    )
+    server.on('request', (question, response) => {
+      if (question.method === 'GET') this.#answer(question.url ?? '', question.headers.accept ?? '', response)
+      else void this.#change(question, response)
+    })
   }
 
   static async start(): Promise<FakeAgent> {
@@ -74,6 +80,7 @@ export class FakeAgent {
       '/v1/node': this.node,
       '/v1/why': this.why,
       '/v1/events': this.events,
+      '/v1/history': this.history,
     }
     const text = JSON.stringify(values[path ?? ''])
     response.writeHead(200, { 'content-type': 'application/json' })
@@ -81,6 +88,17 @@ export class FakeAgent {
     else if (this.behaviour === 'nonsense') response.end('<html>not json</html>')
     else if (this.behaviour === 'stranger') response.end('{"some":"other program"}')
     else response.end(text)
+  }
+
+  async #change(question: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = []
+    for await (const chunk of question) chunks.push(chunk as Buffer)
+    const { method = '', url = '' } = question
+    const body = JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}') as Record<string, unknown>
+    this.changes.push({ method, path: url, body })
+    const value = this.control(method, url, body)
+    response.writeHead('error' in value ? 409 : 200, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(value))
   }
 
   #stream(url: string, response: ServerResponse): void {

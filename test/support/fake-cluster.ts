@@ -50,7 +50,7 @@ export async function startFakeCluster(
 async function writeCluster(directory: string, status: ClusterStatus): Promise<void> {
   await mkdir(path.join(directory, 'secrets'), { recursive: true, mode: 0o700 })
   await mkdir(path.join(directory, 'tls'), { recursive: true })
-  for (const secret of ['superuser', 'application'])
+  for (const secret of ['superuser', 'application', 'api-token'])
     await writeFile(path.join(directory, 'secrets', secret), AWKWARD_PASSWORD, { mode: 0o600 })
   const nodes = status.nodes.map(
     ({ name, port, apiPort }) =>

@@ -41,6 +41,8 @@ export function primacy(changes: Partial<Primacy> = {}): Primacy {
     reason: 'bootstrap',
     planned: false,
     candidate: null,
+    override: null,
+    writtenOff: {},
     history: firstTimeline(),
     ...changes,
   }
@@ -64,6 +66,8 @@ export function report(name: string, changes: Partial<NodeReport> = {}): NodeRep
     replayLsn: '0/5000000',
     suspects: null,
     priority: 100,
+    vote: 'whole',
+    replayPaused: false,
     ...changes,
   }
 }
@@ -76,6 +80,7 @@ export function storeFacts(changes: Partial<StoreFacts> = {}): StoreFacts {
     nodes: new Map(MEMBERS.map(({ name }) => [name, report(name)])),
     ballots: [],
     switchover: null,
+    failover: null,
     paused: null,
     leaseHolder: null,
     ...changes,
@@ -90,7 +95,15 @@ export function storeWith(changes: Partial<Primacy>, facts: Partial<StoreFacts> 
 export const EMPTY_STORE: StoreFacts = storeFacts({ primacy: null, identity: null, nodes: new Map() })
 
 export function switchoverTo(to: string): Versioned<SwitchoverRequest> {
-  return { value: { to, requestedAt: '2026-01-01T00:00:00Z' }, revision: 5n }
+  const value = {
+    to,
+    epoch: 1,
+    session: 'session-of-alpha',
+    at: null,
+    by: 'ann@desk',
+    requestedAt: '2026-01-01T00:00:00Z',
+  }
+  return { value, revision: 5n }
 }
 
 /** A vote in epoch 2 of somebody who was within timeline 1. */
@@ -276,6 +289,7 @@ export function view(changes: ViewChanges = {}): ClusterView {
       primaryLeaseUntilMs: null,
       awakeSinceMs: 0,
       canRewind: true,
+      reinitAsked: false,
       ...changes.local,
     },
   }

@@ -79,9 +79,8 @@ describe('the reference', () => {
   })
 
   test('of the HTTP API names every path', () => {
-    const paths = [...page('src/api/server.ts').matchAll(/app\.(?:get|post)\('([^']+)'/g)].map(
-      (match) => match[1] ?? '',
-    )
+    const source = page('src/api/server.ts') + page('src/api/controls.ts')
+    const paths = [...source.matchAll(/app\.(?:get|post|delete)\('([^']+)'/g)].map((match) => match[1] ?? '')
     expect(paths.length).toBeGreaterThan(3)
     const text = page('docs/reference/http-api.md')
     expectNone(

@@ -3,10 +3,11 @@ import { mkdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { Agent } from '../../agent/agent.ts'
 import { clusterStatus } from '../../api/cluster-status.ts'
-import type { NodeDetail } from '../../api/contract.ts'
+import type { NodeDetail, ScheduledSwitchover } from '../../api/contract.ts'
 import { PeerClient } from '../../api/peer-client.ts'
 import { type ApiSource, serveApi } from '../../api/server.ts'
 import { loadConfig, nodeOf, type ResolvedConfig } from '../../config/load.ts'
+import type { SwitchoverRequest } from '../../core/cluster-view.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { findUser } from '../../postgres/run-as.ts'
 import { composeAgent, systemClock } from '../compose.ts'
@@ -82,28 +83,38 @@ function apiSource(config: ResolvedConfig, agent: Agent, self: string, peers: Pe
     apiPort: number,
   ): Promise<readonly [string, NodeDetail | null]> =>
     name === self ? [name, agent.detail] : [name, await peers.nodeDetail(host, apiPort, PEER_DEADLINE_MS)]
+  const details = async (): Promise<ReadonlyMap<string, NodeDetail | null>> =>
+    new Map(await Promise.all(config.nodes.map((node) => detailOf(node.name, node.host, node.apiPort))))
   return {
     node: () => agent.detail,
     why: () => agent.why,
     eventsAfter: (id) => agent.events.after(id),
     subscribe: (listener) => agent.events.subscribe(listener),
-    switchover: (body) => agent.switchover(body),
-    pause: (reason) => agent.pause(reason),
-    reinit: () => agent.reinit(),
+    history: () => agent.controls.history(),
+    switchover: (body) => agent.controls.switchover(body),
+    cancelSwitchover: (by) => agent.controls.cancelSwitchover(by),
+    failover: async (body) => agent.controls.failover(body, await details()),
+    pause: (body) => agent.controls.pause(body),
+    reinit: (body) => agent.controls.reinit(body),
     cluster: async () => {
-      const details = new Map(
-        await Promise.all(config.nodes.map((node) => detailOf(node.name, node.host, node.apiPort))),
-      )
       const store = agent.view?.store
       const facts = store === undefined ? null : store.kind === 'read' ? store.facts : store.last
       return clusterStatus({
         cluster: config.cluster,
         durability: config.durability,
         primacy: facts?.primacy?.value ?? null,
+        paused: facts?.paused ?? null,
+        scheduled: scheduledIn(facts?.switchover?.value ?? null),
         members: config.nodes,
-        details,
+        details: await details(),
         now: systemClock.timestamp(),
       })
     },
   }
+}
+
+/** One that is already being carried out is no schedule any more. */
+function scheduledIn(request: SwitchoverRequest | null): ScheduledSwitchover | null {
+  if (request === null || request.session !== null || request.at === null) return null
+  return { to: request.to, at: request.at, by: request.by }
 }

@@ -1,41 +1,38 @@
-/** `understudy pause` and `resume`: whether anybody may be elected. What runs goes on either way. */
-
-import { UnderstudyError } from '../../errors/codes.ts'
-import type { Answer } from '../api-client.ts'
-import { command } from '../control-client.ts'
+/** `understudy pause` and `resume`: whether anybody may be elected without being asked for. What runs goes on either way. */
+import type { PauseAnswer, Paused } from '../../api/contract.ts'
+import { anyAgent } from '../control-client.ts'
 import type { ClusterFlags } from '../flags.ts'
 import { openCluster } from '../local/open.ts'
-import { EXIT, print, printJson } from '../output.ts'
+import { operatorName } from '../operator.ts'
+import { EXIT, note, print, printJson } from '../output.ts'
 
 export interface PauseOptions extends ClusterFlags {
+  /** null: resume. */
   readonly reason: string | null
   readonly json?: true
 }
 
 export async function run(options: PauseOptions): Promise<number> {
   const { config } = await openCluster(options)
-  const failures: string[] = []
-  for (const node of config.nodes) {
-    const done = await attempt(() => command(config, node, '/v1/pause', { reason: options.reason }))
-    if (done.kind === 'failed') {
-      failures.push(done.reason)
-      continue
-    }
-    if (options.json) printJson({ paused: options.reason !== null, reason: options.reason })
-    else
-      print(options.reason === null ? 'failover is automatic again' : `failover is paused: ${options.reason}`)
-    return EXIT.done
-  }
-  throw new UnderstudyError('unreachable', `no agent could do it (${failures.join('; ')})`)
+  const { reason } = options
+  const by = operatorName()
+  const request =
+    reason === null ? { path: '/v1/resume', body: { by } } : { path: '/v1/pause', body: { reason, by } }
+  const { paused, before } = await anyAgent<PauseAnswer>(config, request)
+  if (options.json) printJson({ paused: paused !== null, ...paused, before })
+  else if (paused === null) tellResumed(before)
+  else tellPaused(paused, before)
+  return EXIT.done
 }
 
-/** Any agent will do: the next one is asked when one does not answer, not when one refuses. */
-async function attempt(work: () => Promise<unknown>): Promise<Answer<unknown>> {
-  try {
-    return { kind: 'ok', value: await work() }
-  } catch (error) {
-    if (error instanceof UnderstudyError && error.code === 'unreachable')
-      return { kind: 'failed', reason: error.message }
-    throw error
-  }
+function tellResumed(before: Paused | null): void {
+  print('Failover is automatic.')
+  if (before === null) note('It was not paused.')
+  else note(`It was paused since ${before.at} by ${before.by}: ${before.reason}`)
+}
+
+function tellPaused(paused: Paused, before: Paused | null): void {
+  if (before !== null) note('It was paused already, which stays as it was.')
+  print(`Failover is PAUSED since ${paused.at} by ${paused.by}: ${paused.reason}`)
+  print('Nobody is elected by itself until `understudy resume`.')
 }

@@ -1,88 +1,107 @@
 /** `understudy switchover`: a planned change of primary. The preflight is the agent's; what happens is followed until it is done. */
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { ClusterStatus, SwitchoverAnswer } from '../../api/contract.ts'
+import type { CancelAnswer, SwitchoverAnswer, SwitchoverBody } from '../../api/contract.ts'
 import { nodeOf } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { askCluster } from '../api-client.ts'
+import { carryOut } from '../change-result.ts'
+import { watchChange } from '../change-watch.ts'
+import { checkLines } from '../check-lines.ts'
 import { confirm } from '../confirm.ts'
-import { command } from '../control-client.ts'
+import { anyAgent, command } from '../control-client.ts'
 import type { ClusterFlags } from '../flags.ts'
-import { humanDuration } from '../humanise.ts'
 import { type OpenCluster, openCluster } from '../local/open.ts'
+import { operatorName } from '../operator.ts'
 import { colourFor, EXIT, note, print, printJson } from '../output.ts'
-import { type Phase, phasesOf } from '../phases.ts'
-import { createStepView } from '../steps.ts'
+import { paintFor } from '../paint.ts'
+import { tellRefusal } from '../refusal.ts'
 
 export interface SwitchoverOptions extends ClusterFlags {
   readonly to?: string
+  readonly at?: string
+  readonly cancel?: true
   readonly dryRun?: true
   readonly yes?: true
   readonly json?: true
 }
 
-const DEADLINE_MS = 60_000
-const LOOK_EVERY_MS = 50
+type Ask = (body: SwitchoverBody) => Promise<SwitchoverAnswer>
 
 export async function run(options: SwitchoverOptions): Promise<number> {
   const cluster = await openCluster(options)
+  if (options.cancel === true) return cancel(cluster, options)
   const { config } = cluster
   if (options.to !== undefined) nodeOf(config, options.to)
-  const primary = (await askCluster(config.nodes))?.primary ?? null
-  if (primary === null) throw new UnderstudyError('no-primary', 'no agent knows of a primary')
-  const ask = (dryRun: boolean): Promise<SwitchoverAnswer> =>
-    command(config, nodeOf(config, primary), '/v1/switchover', {
-      ...(options.to && { to: options.to }),
-      dryRun,
-    })
-  const plan = await ask(true)
-  if (options.dryRun === true) {
-    if (options.json) printJson(plan)
-    else
-      print([`${plan.from} -> ${plan.to}: it could begin now`, ...plan.checks.map((check) => `  ${check}`)])
-    return EXIT.done
-  }
-  if (!(await confirm(`Make ${plan.to} the primary instead of ${plan.from}?`, options.yes === true))) {
+  const status = await askCluster(config.nodes)
+  if (status === null) throw new UnderstudyError('unreachable', 'no agent of the cluster answers')
+  if (status.primary === null) throw new UnderstudyError('no-primary', 'no agent knows of a primary')
+  const primary = nodeOf(config, status.primary)
+  const ask: Ask = (body) =>
+    command(config, primary, { path: '/v1/switchover', body: { ...body, by: operatorName() } })
+  const wish = { ...(options.to && { to: options.to }), ...(options.at && { at: options.at }) }
+  const plan = await ask({ ...wish, dryRun: true })
+  if (plan.refusal !== null) return tellRefusal(plan, options.json === true)
+  if (options.dryRun === true) return tellPlan(plan, options)
+  if (options.json !== true) printChecks(plan, note)
+  if (!(await confirm(question(plan), options.yes === true))) {
     note('nothing was changed')
     return EXIT.failed
   }
-  await ask(false)
-  return follow(cluster, plan, options.json === true)
+  return options.at === undefined
+    ? begin(cluster, plan, ask, options.json === true)
+    : schedule(plan, ask, options)
 }
 
-async function follow(cluster: OpenCluster, plan: SwitchoverAnswer, json: boolean): Promise<number> {
-  const view = createStepView({ stream: process.stderr, plain: json, colour: colourFor(process.stderr) })
-  view.step('switchover', `${plan.from} -> ${plan.to}`)
-  const startedAtMs = performance.now()
+async function begin(cluster: OpenCluster, plan: SwitchoverAnswer, ask: Ask, json: boolean): Promise<number> {
+  const { nodes } = cluster.config
+  const { from, to, epoch, checks } = plan
+  if (to === null || epoch === null) throw new UnderstudyError('no-primary', 'the agent knows of no primary')
+  const watch = await watchChange(nodes)
   try {
-    const status = await waitForEnd(cluster, plan, startedAtMs, (text) => view.detail('switchover', text))
-    const phases = await phasesOf(cluster.config.nodes, status.epoch ?? 0)
-    const durationMs = Math.round(performance.now() - startedAtMs)
-    const reached = status.primary === plan.to
-    const words = reached
-      ? `${plan.to} is the primary of epoch ${status.epoch}`
-      : `${status.primary} is the primary, not ${plan.to}`
-    if (reached) view.done('switchover', words, durationMs)
-    else view.fail('switchover', words)
-    view.close()
-    if (json) printJson({ from: plan.from, to: status.primary, epoch: status.epoch, durationMs, phases })
-    else print(phases.map(({ name, ms }: Phase) => `  ${name}: ${humanDuration(ms)}`))
-    return reached ? EXIT.done : EXIT.failed
+    const change = { name: 'switchover', from, wanted: to, epoch, checks } as const
+    return await carryOut({ ...change, ask: () => ask({ to, epoch }) }, watch, { nodes, json })
   } finally {
-    view.close()
+    watch.close()
   }
 }
 
-async function waitForEnd(
-  cluster: OpenCluster,
-  plan: SwitchoverAnswer,
-  startedAtMs: number,
-  tell: (text: string) => void,
-): Promise<ClusterStatus> {
-  while (performance.now() - startedAtMs < DEADLINE_MS) {
-    const status = await askCluster(cluster.config.nodes)
-    if (status !== null && status.phase === 'steady' && (status.epoch ?? 0) > plan.epoch) return status
-    if (status !== null) tell(`epoch ${status.epoch ?? '?'}, ${status.phase ?? '?'}`)
-    await sleep(LOOK_EVERY_MS)
+async function schedule(plan: SwitchoverAnswer, ask: Ask, options: SwitchoverOptions): Promise<number> {
+  const { to, epoch, at } = plan
+  const taken = await ask({
+    ...(to !== null && { to }),
+    ...(epoch !== null && { epoch }),
+    ...(at !== null && { at }),
+  })
+  if (options.json) printJson(taken)
+  else
+    print(`${taken.to} becomes the primary at ${taken.at}; \`understudy switchover --cancel\` takes it back.`)
+  return EXIT.done
+}
+
+async function cancel(cluster: OpenCluster, options: SwitchoverOptions): Promise<number> {
+  const taken = await anyAgent<CancelAnswer>(cluster.config, {
+    path: '/v1/switchover',
+    method: 'DELETE',
+    body: { by: operatorName() },
+  })
+  if (options.json) printJson({ cancelled: taken })
+  else print(`The switchover to ${taken.to} that ${taken.by} asked for is taken back.`)
+  return EXIT.done
+}
+
+function tellPlan(plan: SwitchoverAnswer, options: SwitchoverOptions): number {
+  if (options.json) printJson(plan)
+  else {
+    print(`${plan.from} -> ${plan.to}: it could begin ${plan.at === null ? 'now' : `at ${plan.at}`}`)
+    printChecks(plan, print)
   }
-  throw new UnderstudyError('timeout', `the switchover has not ended within ${DEADLINE_MS / 1_000} s`)
+  return EXIT.done
+}
+
+function printChecks(plan: SwitchoverAnswer, out: (line: string) => void): void {
+  const stream = out === print ? process.stdout : process.stderr
+  for (const line of checkLines(plan.checks, paintFor(colourFor(stream)))) out(line)
+}
+
+function question({ from, to, at }: SwitchoverAnswer): string {
+  return `Make ${to} the primary instead of ${from}${at === null ? '' : ` at ${at}`}?`
 }

@@ -6,13 +6,19 @@
 import type { ClusterStore } from '../../ports/cluster-store.ts'
 import { createClusterStore } from '../../store/cluster-store.ts'
 import { composeStore } from '../compose.ts'
+import { operatorName } from '../operator.ts'
 import type { OpenCluster } from './open.ts'
 
 const REASON = 'the cluster was told to stop'
 
 /** Best effort: with a store that does not answer nobody can be elected anyhow. */
 export async function pauseForStop(cluster: OpenCluster): Promise<void> {
-  await withStore(cluster, (store) => store.pause(REASON))
+  await withStore(cluster, async (store) => {
+    const facts = await store.readFacts()
+    // What an operator has paused stays so over a stop and a start.
+    if (facts.kind === 'ok' && facts.value.paused !== null) return
+    await store.pause({ reason: REASON, by: operatorName(), at: new Date().toISOString() })
+  })
 }
 
 /** true when it is no longer paused for a stop; false: try again. */
@@ -20,7 +26,7 @@ export async function resumeAfterStop(cluster: OpenCluster): Promise<boolean> {
   return withStore(cluster, async (store) => {
     const facts = await store.readFacts()
     if (facts.kind !== 'ok') return false
-    if (facts.value.paused !== REASON) return true
+    if (facts.value.paused?.reason !== REASON) return true
     return (await store.pause(null)).kind === 'ok'
   })
 }

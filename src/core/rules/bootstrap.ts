@@ -132,6 +132,8 @@ function firstPrimacy(self: string, timelineId: number): Primacy {
     reason: 'bootstrap',
     planned: false,
     candidate: null,
+    override: null,
+    writtenOff: {},
     history: { timelineId, ancestors: [] },
   }
 }

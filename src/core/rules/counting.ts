@@ -30,10 +30,11 @@ export function tallyVotes(
     }
   }
   const winner = result.kind === 'behind' ? result.ahead : result.ballot
-  const missing = value.rules.some((rule) => rule.acks === 0) ? withoutBallot(value, facts) : []
+  const proved = value.override === null && value.rules.every((rule) => rule.acks > 0)
+  const missing = proved ? [] : withoutBallot(value, facts)
   if (missing.length > 0 && waitedMs < silenceMs) {
     return {
-      reason: `${head}: votes prove nothing without acknowledgements, waits for ${missing}`,
+      reason: `${head}: its votes do not prove that nobody has more, waits for ${missing.join(', ')}`,
       actions: [],
     }
   }

@@ -6,7 +6,7 @@ import type { ClusterView, StoreFacts, Versioned } from '../cluster-view.ts'
 import type { Action, DecisionRule, Memory } from '../decision.ts'
 import { suspecting, suspectsPrimary } from '../detector.ts'
 import { overlaps, rulesToSatisfy } from '../election.ts'
-import { currentRule, type Primacy } from '../primacy.ts'
+import { currentRule, type Override, type Primacy } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
 import { tallyVotes } from './counting.ts'
 import { fenceAndVote, hangs } from './fencing.ts'
@@ -18,27 +18,42 @@ function read(
   return { facts: view.store.facts, primacy: view.store.facts.primacy }
 }
 
+/** What an operator adds to an election. */
+export interface Asked {
+  readonly planned: boolean
+  readonly candidate: string | null
+  readonly override: Override | null
+}
+
 /** The compare-and-swap to the next epoch, from any phase; every rule stays to be satisfied (M: noCarry). */
 export function callElection(
   primacy: Versioned<Primacy>,
   self: string,
   reason: string,
-  planned: string | null = null,
+  asked: Partial<Asked> = {},
 ): Action {
+  const { planned = false, candidate = null, override = null } = asked
+  const epoch = primacy.value.epoch + 1
+  const missing = override?.missing ?? []
   return {
     kind: 'writePrimacy',
     expected: primacy.revision,
     why: reason,
     primacy: {
       ...primacy.value,
-      epoch: primacy.value.epoch + 1,
+      epoch,
       phase: 'electing',
       rules: rulesToSatisfy(primacy.value),
       nextRule: null,
       startedBy: self,
       reason,
-      planned: planned !== null,
-      candidate: planned,
+      planned,
+      candidate,
+      override,
+      writtenOff: {
+        ...primacy.value.writtenOff,
+        ...Object.fromEntries(missing.map((name) => [name, epoch])),
+      },
     },
   }
 }
@@ -105,7 +120,7 @@ const startElection: DecisionRule = {
     if (isNew(view, memory)) return null
     if (store.facts.paused !== null)
       return {
-        reason: `the primary does not answer, but failover is paused: ${store.facts.paused}`,
+        reason: `the primary does not answer, but failover is paused: ${store.facts.paused.reason}`,
         actions: [],
       }
     const voters = suspecting(view, primacy)

@@ -181,6 +181,7 @@ function prove(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Verd
     nextRule: null,
     planned: false,
     candidate: null,
+    override: null,
     history: local.history.timelineId === value.timelineId ? local.history : value.history,
   }
   return {

@@ -3,10 +3,12 @@
  * within the primary's history before it streams (I8); what does not climbs the ladder: rewound, else cloned anew beside.
  */
 import { waitsAfterFailure } from '../backoff.ts'
+import { refusalOf } from '../check.ts'
 import { type ClusterView, member, type WantedConfiguration } from '../cluster-view.ts'
 import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
+import { reinitChecks } from '../reinit-checks.ts'
 import { isOnHistory } from '../timeline.ts'
 import { isYoung, namesCarried } from './fencing.ts'
 import { mayWrite } from './lease.ts'
@@ -211,7 +213,10 @@ function isFenced(applied: WantedConfiguration | null, primacy: Primacy): boolea
 function climb(view: ClusterView, follows: Following, why: string): Verdict {
   const { primacy, upstream } = follows
   if (!primaryIsUp(view, primacy)) return { reason: `${why}: waits until ${upstream.name} runs`, actions: [] }
-  const rewinds = view.local.canRewind && (view.local.failures.get('rewind')?.count ?? 0) < 2
+  const rewinds =
+    view.local.canRewind &&
+    !holdsWhatIsLost(view, primacy) &&
+    (view.local.failures.get('rewind')?.count ?? 0) < 2
   const waits = waitsAfterFailure(view, rewinds ? 'rewind' : 'clone')
   if (waits !== null) return { reason: waits, actions: [] }
   if (rewinds) {
@@ -247,6 +252,30 @@ const settleNames: DecisionRule = {
     return {
       reason: 'makes sure that commits would wait here, were this node promoted',
       actions: [{ kind: 'settle' }],
+    }
+  },
+}
+
+/** An operator once did without its vote: acknowledged commits may be here and nowhere else, and a rewind would destroy them (I11). */
+function holdsWhatIsLost(view: ClusterView, primacy: Primacy): boolean {
+  const since = primacy.writtenOff[view.self]
+  return since !== undefined && view.local.followedEpoch < since
+}
+
+/** An operator asked for it. What it would cost is looked at again; the old directory stays in use until the copy is whole, and then beside. */
+const reinit: DecisionRule = {
+  id: 'reinit',
+  evaluate(view) {
+    if (!view.local.reinitAsked) return null
+    const refusal = refusalOf(reinitChecks(view))
+    const follows = following(view)
+    if (refusal !== null || follows === null) {
+      const reason = `is not cloned anew: ${refusal?.message ?? 'it follows nobody'}`
+      return { reason, actions: [{ kind: 'dropReinit', reason }] }
+    }
+    return {
+      reason: `is cloned anew from ${follows.upstream.name}, as asked for, the old directory stays beside`,
+      actions: cloneFrom(follows),
     }
   },
 }
@@ -307,6 +336,7 @@ function sameConfiguration(a: WantedConfiguration | null, b: WantedConfiguration
 
 export const standbyRules: readonly DecisionRule[] = [
   unknownPrimary,
+  reinit,
   join,
   startStandby,
   follow,

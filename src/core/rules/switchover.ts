@@ -3,35 +3,10 @@
  * an election in which the old primary stops in order and votes, and the candidate takes its last WAL first.
  */
 import type { ClusterView } from '../cluster-view.ts'
-import type { DecisionRule } from '../decision.ts'
-import { lagBytes } from '../lsn.ts'
-import { walsenderOf } from '../track.ts'
+import type { DecisionRule, Verdict } from '../decision.ts'
+import { switchoverRefusal } from '../switchover-checks.ts'
 import { callElection } from './election.ts'
 import { ownPrimacy } from './primary.ts'
-
-/** More than this to replay would make the clients wait for the candidate. */
-const CANDIDATE_LAG_BYTES = 16 * 1024 * 1024
-
-/** null: it may begin. Otherwise the sentence that says what is in the way; shown by --dry-run too. */
-export function switchoverObstacle(view: ClusterView, to: string): string | null {
-  const primacy = ownPrimacy(view)
-  const { server } = view.local
-  if (primacy === null || server === null || server.inRecovery) return 'this node is not the steady primary'
-  if (to === view.self) return `${to} is the primary already`
-  if (!view.spec.members.some((each) => each.name === to)) return `the cluster has no node ${to}`
-  if (primacy.value.nextRule !== null) return 'the rule of the quorum is being changed: try again in a moment'
-  const report = view.store.kind === 'read' ? view.store.facts.nodes.get(to) : undefined
-  if (report === undefined) return `the agent of ${to} does not report`
-  if (report.priority === 0) return `${to} has candidatePriority 0`
-  const walsender = walsenderOf(server, to)
-  if (walsender?.state !== 'streaming') return `${to} does not stream`
-  const { flushLsn, insertLsn } = server
-  const position = insertLsn ?? flushLsn
-  const behind =
-    position === null || walsender.replayLsn === null ? null : lagBytes(walsender.replayLsn, position)
-  if (behind === null || behind > CANDIDATE_LAG_BYTES) return `${to} is ${behind ?? 'unknown'} bytes behind`
-  return null
-}
 
 const switchover: DecisionRule = {
   id: 'switchover',
@@ -40,15 +15,27 @@ const switchover: DecisionRule = {
     if (primacy === null || view.store.kind !== 'read') return null
     const request = view.store.facts.switchover
     if (request === null) return null
-    const { to } = request.value
-    const drop = { kind: 'dropRequest' as const, expected: request.revision }
-    const obstacle = switchoverObstacle(view, to)
-    if (obstacle !== null) {
-      const reason = `switchover to ${to} refused: ${obstacle}`
-      return { reason, actions: [{ ...drop, reason }] }
+    const { to, by, epoch, session } = request.value
+    const drop = { kind: 'dropRequest', request: 'switchover', expected: request.revision } as const
+    const refuse = (why: string): Verdict => {
+      const reason = `switchover to ${to}, asked for by ${by}, is not carried out: ${why}`
+      return { reason, actions: [{ ...drop, reason, done: false }] }
     }
-    const reason = `switchover from ${view.self} to ${to}`
-    return { reason, actions: [callElection(primacy, view.self, reason, to), { ...drop, reason }] }
+    if (epoch !== primacy.value.epoch)
+      return refuse(`it is of epoch ${epoch}, and this is epoch ${primacy.value.epoch}`)
+    // Not due yet: the shell, which knows the time of day, takes it up.
+    if (session === null) return null
+    if (session !== view.local.session) return refuse('the agent that took it was restarted')
+    const refusal = switchoverRefusal(view, to)
+    if (refusal !== null) return refuse(refusal.message)
+    // Both rules would have to be satisfied (I2): the change ends or is given up soon.
+    if (primacy.value.nextRule !== null) return null
+    const reason = `switchover from ${view.self} to ${to}, asked for by ${by}`
+    const asked = { planned: true, candidate: to }
+    return {
+      reason,
+      actions: [callElection(primacy, view.self, reason, asked), { ...drop, reason, done: true }],
+    }
   },
 }
 
@@ -61,15 +48,22 @@ const giveOfficeOn: DecisionRule = {
   evaluate(view, memory) {
     const primacy = ownPrimacy(view)
     if (primacy === null || view.store.kind !== 'read' || view.spec.priority > 0) return null
-    if (view.store.facts.paused !== null || memory.office === null) return null
+    if (memory.office === null || primacy.value.nextRule !== null) return null
     if (view.now - memory.office.sinceMs < PROVISIONAL_MS) return null
-    const to = [...view.store.facts.nodes.values()]
-      .filter((each) => each.name !== view.self && switchoverObstacle(view, each.name) === null)
-      .sort((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1))[0]
-    if (to === undefined) return null
-    const reason = `${view.self} has candidatePriority 0: ${to.name} takes over from it`
-    return { reason, actions: [callElection(primacy, view.self, reason, to.name)] }
+    const to = successor(view)
+    if (to === null) return null
+    const reason = `${view.self} has candidatePriority 0: ${to} takes over from it`
+    const asked = { planned: true, candidate: to }
+    return { reason, actions: [callElection(primacy, view.self, reason, asked)] }
   },
+}
+
+function successor(view: ClusterView): string | null {
+  if (view.store.kind !== 'read') return null
+  const candidates = [...view.store.facts.nodes.values()].filter(
+    (each) => each.name !== view.self && switchoverRefusal(view, each.name) === null,
+  )
+  return candidates.sort((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1))[0]?.name ?? null
 }
 
 export const switchoverRules: readonly DecisionRule[] = [switchover, giveOfficeOn]

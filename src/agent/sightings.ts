@@ -1,0 +1,49 @@
+/**
+ * Where the nodes were last seen: when one is lost, this is all that can be said of what it had. From the reports in the store, at most
+ * some seconds old; a hint for people, and nothing is decided by it.
+ */
+import type { NodePosition, Sighting } from '../api/contract.ts'
+import type { ClusterView } from '../core/cluster-view.ts'
+import type { Clock } from '../ports/clock.ts'
+
+export class Sightings {
+  readonly #clock: Clock
+  readonly #seen = new Map<string, Sighting>()
+  #streaming = false
+  #streamEndedAt: string | null = null
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  get all(): readonly Sighting[] {
+    return [...this.#seen.values()]
+  }
+
+  /** Of this node's own stream; null while it streams, or never has under this agent. */
+  get streamEndedAt(): string | null {
+    return this.#streamEndedAt
+  }
+
+  note(view: ClusterView): void {
+    this.#noteStream(view)
+    if (view.store.kind !== 'read') return
+    for (const report of view.store.facts.nodes.values()) {
+      const { name, timelineId, flushLsn } = report
+      if (name === view.self || timelineId === null || flushLsn === null) continue
+      if (!samePosition(this.#seen.get(name), { timelineId, lsn: flushLsn }))
+        this.#seen.set(name, { node: name, timelineId, lsn: flushLsn, at: this.#clock.timestamp() })
+    }
+  }
+
+  #noteStream({ local }: ClusterView): void {
+    const streams = local.server?.walreceiver?.status === 'streaming'
+    if (streams) this.#streamEndedAt = null
+    else if (this.#streaming) this.#streamEndedAt = this.#clock.timestamp()
+    this.#streaming = streams
+  }
+}
+
+function samePosition(a: NodePosition | undefined, b: NodePosition): boolean {
+  return a?.timelineId === b.timelineId && a.lsn === b.lsn
+}

@@ -1,0 +1,116 @@
+/** The commands that only look. */
+import { type Command, Option } from 'commander'
+import { declare, type JsonFlag, type ProgramOptions } from './declare.ts'
+import {
+  type ClusterFlags,
+  clusterFlags,
+  jsonFlag,
+  nodeCount,
+  notEmpty,
+  portBase,
+  wholeNumber,
+} from './flags.ts'
+
+const epochNumber = wholeNumber(1, 999_999_999)
+
+export function declareLooking(program: Command, options: ProgramOptions): void {
+  declareState(program, options)
+  declareRecords(program, options)
+}
+
+function declareState(program: Command, { onExit, passthrough }: ProgramOptions): void {
+  clusterFlags(
+    declare(program, 'status', 'show the cluster: roles, lag, problems', 'understudy status --watch'),
+  )
+    .addOption(jsonFlag().conflicts('watch'))
+    .option('--watch', 'keep showing it (q or Ctrl-C leaves)')
+    .action(async (flags: ClusterFlags & JsonFlag & { readonly watch?: true }) =>
+      onExit(await (await import('./commands/status.ts')).run(flags)),
+    )
+
+  clusterFlags(
+    declare(
+      program,
+      'url',
+      'print the URI to connect with',
+      'psql "$(understudy url)"; understudy url read-only; understudy url bravo',
+    ),
+  )
+    .argument('[target]', 'a node, or auto, read-write, read-only', 'auto')
+    .option('--superuser', 'connect as the superuser')
+    .option('--no-password', 'leave the password out')
+    .action(async (target: string, flags: UrlFlags) =>
+      onExit(await (await import('./commands/url.ts')).run({ target, ...flags })),
+    )
+
+  clusterFlags(
+    declare(program, 'psql', 'open psql on the cluster', "understudy psql read-only -- -c 'select now()'"),
+  )
+    .argument('[target]', 'a node, or auto, read-write, read-only', 'read-write')
+    .option('--superuser', 'connect as the superuser')
+    .usage('[options] [target] [-- psql arguments]')
+    .action(async (target: string, flags: ClusterFlags & { readonly superuser?: true }) =>
+      onExit(await (await import('./commands/psql.ts')).run({ target, passthrough, ...flags })),
+    )
+}
+
+function declareRecords(program: Command, { onExit }: ProgramOptions): void {
+  clusterFlags(
+    declare(program, 'why', 'say which rule each node follows right now, and why', 'understudy why bravo'),
+  )
+    .argument('[node]', 'only this node')
+    .addOption(jsonFlag())
+    .action(async (node: string | undefined, flags: ClusterFlags & JsonFlag) =>
+      onExit(await (await import('./commands/why.ts')).run(node === undefined ? flags : { ...flags, node })),
+    )
+
+  clusterFlags(declare(program, 'events', 'list what happened, newest last', 'understudy events --follow'))
+    .addOption(jsonFlag())
+    .option('--follow', 'go on printing events as they happen')
+    .addOption(new Option('--limit <n>', 'only the newest n').argParser(wholeNumber(1, 100_000)).default(50))
+    .action(async (flags: ClusterFlags & JsonFlag & { readonly follow?: true; readonly limit: number }) =>
+      onExit(await (await import('./commands/events.ts')).run(flags)),
+    )
+
+  clusterFlags(
+    declare(
+      program,
+      'history',
+      'list the changes of primary, and how long each took',
+      'understudy history 3',
+    ),
+  )
+    .addArgument(program.createArgument('[epoch]', 'only this one, with every phase').argParser(epochNumber))
+    .addOption(jsonFlag())
+    .addOption(new Option('--limit <n>', 'only the newest n').argParser(wholeNumber(1, 100_000)).default(50))
+    .action(async (epoch: number | undefined, flags: ClusterFlags & JsonFlag & { readonly limit: number }) =>
+      onExit(
+        await (await import('./commands/history.ts')).run(epoch === undefined ? flags : { ...flags, epoch }),
+      ),
+    )
+
+  clusterFlags(
+    declare(
+      program,
+      'doctor',
+      'check what a start needs on this machine',
+      'understudy doctor --port-base 6500',
+    ),
+  )
+    .addOption(jsonFlag())
+    .addOption(new Option('--pg <major|bindir>', 'the PostgreSQL that is meant').argParser(notEmpty))
+    .addOption(new Option('--port-base <port>', 'the ports that are meant').argParser(portBase))
+    .addOption(new Option('--nodes <n>', 'the number of nodes that is meant').argParser(nodeCount))
+    .action(async (flags: DoctorFlags) => onExit(await (await import('./commands/doctor.ts')).run(flags)))
+}
+
+interface UrlFlags extends ClusterFlags {
+  readonly superuser?: true
+  readonly password: boolean
+}
+
+interface DoctorFlags extends ClusterFlags, JsonFlag {
+  readonly pg?: string
+  readonly portBase?: number
+  readonly nodes?: number
+}
