@@ -1,5 +1,6 @@
 /**
- * Three speeds of tests: fast (pure, no processes), component (one real part each), cluster (whole clusters, one at a time).
+ * Four speeds of tests: fast (pure, no processes), component (one real part each), cluster (whole clusters, one at a time), faults
+ * (clusters whose parts are killed, frozen and cut off).
  * `npm test` runs the projects one after the other; the group order says the same to a plain `vitest run`.
  */
 import { defineConfig } from 'vitest/config'
@@ -41,6 +42,17 @@ export default defineConfig({
           fileParallelism: false,
           env,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+          env,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

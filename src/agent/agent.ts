@@ -7,7 +7,7 @@ import type { NodeDetail, TaskProgress, Why } from '../api/contract.ts'
 import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
-import { suspicionDueMs } from '../core/detector.ts'
+import { hasOnlyItsVote, suspicionDueMs } from '../core/detector.ts'
 import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
 import { Actor } from './act.ts'
@@ -180,6 +180,7 @@ export class Agent {
     await this.#settleRewind(view)
     const decision = decide(view, this.#memory)
     this.#memory = decision.memory
+    if (decision.rule === 'keep-running' && view.local.tasks.size === 0) this.#tasks.forgetFailures()
     this.#note(decision)
     this.#chronicle.note(view, decision)
     this.#keepSnapshot(view)
@@ -259,10 +260,15 @@ export class Agent {
     const watched =
       primacy === null || primacy === undefined || primacy.primary === view.self ? null : primacy.primary
     this.#primaryWatch.watch(this.#options.targets.find((target) => target.name === watched) ?? null)
-    const silentMs = server?.walreceiver?.lastMessageAgeMs ?? 0
-    if (server?.inRecovery === true && (server.walreceiver === null || silentMs >= this.#timers.doubtMs)) {
-      this.#primaryWatch.doubt()
-    }
+    if (this.#hearsNothing(view)) this.#primaryWatch.doubt()
+  }
+
+  /** No stream tells whether the primary lives: the connections that are held open would only tell of a process that ends. */
+  #hearsNothing(view: ClusterView): boolean {
+    const { server } = view.local
+    if (server === null) return hasOnlyItsVote(view)
+    const silentMs = server.walreceiver?.lastMessageAgeMs ?? 0
+    return server.inRecovery && (server.walreceiver === null || silentMs >= this.#timers.doubtMs)
   }
 
   /**

@@ -44,8 +44,17 @@ export class Observer {
     this.#nodesReadAtMs = Number.NEGATIVE_INFINITY
   }
 
-  /** `remembered` is asked for at the end, so that what tasks and probes learned meanwhile is in the same view. */
-  async observe(remembered: () => Remembered): Promise<ClusterView> {
+  /**
+   * `remembered` is asked for at the end, so that what tasks and probes learned meanwhile is in the same view. But a task that ended while
+   * this looked still counts as running: the files may have been seen before it ended, and a view with neither the task nor what it made
+   * would begin it once more. Its end has woken the loop for another look.
+   */
+  async observe(asked: () => Remembered): Promise<ClusterView> {
+    const { tasks: begun } = asked()
+    const remembered = (): Remembered => {
+      const now = asked()
+      return { ...now, tasks: new Set([...begun, ...now.tasks]) }
+    }
     const early = this.#onlyCounts() ? await this.#observeStore() : null
     const counted = early === null ? null : this.#count(early, remembered)
     if (counted !== null) return counted

@@ -3,7 +3,6 @@
  * somebody's request. Two things must come together at a standby: it gets no WAL any more, and nothing of the primary answers.
  */
 import type { ClusterView, Probe } from './cluster-view.ts'
-import type { ServerFacts } from './facts.ts'
 import type { Primacy } from './primacy.ts'
 import { timersOf } from './timers.ts'
 
@@ -20,13 +19,12 @@ export function suspectsPrimary(view: ClusterView, primacy: Primacy): boolean {
 export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | null {
   const { server, probes } = view.local
   if (primacy.primary === view.self || primacy.phase === 'electing') return null
-  if (server === null || !server.inRecovery || probes === null || probes.primary !== primacy.primary)
-    return null
+  if (probes === null || probes.primary !== primacy.primary) return null
   const { silenceMs, doubtMs } = timersOf(view.spec.rtoMs)
-  const streamMs = streamDueMs(view, server, silenceMs)
+  const streamMs = streamDueMs(view, silenceMs)
   if (streamMs === null) return null
   // Both ports: an agent that answers acts itself, and a postgres that answers is alive whatever its agent says.
-  const patienceMs = server.walreceiver === null ? silenceMs : doubtMs
+  const patienceMs = server?.walreceiver ? doubtMs : silenceMs
   const ports = [probes.agent, probes.postgres].map((probe) => deafDueMs(view, probe, patienceMs))
   return ports.reduce<number | null>(
     (due, each) => (due === null || each === null ? null : Math.max(due, each)),
@@ -34,10 +32,21 @@ export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | nu
   )
 }
 
-function streamDueMs(view: ClusterView, server: ServerFacts, silenceMs: number): number | null {
+function streamDueMs(view: ClusterView, silenceMs: number): number | null {
+  const { server } = view.local
+  if (server === null) return hasOnlyItsVote(view) ? view.now : null
+  if (!server.inRecovery) return null
   if (server.walreceiver === null) return view.now
   const ageMs = server.walreceiver.lastMessageAgeMs
   return ageMs === null ? null : view.now - ageMs + silenceMs
+}
+
+/**
+ * Nothing runs here that could stream: it waits to be rewound or cloned from this very primary. What is on its disk can be voted all the
+ * same, and an election may need that vote (I2): an elected node that dies before this one has come back to it would else end everything.
+ */
+export function hasOnlyItsVote({ local }: ClusterView): boolean {
+  return local.postmaster.kind === 'stopped' && local.directory.kind === 'cluster'
 }
 
 /** Only what was heard (or not) while this process was awake counts. */

@@ -45,5 +45,9 @@ export function desiredRule(
 function isGivenUp(view: ClusterView, memory: Memory, name: string): boolean {
   if (view.spec.whenStandbyLost === 'block') return false
   const since = memory.lostSinceMs[name]
-  return since !== undefined && view.now - since >= timersOf(view.spec.rtoMs).standbyLostMs
+  // While this process slept it saw nobody, so nobody was seen to be away.
+  return (
+    since !== undefined &&
+    view.now - Math.max(since, view.local.awakeSinceMs) >= timersOf(view.spec.rtoMs).standbyLostMs
+  )
 }

@@ -9,7 +9,7 @@ import { hbaLineProblem, renderHba } from './hba.ts'
 import { REPLICATION_ROLE, slotName } from './layout.ts'
 import { parameterVerdict } from './parameters.ts'
 import { quoteConninfo, quoteSetting, settingLine } from './setting-text.ts'
-import { replicationTimings, STREAM_TIMERS } from './sizing.ts'
+import { type ReplicationTimings, replicationTimings, STREAM_TIMERS } from './sizing.ts'
 
 export interface RenderedConfiguration {
   /** File name below conf/ → content. */
@@ -159,9 +159,30 @@ export function conninfoParts(
     timer('keepalives_count', 'keepalivesCount'),
     timer('tcp_user_timeout', 'tcpUserTimeoutMs'),
     {
+      name: 'options',
+      value: walsenderOptions(timings),
+      why: 'The same four for the other end, its walsender, and for no other connection of that server.',
+    },
+    {
       name: 'gssencmode',
       value: 'disable',
       why: 'Without it libpq first looks for Kerberos credentials, which can take seconds.',
     },
   ]
+}
+
+/**
+ * Settings of this stream's walsender alone, as those above are of its walreceiver: behind a cut that is silent it would otherwise hold the
+ * slot until wal_sender_timeout, refuse this node when it comes back, and keep a stop of the upstream waiting. Not for all connections: a
+ * client that reads its rows slowly must not be ended for that (tcp(7), TCP_USER_TIMEOUT).
+ */
+function walsenderOptions(timings: ReplicationTimings): string {
+  return [
+    `tcp_user_timeout=${timings.tcpUserTimeoutMs}`,
+    `tcp_keepalives_idle=${timings.keepalivesIdleS}`,
+    `tcp_keepalives_interval=${timings.keepalivesIntervalS}`,
+    `tcp_keepalives_count=${timings.keepalivesCount}`,
+  ]
+    .map((setting) => `-c ${setting}`)
+    .join(' ')
 }

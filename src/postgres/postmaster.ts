@@ -13,7 +13,7 @@ import type { NodeLayout } from './layout.ts'
 import { markLogs, readLogsSince } from './log-tail.ts'
 import { DONE, type Failure, failed, fileFailure, ok } from './outcome.ts'
 import { readPostmasterPid } from './postmaster-pid.ts'
-import { isAlive, isPostgres, signalProcess, startTicksOf, worksIn } from './processes.ts'
+import { childrenOf, isAlive, isPostgres, signalProcess, startTicksOf, worksIn } from './processes.ts'
 import { endOrphans, isMarked, type RemainsOptions, removeStaleLocks } from './remains.ts'
 import { explainStartFailure } from './start-failure.ts'
 import { waitUntil } from './wait.ts'
@@ -26,6 +26,8 @@ const RECOVERY_POLL_MS = 100
 const ADOPTED_POLL_MS = 200
 /** Backends of a dead postmaster notice it at their next wait, mostly at once. */
 const ORPHAN_PATIENCE_MS = 2_000
+/** Of a stop, for standbys that do not take the last WAL. */
+const WALSENDER_PATIENCE_MS = 1_000
 /** After SIGQUIT; then SIGKILL, which only a process inside a hanging file system survives. */
 const QUIT_PATIENCE_MS = 1_000
 const KILL_PATIENCE_MS = 5_000
@@ -137,6 +139,7 @@ export class Postmaster {
     if (state.kind === 'stopped') return this.#endOrphans(0)
     const { pid } = state
     signalProcess(pid, mode === 'fast' ? 'SIGINT' : 'SIGQUIT')
+    if (mode === 'fast') await this.#endStuckWalsenders(pid)
     let ended = await this.#waitForEnd(pid, deadlineMs)
     if (!ended && mode === 'fast') {
       this.#say('warn', 'PostgreSQL did not stop in time: stopping it at once', { pid })
@@ -247,6 +250,16 @@ export class Postmaster {
     const timer = setInterval(() => void look(), ADOPTED_POLL_MS)
     timer.unref()
     this.#adopted = { pid, timer }
+  }
+
+  /**
+   * A fast shutdown waits until every standby has flushed the last WAL, and for one that is cut off or hangs until wal_sender_timeout. Those
+   * that can have it have it within milliseconds.
+   */
+  async #endStuckWalsenders(pid: number): Promise<void> {
+    if (await this.#waitForEnd(pid, WALSENDER_PATIENCE_MS)) return
+    for (const child of await childrenOf(pid))
+      if (child.title.includes(': walsender ')) signalProcess(child.pid, 'SIGTERM')
   }
 
   async #waitForEnd(pid: number, patienceMs: number): Promise<boolean> {

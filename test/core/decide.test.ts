@@ -360,6 +360,9 @@ describe('changing the rule', () => {
     const later = decideOn({ now: 110_000, local: gone }, lost.memory)
     expect(later.actions).toMatchObject([{ kind: 'writePrimacy', primacy: { nextRule: rule(1, ['bravo']) } }])
     expect(decideOn({ now: 110_000, whenStandbyLost: 'block', local: gone }, lost.memory).kinds).toEqual([])
+    // A primary that slept meanwhile has not seen that it was away.
+    const awake = { ...gone, awakeSinceMs: 109_000 }
+    expect(decideOn({ now: 110_000, local: awake }, lost.memory).kinds).toEqual([])
     const alone = { server: primaryServer({ walsenders: [] }) }
     const start = decideOn({ now: 100_000, local: alone })
     expect(decideOn({ now: 200_000, local: alone }, start.memory).kinds).toEqual([])

@@ -91,6 +91,16 @@ describe('suspecting the primary', () => {
     })
   })
 
+  it('still starts its own PostgreSQL while too few others see it so', () => {
+    const refused = { kind: 'refused', atMs: 99_999 } as const
+    const probes = { primary: 'alpha', agent: refused, postgres: refused }
+    const local = { server: null, postmaster: { kind: 'stopped' }, probes } as const
+    const alone = storeFacts({ nodes: reports() })
+    expect(decideOn({ self: 'bravo', store: alone, local }).rule).toBe('start-standby')
+    const both = storeFacts({ nodes: reports('charlie') })
+    expect(decideOn({ self: 'bravo', store: both, local }).kinds).toEqual(['writePrimacy'])
+  })
+
   it('carries the rule of a change that was under way along (M: noCarry)', () => {
     const nextRule = rule(1, ['bravo'])
     const store = storeWith({ nextRule }, { nodes: reports('charlie') })

@@ -110,7 +110,7 @@ describe('the documentation', () => {
   test('names source files that exist', () => {
     const known = new Set(projectFiles().flatMap(({ name }) => [name, ...foldersOf(name)]))
     const found = pages.flatMap(({ name, text }) =>
-      [...text.matchAll(/`((?:src|test|scripts|bench|sim|docs)\/[\w./-]+)`/g)]
+      [...text.matchAll(/`((?:src|test|scripts|bench|sim|torture|docs)\/[\w./-]+)`/g)]
         .map((match) => (match[1] ?? '').replace(/\/$/, ''))
         .filter((each) => !known.has(each))
         .map((each) => `${name}: ${each}`),

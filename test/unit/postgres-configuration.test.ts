@@ -58,6 +58,8 @@ describe('replication.conf', () => {
       "sslmode='verify-full'",
       "sslrootcert='/srv/tls/ca.crt'",
       "gssencmode='disable'",
+      // Of the walsender at the other end: it must not hold the slot for long behind a cut.
+      "options='-c tcp_user_timeout=",
     ]) {
       expect(conninfo).toContain(part)
     }

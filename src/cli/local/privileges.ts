@@ -112,18 +112,20 @@ async function openToAll(directory: string): Promise<void> {
   for (let each = directory; each.startsWith(SHARED_ROOT); each = path.dirname(each)) await chmod(each, 0o755)
 }
 
-interface Reachable {
+export interface Reachable {
+  /** Node itself. */
   readonly node: string
   readonly program: string
 }
 
-async function reachableProgram(user: SystemUser): Promise<Reachable> {
-  const program = path.join(PACKAGE_ROOT, 'dist', 'src', 'cli', 'main.js')
+/** This program and its Node where `user` can run them: as they lie, or as a copy. */
+export async function reachableProgram(user: SystemUser, root = PACKAGE_ROOT): Promise<Reachable> {
+  const program = path.join(root, 'dist', 'src', 'cli', 'main.js')
   const node = process.execPath
   const reachesProgram = await reachableBy(user, program)
   const reachesNode = await reachableBy(user, node)
   if (reachesProgram && reachesNode) return { node, program }
-  const staged = await stage(reachesProgram ? null : PACKAGE_ROOT, reachesNode ? null : node)
+  const staged = await stage(reachesProgram ? null : root, reachesNode ? null : node)
   return { node: staged.node ?? node, program: staged.program ?? program }
 }
 
