@@ -38,6 +38,16 @@ export interface ExpectedVoters {
   readonly nodes: readonly string[]
 }
 
+/** Which agent lives under a name. */
+export interface NameClaim {
+  /** Of the node's directory, made once. */
+  readonly instance: string
+  /** Its host's name first; then which of its boots, and which directory. */
+  readonly machine: string
+  /** Of the agent's process. */
+  readonly session: string
+}
+
 export interface ClusterStore {
   /**
    * One linearizable transaction, so that the documents fit together; the ballots of an election right after it, for they never
@@ -72,6 +82,16 @@ export interface ClusterStore {
   readRecord(epoch: number): Promise<StoreResult<Versioned<HistoryRecord> | null>>
   /** Removes what is too old to be looked at, too. */
   writeRecord(record: HistoryRecord, expected: bigint | null): Promise<StoreResult<boolean>>
+
+  /** Who lives under a node's name; null: nobody. */
+  readNameClaim(node: string): Promise<StoreResult<Versioned<NameClaim> | null>>
+  /** Ends with the lease. */
+  claimName(
+    node: string,
+    claim: NameClaim,
+    expected: bigint | null,
+    leaseId: bigint,
+  ): Promise<StoreResult<boolean>>
 
   putReport(report: NodeReport, leaseId: bigint): Promise<StoreResult<null>>
   grantLease(ttlMs: number): Promise<StoreResult<LeaseGrant>>

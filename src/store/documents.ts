@@ -12,7 +12,7 @@ import type {
   Versioned,
 } from '../core/cluster-view.ts'
 import { parseIdentity, parsePrimacy } from '../core/primacy.ts'
-import type { ClusterFacts } from '../ports/cluster-store.ts'
+import type { ClusterFacts, NameClaim } from '../ports/cluster-store.ts'
 import type { KeyValue, StoreResult } from '../ports/store.ts'
 
 type Read = KeyValue | null | undefined
@@ -56,6 +56,13 @@ export function parseReports(entries: readonly KeyValue[]): readonly NodeReport[
       return []
     return [{ suspects: null, priority: 100, vote: 'whole', replayPaused: false, ...value } as NodeReport]
   })
+}
+
+export function parseNameClaim(text: string): NameClaim | null {
+  const value = parseJson(text) as Partial<NameClaim> | null
+  const { instance, machine, session } = value ?? {}
+  if (typeof instance !== 'string' || typeof machine !== 'string' || typeof session !== 'string') return null
+  return { instance, machine, session }
 }
 
 export function parseBallots(entries: readonly KeyValue[]): readonly Ballot[] {
