@@ -1,6 +1,6 @@
 /** Asks agents to change something: with the token, within a deadline, and with a refusal as our error. */
 import { readFile } from 'node:fs/promises'
-import { request } from 'node:http'
+import { failureOf, request } from '../api/request.ts'
 import type { ResolvedConfig } from '../config/load.ts'
 import { ERRORS, type ErrorCode, UnderstudyError } from '../errors/codes.ts'
 import { type AgentAddress, addressOf } from './api-client.ts'
@@ -48,7 +48,7 @@ async function send<T>(
 ): Promise<T> {
   const token = (await readFile(config.secrets.apiToken, 'utf8')).trim()
   const { status, text } = await transmit(agent, asked, token, deadlineMs).catch((error: unknown) => {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = failureOf(error)
     throw new UnderstudyError(
       'unreachable',
       `the agent of ${agent.name} at ${addressOf(agent)} does not answer (${reason})`,
@@ -87,7 +87,15 @@ function transmit(
       'content-type': 'application/json',
       'content-length': Buffer.byteLength(text),
     }
-    const where = { host: agent.host, port: agent.apiPort, path, method, headers, agent: false as const }
+    const where = {
+      host: agent.host,
+      port: agent.apiPort,
+      caFile: agent.apiCaFile,
+      path,
+      method,
+      headers,
+      agent: false as const,
+    }
     const sent = request({ ...where, signal: AbortSignal.timeout(deadlineMs) }, (response) => {
       const chunks: Buffer[] = []
       response.on('data', (chunk: Buffer) => chunks.push(chunk))

@@ -103,8 +103,12 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
     'understudy agent --config understudy.yaml --node alpha',
   )
     .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)
-    .requiredOption('--node <name>', 'the node that it is for', notEmpty)
-    .action(async (flags: { readonly config: string; readonly node: string }) =>
+    .addOption(
+      new Option('--node <name>', 'the node that it is for (default: that of the bundle)').argParser(
+        notEmpty,
+      ),
+    )
+    .action(async (flags: { readonly config: string; readonly node?: string }) =>
       onExit(await (await import('./commands/agent.ts')).run(flags)),
     )
 

@@ -20,6 +20,8 @@ export interface ResolvedNode {
   readonly apiCaFile: string | null
   /** Addresses of the node's machine, or '*'. */
   readonly listen: readonly string[]
+  /** `host` is a name and `listen` was left out: then the name must mean the node's own machine. */
+  readonly nameIsLocal: boolean
   /** Addresses and networks from which its connections come, beside `host`. */
   readonly sourceAddresses: readonly string[]
   /** Absolute. */
@@ -141,6 +143,7 @@ export function resolveConfig(config: ClusterConfig, file: string): ResolvedConf
         apiPort: node.apiPort,
         apiCaFile: speaksTls(config) ? path.join(tls, 'ca.crt') : null,
         listen: node.listen ?? defaultListen(node.host),
+        nameIsLocal: node.listen === undefined && isIP(node.host) === 0,
         sourceAddresses: node.sourceAddresses,
         directory,
         socketDirectory:

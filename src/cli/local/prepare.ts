@@ -248,7 +248,7 @@ async function exists(file: string): Promise<boolean> {
   return (await readdir(path.dirname(file))).includes(path.basename(file))
 }
 
-function fileError(error: unknown, where: string): unknown {
+export function fileError(error: unknown, where: string): unknown {
   const code = (error as NodeJS.ErrnoException).code
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
     return new UnderstudyError('no-permission', `cannot write in ${where}`)

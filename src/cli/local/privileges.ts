@@ -28,6 +28,9 @@ import { demand, makeDirectory } from './prepare.ts'
 const SHARED_ROOT = '/var/lib/understudy'
 const PACKAGE_ROOT = fileURLToPath(new URL('../../../..', import.meta.url))
 
+/** What an installed unit runs. */
+export const MAIN_PROGRAM_PATH = path.join(PACKAGE_ROOT, 'dist', 'src', 'cli', 'main.js')
+
 export function isRoot(): boolean {
   return process.getuid?.() === 0
 }
@@ -91,7 +94,7 @@ async function placeFor(named: string, real: string, user: SystemUser): Promise<
 }
 
 /** Only an empty directory changes hands: what has contents belongs to somebody. */
-async function handOver(directory: string, user: SystemUser): Promise<string> {
+export async function handOver(directory: string, user: SystemUser): Promise<string> {
   await makeDirectory(directory)
   const { uid } = await lstat(directory)
   if (uid === user.uid) return directory
