@@ -1,10 +1,79 @@
-/** The commands of a cluster that is described by a configuration file: looking at it, and setting machines up. */
-import { Argument, type Command, Option } from 'commander'
+/** The commands of a cluster on several machines: its configuration, its bundles, its services. */
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
+import type { InitOptions } from './commands/init.ts'
+import type { SystemdOptions } from './commands/systemd.ts'
 import { CONFIG_ACTIONS, type ConfigAction } from './config/actions.ts'
 import { declare, type JsonFlag, type ProgramOptions } from './declare.ts'
-import { type ClusterFlags, clusterFlags, jsonFlag, notEmpty } from './flags.ts'
+import { type ClusterFlags, clusterFlags, duration, jsonFlag, notEmpty, port } from './flags.ts'
 
-export function declareMachines(program: Command, { onExit }: ProgramOptions): void {
+export function declareMachines(program: Command, options: ProgramOptions): void {
+  declareInit(program, options)
+  declareConfig(program, options)
+  declareSystemd(program, options)
+}
+
+function declareInit(program: Command, { onExit }: ProgramOptions): void {
+  declare(
+    program,
+    'init',
+    'write the configuration of a cluster on several machines, and a bundle for each node',
+    'understudy init --nodes alpha=10.0.0.1,bravo=10.0.0.2,charlie=10.0.0.3 --store-on alpha,bravo,charlie',
+  )
+    .addOption(
+      new Option('--dir <dir>', 'where it goes (default: understudy-CLUSTER here)').argParser(notEmpty),
+    )
+    .addOption(
+      new Option('--nodes <list>', 'NAME=HOST of each, HOST a name or an address; NAME=HOST:PORT').argParser(
+        list,
+      ),
+    )
+    .addOption(new Option('--store <list>', 'the addresses of an etcd that runs already').argParser(list))
+    .addOption(
+      new Option(
+        '--store-on <list>',
+        'nodes that run an etcd of this cluster’s own: one, three or five',
+      ).argParser(list),
+    )
+    .addOption(new Option('--store-ca <file>', 'the authority of that etcd').argParser(notEmpty))
+    .addOption(new Option('--store-cert <file>', 'a client certificate for it').argParser(notEmpty))
+    .addOption(new Option('--store-key <file>', 'the key of that certificate').argParser(notEmpty))
+    .addOption(new Option('--store-user <name>', 'its user').argParser(notEmpty))
+    .addOption(new Option('--store-password-file <file>', 'the password of that user').argParser(notEmpty))
+    .addOption(new Option('--cluster <name>', 'the cluster’s name (default: main)').argParser(notEmpty))
+    .addOption(
+      new Option('--durability <mode>', 'whether commits wait for a standby (default: quorum)').choices([
+        'quorum',
+        'async',
+      ]),
+    )
+    .addOption(
+      new Option(
+        '--rto <duration>',
+        "how soon the primary's silence counts as death (default: 3s)",
+      ).argParser(duration),
+    )
+    .addOption(new Option('--pg <major|bindir>', 'PostgreSQL to use on every node').argParser(notEmpty))
+    .addOption(new Option('--port <port>', 'the port of every PostgreSQL (default: 5432)').argParser(port))
+    .addOption(new Option('--api-port <port>', 'the port of every agent (default: 8008)').argParser(port))
+    .addOption(
+      new Option('--owner <user>', 'who owns a bundle’s files when root unpacks it')
+        .argParser(notEmpty)
+        .default('postgres'),
+    )
+    .addOption(new Option('--format <format>', 'of the bundles').choices(['tar', 'directory']).default('tar'))
+    .option('--dry-run', 'only print the configuration, and what would be written')
+    .addOption(jsonFlag())
+    .action(async (flags: InitOptions) => onExit(await (await import('./commands/init.ts')).run(flags)))
+}
+
+/** "a,b,c"; blanks around the commas do not count. */
+function list(text: string): readonly string[] {
+  const words = text.split(',').map((word) => word.trim())
+  if (words.every((word) => word !== '')) return words
+  throw new InvalidArgumentError('It is a list with commas between its words.')
+}
+
+function declareConfig(program: Command, { onExit }: ProgramOptions): void {
   clusterFlags(
     declare(
       program,
@@ -31,4 +100,23 @@ export function declareMachines(program: Command, { onExit }: ProgramOptions): v
 
 interface NodeFlag {
   readonly node?: string
+}
+
+function declareSystemd(program: Command, { onExit }: ProgramOptions): void {
+  declare(
+    program,
+    'systemd',
+    'print the units of a node’s agent, and of its etcd where the bundle has one',
+    'understudy systemd --config /etc/understudy/understudy.yaml --install',
+  )
+    .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)
+    .addOption(
+      new Option('--node <name>', 'the node that it is for (default: that of the bundle)').argParser(
+        notEmpty,
+      ),
+    )
+    .option('--install', 'write the units, enable them and start them')
+    .option('--dry-run', 'with --install: only say what would be done')
+    .addOption(jsonFlag())
+    .action(async (flags: SystemdOptions) => onExit(await (await import('./commands/systemd.ts')).run(flags)))
 }
