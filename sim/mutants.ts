@@ -82,7 +82,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   walrcvOnly: {
     why: 'no passfile is removed: that no walreceiver runs is taken for the fence (I3b)',
     decide: doing((action) => (action.kind === 'removePassfiles' ? null : action)),
-    keepsPassfiles: true,
+    shell: { keepsPassfiles: true },
   },
   primaryNoVote: {
     why: 'the old primary does not vote (I3’)',

@@ -53,7 +53,6 @@ export class Agent {
   #ranAsPrimaryIn: number | null = null
   /** When the loop last ran: a gap longer than its pauses is a pause of the whole process. */
   #lastCycleAtMs: number | null = null
-  #leaseTimer: NodeJS.Timeout | undefined
   #awakeSinceMs = 0
   #why: Why
   #snapshot: Snapshot | null = null
@@ -94,7 +93,7 @@ export class Agent {
     })
     this.#observer = new Observer(options, store, postgres, clock)
     this.#timers = timersOf(options.spec.rtoMs)
-    this.#lease = new PrimaryLease(store, clock, this.#timers, directory)
+    this.#lease = new PrimaryLease(store, clock, this.#timers, directory, () => void this.#fenceAtDeadline())
     this.#primaryWatch = new PrimaryWatch(dependencies.prober, clock, this.#timers, () =>
       this.#wakeUp('probe'),
     )
@@ -161,13 +160,14 @@ export class Agent {
       kind: 'agent-stopping',
       message: 'the agent was told to stop: PostgreSQL is stopped first',
     })
-    const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
+    const stopped = await this.#actor.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok')
       this.#dependencies.log.error('PostgreSQL could not be stopped', { reason: stopped.reason })
     await this.#tasks.abortAll()
     this.#primaryWatch.close()
-    clearTimeout(this.#leaseTimer)
-    await this.#lease.drop()
+    // What still runs may still acknowledge: then the lease runs out by itself.
+    if (stopped.kind === 'ok') await this.#lease.drop()
+    this.#lease.close()
     await this.#membership.leave()
     this.#watch.abort()
     await this.#dependencies.postgres.close()
@@ -190,7 +190,7 @@ export class Agent {
     await this.#ended
     await this.#tasks.abortAll()
     this.#primaryWatch.close()
-    clearTimeout(this.#leaseTimer)
+    this.#lease.close()
     this.#watch.abort()
     await this.#dependencies.postgres.close()
     this.#dependencies.store.close()
@@ -222,7 +222,6 @@ export class Agent {
   async #cycle(): Promise<number> {
     const kept = this.#membership.keepLease().then(() => this.#name.hold(this.#membership.leaseId))
     await this.#lease.renew()
-    this.#guardLease()
     this.#noticePause()
     const [view, standing] = await Promise.all([this.#observer.observe(() => this.#remembered()), kept])
     if (this.#stopping) return 0
@@ -294,6 +293,7 @@ export class Agent {
       applied: this.#actor.state.applied,
       proven: this.#actor.state.proven,
       tasks: this.#tasks.running,
+      stopping: this.#actor.state.stopping,
       failures: this.#tasks.failures,
       probes: this.#primaryWatch.seen,
       ranAsPrimaryIn: this.#ranAsPrimaryIn,
@@ -342,30 +342,11 @@ export class Agent {
   }
 
   /**
-   * The lease runs out whatever this loop waits for: a store that answers late must not carry a primary past the end of its lease (I10).
-   * So its end has a timer of its own, which decides on what was seen last.
+   * The lease runs out whatever the loop waits for: a store that answers late, or a stop in order that takes long, must not carry a primary
+   * past its end (I10).
    */
-  #guardLease(): void {
-    clearTimeout(this.#leaseTimer)
-    const untilMs = this.#lease.untilMs
-    if (untilMs === null) return
-    const leftMs = untilMs - this.#timers.selfFenceMarginMs - this.#dependencies.clock.nowMs()
-    this.#leaseTimer = setTimeout(() => void this.#fenceAtDeadline(), Math.max(0, leftMs) + 1)
-  }
-
   async #fenceAtDeadline(): Promise<void> {
-    const last = this.#snapshot?.view
-    if (last === undefined || this.#stopping) return
-    const store = last.store.kind === 'read' ? last.store.facts : last.store.last
-    const now = this.#dependencies.clock.nowMs()
-    const { position, history, directory, postmaster, server, promotionAsked, newestHistory } = last.local
-    const { promotionAskedPid: _, ...known } = this.#remembered()
-    const view: ClusterView = {
-      ...last,
-      now,
-      store: { kind: 'unreachable', reason: 'it has not answered in time', sinceMs: now, last: store },
-      local: { ...known, position, history, directory, postmaster, server, promotionAsked, newestHistory },
-    }
+    const view = await this.#observer.glance(() => this.#remembered())
     const decision = decide(view, this.#memory)
     if (decision.rule !== 'self-fence') return
     this.#note(decision)

@@ -3,6 +3,7 @@
  * somebody's request. Two things must come together at a standby: it gets no WAL any more, and nothing of the primary answers.
  */
 import type { ClusterView, Probe } from './cluster-view.ts'
+import type { ServerFacts } from './facts.ts'
 import type { Primacy } from './primacy.ts'
 import { timersOf } from './timers.ts'
 
@@ -24,7 +25,7 @@ export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | nu
   const streamMs = streamDueMs(view, silenceMs)
   if (streamMs === null) return null
   // Both ports: an agent that answers acts itself, and a postgres that answers is alive whatever its agent says.
-  const patienceMs = server?.walreceiver ? doubtMs : silenceMs
+  const patienceMs = streams(server) ? doubtMs : silenceMs
   const ports = [probes.agent, probes.postgres].map((probe) => deafDueMs(view, probe, patienceMs))
   return ports.reduce<number | null>(
     (due, each) => (due === null || each === null ? null : Math.max(due, each)),
@@ -32,21 +33,28 @@ export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | nu
   )
 }
 
+/** One that only tries to connect, again and again, gets nothing either, and counts its own beginning as a message. */
+function streams(server: ServerFacts | null): boolean {
+  return server?.walreceiver?.status === 'streaming'
+}
+
 function streamDueMs(view: ClusterView, silenceMs: number): number | null {
   const { server } = view.local
   if (server === null) return hasOnlyItsVote(view) ? view.now : null
   if (!server.inRecovery) return null
-  if (server.walreceiver === null) return view.now
-  const ageMs = server.walreceiver.lastMessageAgeMs
+  if (!streams(server)) return view.now
+  const ageMs = server.walreceiver?.lastMessageAgeMs ?? null
   return ageMs === null ? null : view.now - ageMs + silenceMs
 }
 
 /**
- * Nothing runs here that could stream: it waits to be rewound or cloned from this very primary. What is on its disk can be voted all the
- * same, and an election may need that vote (I2): an elected node that dies before this one has come back to it would else end everything.
+ * Nothing runs here that could tell of a stream: it waits to be rewound or cloned from this very primary, or for WAL of it before it lets
+ * anybody in. What is on its disk can be voted all the same, and an election may need that vote (I2): an elected node that dies before this
+ * one has come back to it would else end everything.
  */
 export function hasOnlyItsVote({ local }: ClusterView): boolean {
-  return local.postmaster.kind === 'stopped' && local.directory.kind === 'cluster'
+  if (local.directory.kind !== 'cluster') return false
+  return local.postmaster.kind === 'stopped' || local.recovery?.streams === false
 }
 
 /** Only what was heard (or not) while this process was awake counts. */

@@ -12,7 +12,7 @@ import { currentRule } from './primacy.ts'
 const CAUGHT_UP_BYTES = 16 * 1024 * 1024
 
 export function track(view: ClusterView, before: Memory): Memory {
-  const memory = trackEpoch(view, trackOwn(view, before))
+  const memory = trackEpoch(view, trackRecovery(view, trackOwn(view, before)))
   if (view.store.kind !== 'read') return memory
   const primacy = view.store.facts.primacy?.value
   const { server } = view.local
@@ -45,6 +45,14 @@ function trackOwn(view: ClusterView, memory: Memory): Memory {
   const office = !rules ? null : memory.office?.epoch === epoch ? memory.office : { epoch, sinceMs: view.now }
   if (unansweredSinceMs === memory.unansweredSinceMs && office === memory.office) return memory
   return { ...memory, unansweredSinceMs, office }
+}
+
+function trackRecovery(view: ClusterView, memory: Memory): Memory {
+  const { recovery } = view.local
+  if (recovery === null || recovery.streams)
+    return memory.starved === null ? memory : { ...memory, starved: null }
+  if (memory.starved?.segment === recovery.segment) return memory
+  return { ...memory, starved: { segment: recovery.segment, sinceMs: view.now } }
 }
 
 /** Members whose walsender streams and is caught up, in the order of the configuration. */

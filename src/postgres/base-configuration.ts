@@ -168,11 +168,6 @@ function replicationLines(input: ConfigurationInput): readonly Setting[] {
       why: 'A standby follows its primary through promotions.',
     },
     {
-      name: 'restart_after_crash',
-      value: true,
-      why: 'A crashed backend costs a restart of some ten milliseconds, no failover.',
-    },
-    {
       name: 'wal_retrieve_retry_interval',
       value: '100ms',
       why: 'How long a standby waits between attempts to reach its upstream. The default, 5 s, would be the longest part of a failover.',

@@ -101,6 +101,10 @@ primary_slot_name = ${quoteSetting(upstream === null ? '' : slotName(input.node)
 
 # Who must have flushed a commit before it is acknowledged. Standbys carry it too: a promoted one waits from its first commit on.
 synchronous_standby_names = ${quoteSetting(replication.synchronousStandbyNames)}
+
+# A crashed backend costs a primary a restart of some ten milliseconds, and no failover. A standby is started by its agent: by itself it would
+# go for the newest timeline that it has heard of, beyond what it has of it, when it has not heard of everything.
+restart_after_crash = ${replication.role === 'primary' ? 'on' : 'off'}
 `
 }
 
@@ -138,8 +142,8 @@ export function conninfoParts(
     { name: 'user', value: REPLICATION_ROLE, why: 'May replicate and nothing else.' },
     {
       name: 'application_name',
-      value: input.node,
-      why: 'Its walsender goes by this name, in pg_stat_replication and in synchronous_standby_names.',
+      value: upstream.rejoining ? `rejoining ${input.node}` : input.node,
+      why: 'Its walsender goes by this name, in pg_stat_replication and in synchronous_standby_names; “rejoining” before it until it may be counted (I12), which no node is called.',
     },
     {
       name: 'passfile',

@@ -13,7 +13,16 @@ import type { NodeLayout } from './layout.ts'
 import { markLogs, readLogsSince } from './log-tail.ts'
 import { DONE, type Failure, failed, fileFailure, ok } from './outcome.ts'
 import { readPostmasterPid } from './postmaster-pid.ts'
-import { childrenOf, isAlive, isPostgres, signalProcess, startTicksOf, worksIn } from './processes.ts'
+import {
+  childrenOf,
+  hasMarker,
+  isAlive,
+  isPostgres,
+  signalFamily,
+  signalProcess,
+  startTicksOf,
+  worksIn,
+} from './processes.ts'
 import { endOrphans, isMarked, type RemainsOptions, removeStaleLocks } from './remains.ts'
 import { explainStartFailure } from './start-failure.ts'
 import { waitUntil } from './wait.ts'
@@ -38,6 +47,8 @@ const STARTUP_LOG_BYTES = 1024 * 1024
 
 /** Between its spawn and its signal handlers a postmaster does a few system calls. */
 const RELOAD_PATIENCE_MS = 5_000
+
+const NEVER = new AbortController().signal
 
 export interface PostmasterOptions {
   readonly layout: NodeLayout
@@ -101,8 +112,11 @@ export class Postmaster {
     return (await startTicksOf(pid)) === this.#known.startTicks
   }
 
-  /** Spawns, or goes on with the one that runs, and waits until it accepts connections. The caller did the preflight. */
-  async start(deadlineMs: number): Promise<Outcome<{ readonly pid: number }>> {
+  /**
+   * Spawns, or goes on with the one that runs, and waits until it accepts connections. The caller did the preflight. `mayBegin` is asked
+   * right before the spawn: what a predecessor left may have taken seconds to end.
+   */
+  async start(deadlineMs: number, mayBegin: () => boolean): Promise<Outcome<{ readonly pid: number }>> {
     const beganAt = performance.now()
     let before = await this.inspect()
     if (before.kind === 'running' && before.status === 'stopping') {
@@ -114,7 +128,7 @@ export class Postmaster {
     if (before.kind === 'stopped') {
       const cleared = await this.#clearRemains()
       if (cleared.kind === 'failed') return cleared
-      const spawned = await this.#spawn()
+      const spawned = await this.#spawn(mayBegin)
       if (spawned.kind === 'failed') return spawned
     }
     for (;;) {
@@ -133,18 +147,32 @@ export class Postmaster {
     }
   }
 
-  async stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome> {
+  async stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten: AbortSignal = NEVER): Promise<Outcome> {
+    const quitKnown = (): void => this.#quitKnown()
+    hasten.addEventListener('abort', quitKnown, { once: true })
+    if (mode === 'immediate') quitKnown()
+    try {
+      return await this.#stop(mode, deadlineMs, hasten)
+    } finally {
+      hasten.removeEventListener('abort', quitKnown)
+    }
+  }
+
+  async #stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten: AbortSignal): Promise<Outcome> {
     const state = await this.inspect()
     if (state.kind === 'foreign') return failed('foreign-postmaster', state.reason)
     if (state.kind === 'stopped') return this.#endOrphans(0)
     const { pid } = state
-    signalProcess(pid, mode === 'fast' ? 'SIGINT' : 'SIGQUIT')
-    if (mode === 'fast') await this.#endStuckWalsenders(pid)
-    let ended = await this.#waitForEnd(pid, deadlineMs)
-    if (!ended && mode === 'fast') {
-      this.#say('warn', 'PostgreSQL did not stop in time: stopping it at once', { pid })
-      signalProcess(pid, 'SIGQUIT')
-      ended = await this.#waitForEnd(pid, QUIT_PATIENCE_MS)
+    let ended = false
+    if (mode === 'fast' && !hasten.aborted) {
+      signalProcess(pid, 'SIGINT')
+      await this.#endStuckWalsenders(pid, hasten)
+      ended = await this.#waitForEnd(pid, deadlineMs, hasten)
+      if (!ended) this.#say('warn', 'PostgreSQL did not stop in time: stopping it at once', { pid })
+    }
+    if (!ended) {
+      signalFamily(pid, 'SIGQUIT')
+      ended = await this.#waitForEnd(pid, Math.min(deadlineMs, QUIT_PATIENCE_MS))
     }
     if (!ended) {
       this.#say('warn', 'PostgreSQL did not end when asked to: killing it', { pid })
@@ -180,6 +208,14 @@ export class Postmaster {
     this.#child?.process.removeAllListeners()
   }
 
+  /** What was known before anything was looked up: our own child, or one that was adopted and carries our mark. */
+  #quitKnown(): void {
+    const child = this.#runningChild()
+    if (child !== null) signalFamily(child.pid, 'SIGQUIT')
+    else if (this.#adopted !== null && hasMarker(this.#adopted.pid, this.#options.layout.nodeDir))
+      signalFamily(this.#adopted.pid, 'SIGQUIT')
+  }
+
   #runningChild(): Child | null {
     return this.#child !== null && this.#child.exit === null ? this.#child : null
   }
@@ -189,7 +225,7 @@ export class Postmaster {
     return (await worksIn(pid, dataDir)) && (await isPostgres(pid)) && (await isAlive(pid))
   }
 
-  async #spawn(): Promise<Outcome> {
+  async #spawn(mayBegin: () => boolean): Promise<Outcome> {
     const { layout, binaries } = this.#options
     // A file and not a pipe: PostgreSQL outlives us, and would be ended by writing into a pipe that nobody reads.
     let output: FileHandle
@@ -201,6 +237,7 @@ export class Postmaster {
       return fileFailure(error, layout.startupLog)
     }
     try {
+      if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
       const spawned = spawn(
         binaries.postgres,
         ['-D', layout.dataDir, '-c', `config_file=${layout.configFile}`],
@@ -256,14 +293,20 @@ export class Postmaster {
    * A fast shutdown waits until every standby has flushed the last WAL, and for one that is cut off or hangs until wal_sender_timeout. Those
    * that can have it have it within milliseconds.
    */
-  async #endStuckWalsenders(pid: number): Promise<void> {
-    if (await this.#waitForEnd(pid, WALSENDER_PATIENCE_MS)) return
+  async #endStuckWalsenders(pid: number, hasten: AbortSignal): Promise<void> {
+    if ((await this.#waitForEnd(pid, WALSENDER_PATIENCE_MS, hasten)) || hasten.aborted) return
     for (const child of await childrenOf(pid))
       if (child.title.includes(': walsender ')) signalProcess(child.pid, 'SIGTERM')
   }
 
-  async #waitForEnd(pid: number, patienceMs: number): Promise<boolean> {
-    return waitUntil(patienceMs, async () => !(await isAlive(pid)))
+  /** False when it goes on after that time, or when the waiting was aborted. */
+  async #waitForEnd(pid: number, patienceMs: number, hasten: AbortSignal = NEVER): Promise<boolean> {
+    let ended = false
+    await waitUntil(patienceMs, async () => {
+      ended = !(await isAlive(pid))
+      return ended || hasten.aborted
+    })
+    return ended
   }
 
   async #clearRemains(): Promise<Outcome> {

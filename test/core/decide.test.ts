@@ -1,5 +1,6 @@
 /** The decision, rule by rule: a view in, the rule, its actions out. */
 import { describe, expect, it } from 'vitest'
+import type { StoreFacts } from '../../src/core/cluster-view.ts'
 import { decide, RULES } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY } from '../../src/core/decision.ts'
 import {
@@ -155,8 +156,13 @@ describe('roles', () => {
       rule: 'primary-without-data',
       kinds: ['writePrimacy'],
     })
-    const alone = storeWith({ rules: [rule(0, [])] }, { leaseHolder: 'alpha' })
+    // Where commits wait for nobody the others have most of it; where nobody has anything there is nobody to ask.
+    const waitsForNobody = (nodes: StoreFacts['nodes']) =>
+      storeWith({ rules: [rule(0, [])] }, { leaseHolder: 'alpha', nodes })
     const local = { ...stopped, directory: ABSENT, primaryLeaseUntilMs: 200_000 }
+    const known = waitsForNobody(new Map([['bravo', report('bravo')]]))
+    expect(decideOn({ store: known, local }).kinds).toEqual(['writePrimacy'])
+    const alone = waitsForNobody(new Map([['bravo', report('bravo', { timelineId: null })]]))
     expect(decideOn({ store: alone, local })).toMatchObject({ rule: 'primary-without-data', kinds: [] })
   })
 

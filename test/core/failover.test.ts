@@ -2,10 +2,13 @@
 import { describe, expect, it } from 'vitest'
 import { decide } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY, type Memory } from '../../src/core/decision.ts'
+import type { ControlState } from '../../src/core/facts.ts'
 import { lsnOf } from '../../src/core/lsn.ts'
+import type { Primacy } from '../../src/core/primacy.ts'
 import {
   ballot,
   behind,
+  cluster,
   deafProbes,
   FLUSH_LSN,
   MEMBERS,
@@ -35,6 +38,11 @@ const BOTH = [rule(1, ['bravo', 'charlie'])]
 const ELECTING = { epoch: 2, phase: 'electing', startedBy: 'bravo' } as const
 
 const PAUSED = { reason: 'an upgrade', by: 'ann@desk', at: '2026-01-01T00:00:00Z' }
+
+function clusterIn(state: ControlState) {
+  const directory = cluster()
+  return directory.kind === 'cluster' ? { ...directory, control: { ...directory.control, state } } : directory
+}
 
 function reports(...suspecting: string[]) {
   return new Map(
@@ -339,6 +347,28 @@ describe('promotion', () => {
     expect(actions).toMatchObject([{ kind: 'writePrimacy', primacy: { epoch: 3, phase: 'electing' } }])
   })
 
+  it('asks again when an earlier agent may have died between noting that it asks and asking', () => {
+    const asked = { ...ready, applied: null, namesInEffect: null, promotionAsked: true }
+    expect(decideOn({ self: 'bravo', store, local: asked }).actions).toMatchObject([
+      { kind: 'promote', timelineId: 2 },
+    ])
+  })
+
+  it('does not ask again once the timeline is begun: it ends in a moment, or a backend has crashed in it (I6)', () => {
+    const begun = { ...ready, applied: null, promotionAsked: true, newestHistory: 2 }
+    const of = (seenAtMs: number) =>
+      decideOn({ self: 'bravo', store, local: begun }, { ...EMPTY_MEMORY, epoch: { number: 2, seenAtMs } })
+    expect(of(98_000).kinds).toEqual([])
+    expect(of(97_000).actions).toMatchObject([{ kind: 'writePrimacy', primacy: { epoch: 3 } }])
+  })
+
+  it('is started anew first when it goes for a timeline of which it has nothing (I8)', () => {
+    const later = storeWith({ ...promoting, timelineId: 4, highestTimelineId: 4 })
+    const heard = { ...ready, newestHistory: 3 }
+    expect(decideOn({ self: 'bravo', store: later, local: heard }).kinds).toEqual(['stop'])
+    expect(decideOn({ self: 'bravo', store: later, local: ready }).kinds).toEqual(['promote'])
+  })
+
   const promoted = {
     ...ready,
     applied: { ...ready.applied, role: 'primary' },
@@ -399,20 +429,44 @@ describe('promotion', () => {
       ])
     })
 
+    it('is started anew when it goes for a timeline that the primary does not descend from', () => {
+      const later = {
+        ...promoting,
+        timelineId: 3,
+        highestTimelineId: 3,
+        history: { timelineId: 3, ancestors: promoting.history.ancestors },
+      }
+      const of = (local: object, memory?: Memory) =>
+        decideOn({ self: 'charlie', store: storeWith(later), local }, memory)
+      expect(of({ ...loose, newestHistory: 2 }).kinds).toEqual(['promise', 'stop'])
+      expect(of({ ...loose, newestHistory: 3 }).kinds).toEqual(['promise', 'configure'])
+    })
+
     it('waits while it does not know where it stands', () => {
       expect(standby({ ...loose, position: null }).kinds).toEqual([])
       const bound = { timelineId: 1, lsn: lsnOf(FLUSH_LSN + 8n), complete: false }
       expect(standby({ ...loose, position: bound }).kinds).toEqual([])
     })
 
-    it('is rewound when it has more, once the primary writes on its timeline; else cloned', () => {
+    it('is rewound when it has more, once others have what the primary has; else cloned (I11)', () => {
       const ahead = { ...loose, position: { ...HERE, lsn: lsnOf(FLUSH_LSN + 8n) } }
       expect(standby(ahead).kinds).toEqual([])
       const up = report('bravo', { role: 'primary', state: 'running', epoch: 2, timelineId: 2 })
       const source = { ...store, nodes: new Map([['bravo', up]]) }
-      const of = (local: object) => decideOn({ self: 'charlie', store: source, local }).kinds
-      expect(of(ahead)).toEqual(['promise', 'rewind'])
-      expect(of({ ...ahead, canRewind: false })).toEqual(['promise', 'clone'])
+      const of = (local: object, phase: Primacy['phase'], seenAtMs = 99_000) =>
+        decideOn(
+          {
+            self: 'charlie',
+            store: { ...source, ...storeWith({ ...promoting, phase }, { nodes: source.nodes }) },
+            local,
+          },
+          { ...EMPTY_MEMORY, epoch: { number: 2, seenAtMs } },
+        ).kinds
+      expect(of(ahead, 'promoting')).toEqual([])
+      expect(of(ahead, 'steady')).toEqual(['promise', 'rewind'])
+      expect(of({ ...ahead, canRewind: false }, 'steady')).toEqual(['promise', 'clone'])
+      // It may be the one that is waited for: then what it has is kept beside.
+      expect(of(ahead, 'promoting', 0)).toEqual(['promise', 'clone'])
     })
   })
 })
@@ -465,10 +519,44 @@ describe('a rewind that has ended well', () => {
     expect(decideOn({ self: 'bravo', local: begun }).kinds).toEqual(['promise', 'clone'])
   })
 
-  it('ends its stream and does not vote: what it has acknowledged since is not known (I12)', () => {
+  it('streams under a name that is in no rule until readers are let in, then under its own (I12)', () => {
+    const [, configure] = decideOn({ self: 'bravo', local: stopped }).actions
+    expect(configure).toMatchObject({ kind: 'configure', wanted: { rejoining: true } })
+    if (configure?.kind !== 'configure') throw new Error('no configure')
+    const { actions } = decideOn({ self: 'bravo', local: { applied: configure.wanted, followedEpoch: 1 } })
+    expect(actions).toMatchObject([{ kind: 'promise' }, { kind: 'configure', wanted: { epoch: 1 } }])
+    expect(actions[1]).not.toHaveProperty('wanted.rejoining')
+  })
+
+  it('ends its stream, and votes what it had before: it has acknowledged nothing since (I12)', () => {
     const store = storeWith(ELECTING)
     expect(decideOn({ self: 'bravo', store, local: { sentinel } }).kinds).toEqual(['promise', 'stop'])
-    expect(decideOn({ self: 'bravo', store, local: { ...stopped, promisedEpoch: 2 } }).kinds).toEqual([])
+    const { actions } = decideOn({ self: 'bravo', store, local: { ...stopped, promisedEpoch: 2 } })
+    const { lsn, timelineId } = HERE
+    expect(actions[1]).toMatchObject({ kind: 'vote', ballot: { gone: true, position: { lsn, timelineId } } })
+  })
+
+  it('is cloned when the WAL that it needs to be consistent does not come', () => {
+    const local = {
+      server: null,
+      sentinel,
+      recovery: { segment: '000000010000000000000003', streams: false },
+    }
+    const starting = {
+      ...local,
+      postmaster: { kind: 'running', pid: 1, status: 'starting' },
+      tasks: new Set(['start'] as const),
+    } as const
+    const waits = (sinceMs: number) => ({ ...KNOWN, starved: { segment: local.recovery.segment, sinceMs } })
+    const of = (sinceMs: number, more: object = {}) =>
+      decideOn({ self: 'bravo', local: { ...starting, ...more } }, waits(sinceMs))
+    expect(of(80_000)).toMatchObject({ rule: 'task-under-way' })
+    expect(of(60_000)).toMatchObject({ rule: 'starved', kinds: ['promise', 'clone'] })
+    // It goes on replaying, or is being sent some.
+    expect(of(60_000, { recovery: { segment: '000000010000000000000004', streams: false } }).rule).toBe(
+      'task-under-way',
+    )
+    expect(of(60_000, { recovery: { ...local.recovery, streams: true } }).rule).toBe('task-under-way')
   })
 })
 
@@ -501,6 +589,38 @@ describe('the lease of I10', () => {
     expect(decideOn({ durability: 'async', store: 'unreachable', local }).rule).toBe('self-fence')
     const standby = { server: null, applied: null }
     expect(decideOn({ durability: 'async', store: 'unreachable', local: standby }).kinds).toEqual([])
+  })
+
+  it('hastens a stop in order that takes longer than the lease: a postmaster that hangs hears no signal', () => {
+    const late = { ...running, tasks: new Set(['stop'] as const), primaryLeaseUntilMs: 100_700 }
+    expect(async({ ...late, stopping: 'fast' })).toMatchObject({
+      rule: 'self-fence',
+      actions: [{ kind: 'stop', mode: 'immediate' }],
+    })
+    expect(async({ ...late, stopping: 'immediate' }).kinds).toEqual([])
+  })
+
+  it('ends what hangs and was primary, whatever a new agent has written into its files meanwhile', () => {
+    const directory = clusterIn('inProduction')
+    const files = { role: 'standby', epoch: 2, upstream: null, synchronousStandbyNames: '' } as const
+    const unseen = { directory, server: null, applied: files, promisedEpoch: 2, primaryLeaseUntilMs: 100_700 }
+    const electing = storeWith({ ...ELECTING, rules }, { leaseHolder: 'alpha' })
+    expect(decideOn({ durability: 'async', store: electing, local: unseen }).rule).toBe('self-fence')
+    const newer = {
+      epoch: 2,
+      phase: 'promoting',
+      primary: 'bravo',
+      rules: [rule(0, []), rule(0, [], 'bravo')],
+    }
+    const promoting = storeWith(newer as Partial<Primacy>, { leaseHolder: 'bravo' })
+    expect(decideOn({ durability: 'async', store: promoting, local: unseen }).rule).toBe('self-fence')
+    const recovering = { ...unseen, directory: clusterIn('inArchiveRecovery') }
+    expect(decideOn({ durability: 'async', store: electing, local: recovering }).rule).toBe('election')
+  })
+
+  it('is kept by a primary whose directory cannot be read any more', () => {
+    const directory = { kind: 'unusable', code: 'data-damaged', reason: 'Input/output error' } as const
+    expect(async({ ...running, directory, primaryLeaseUntilMs: 100_700 }).rule).toBe('self-fence')
   })
 
   it('is not given back while PostgreSQL may still write', () => {

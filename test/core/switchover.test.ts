@@ -187,7 +187,7 @@ describe('what a node says that it could vote', () => {
     expect(of({})).toBe('whole')
     expect(of({ directory: { kind: 'absent' } })).toBe('none')
     expect(of({ sentinel })).toBe('gone')
-    expect(of({ sentinel: { ...sentinel, finished: true } })).toBe('none')
+    expect(of({ sentinel: { ...sentinel, finished: true } })).toBe('gone')
     expect(of({ sentinel: { ...sentinel, position: null } })).toBe('none')
     const store = storeFacts({ identity: { systemIdentifier: '1', major: 18, createdBy: 'zulu' } })
     expect(voteOf(view({ self: 'bravo', store }))).toBe('none')

@@ -198,6 +198,42 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
     expect(await listPostgresIn(node.dataDir)).toEqual([])
   })
 
+  test('a stop in order that is hastened ends what a frozen postmaster cannot: it was told by nobody (I10)', async () => {
+    const postgres = agent()
+    const { pid } = value(await postgres.start(30_000))
+    const client = node.sql('SELECT pg_sleep(60)').catch(() => 'ended')
+    await eventually('a backend works', async () =>
+      (await listPostgresIn(node.dataDir)).some(({ title }) => title.endsWith(' SELECT')),
+    )
+    process.kill(pid, 'SIGSTOP')
+    const hasten = new AbortController()
+    const stopped = postgres.stop('fast', 60_000, hasten.signal)
+    await sleep(200)
+    hasten.abort()
+    // Not by the postmaster, which sleeps, and long before anybody's patience ends: nothing is acknowledged from here on.
+    expect(await Promise.race([client, sleep(600)])).toBe('ended')
+    value(await stopped)
+    expect(await listPostgresIn(node.dataDir)).toEqual([])
+  })
+
+  test('an adopted one is ended at once, too', async () => {
+    const { pid } = value(await agent().start(30_000))
+    const second = agent()
+    expect(await second.inspectPostmaster()).toMatchObject({ pid })
+    process.kill(pid, 'SIGSTOP')
+    const [backend] = (await listPostgresIn(node.dataDir)).filter(({ title }) => title.includes('walwriter'))
+    const stopped = second.stop('immediate', 60_000)
+    await eventually('its children are gone', async () => !(await isAlive(backend?.pid ?? 0)), 500)
+    value(await stopped)
+  })
+
+  test('nothing is spawned when it is too late for it by then (I10)', async () => {
+    const postgres = agent()
+    value(await postgres.stop('fast', 10_000))
+    expect(await postgres.start(30_000, () => false)).toMatchObject({ kind: 'failed', code: 'timeout' })
+    expect(await postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
+  })
+
   describe('a start that fails says why', () => {
     test('port taken', async () => {
       const server = createServer().listen(node.options.port, '127.0.0.1')

@@ -22,6 +22,7 @@ const FOLLOWS: ReplicationConfiguration = {
     host: 'db2.example.com',
     port: 5502,
     passfile: '/srv/alpha/secrets/upstream-7.passfile',
+    rejoining: false,
   },
   synchronousStandbyNames: 'ANY 1 ("bravo","charlie")',
 }

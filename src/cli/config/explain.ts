@@ -139,7 +139,7 @@ function streamOf(
   const { host, port, name } = upstream
   const passfile = `${node.directory}/secrets/upstream-EPOCH.passfile`
   const anyUpstream = new Set(['host', 'port'])
-  const parts = conninfoParts(input, { name, host, port, passfile }).map(
+  const parts = conninfoParts(input, { name, host, port, passfile, rejoining: false }).map(
     (part): ExplainedSetting => ({
       name: part.name,
       value: anyUpstream.has(part.name) ? null : part.value,

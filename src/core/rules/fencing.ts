@@ -157,15 +157,15 @@ function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
 }
 
 /**
- * Rewound, and perhaps streaming already before it is consistent: what it has acknowledged since is not known, so what the directory had
- * before would be too little to vote. Only its stream must end.
+ * Rewound, and perhaps streaming already before it is consistent. That acknowledged nothing, so what the directory had before is still all
+ * that counts; only its stream must end.
  */
 function fenceRewound(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { local } = view
-  const reason = `election of epoch ${primacy.epoch}: rewound and not consistent yet, no vote`
-  if (local.postmaster.kind === 'running' && !local.tasks.has('stop'))
-    return { reason, actions: [promise, { kind: 'stop', mode: 'fast' }] }
-  return { reason, actions: local.promisedEpoch < primacy.epoch ? [promise] : [] }
+  if (local.postmaster.kind === 'stopped' && !local.tasks.has('start'))
+    return voteOfSentinel(view, primacy, promise)
+  const reason = `election of epoch ${primacy.epoch}: rewound and not consistent yet, its stream ends`
+  return { reason, actions: local.tasks.has('stop') ? [promise] : [promise, { kind: 'stop', mode: 'fast' }] }
 }
 
 /** What the directory had before it was opened up: it counts for I2, blocks who has less, and cannot be elected (I12). */
