@@ -59,7 +59,7 @@ export class Agent {
   #taskStartedAt = ''
   #wake: (() => void) | null = null
   #wokenEarly = false
-  #nameTakenBy: string | null = null
+  #rival: NameClaim | null = null
   #stopping = false
   #endLoop: () => void = () => {}
   readonly #ended = new Promise<void>((resolve) => {
@@ -250,16 +250,16 @@ export class Agent {
       this.#note({ rule: 'name-claimed', reason, actions: [], memory: this.#memory })
     }
     if (standing.kind === 'taken') {
-      this.#nameTakenBy = standing.rival.machine.split(' ')[0] ?? ''
+      this.#rival = standing.rival
       this.#stopping = true
     }
     this.#keepSnapshot(view)
     return PACE_OF_WAITING_MS
   }
 
-  /** The machine on which another agent lives under this node's name, when this one had to give way. */
-  get nameTakenBy(): string | null {
-    return this.#nameTakenBy
+  /** Who has this node's name, when this agent had to give way. */
+  get rival(): NameClaim | null {
+    return this.#rival
   }
 
   /** A stream that falls silent wakes nobody: the next look comes when its silence begins to mean something. */

@@ -17,7 +17,7 @@ export type Standing =
   | { readonly kind: 'ours' }
   /** Somebody else's claim, which may be that of a machine that is just gone. */
   | { readonly kind: 'waiting'; readonly rival: NameClaim }
-  /** Somebody else lives under this name. */
+  /** Somebody else lives under this name, or nobody may any more. */
   | { readonly kind: 'taken'; readonly rival: NameClaim }
 
 export interface NameClaimOptions {
@@ -74,7 +74,8 @@ export class NameHolder {
     const now = this.#options.clock.nowMs()
     this.#heldWith = null
     this.#waitingSinceMs ??= now
-    const patienceMs = this.#standing.kind === 'ours' ? 0 : this.#options.leaseMs + GRACE_MS
+    const mayEnd = rival.removed === undefined && this.#standing.kind !== 'ours'
+    const patienceMs = !mayEnd ? 0 : this.#options.leaseMs + GRACE_MS
     const kind = now - this.#waitingSinceMs >= patienceMs ? 'taken' : 'waiting'
     this.#standing = { kind, rival }
     return this.#standing

@@ -161,6 +161,7 @@ export async function composeAgent(config: ResolvedConfig, name: string): Promis
     members: () => addresses.membersOf(config.nodes),
     extraHba: config.postgres.hba,
     reload: () => postgres.reload(),
+    replicationPassword: config.secrets.replicationPassword,
   })
   const cloner = {
     node: name,

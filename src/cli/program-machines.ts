@@ -1,15 +1,88 @@
 /** The commands of a cluster on several machines: its configuration, its bundles, its services. */
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
+import type { AddOptions } from './commands/add.ts'
 import type { InitOptions } from './commands/init.ts'
+import type { PushOptions } from './commands/push.ts'
+import type { RemoveOptions } from './commands/remove.ts'
+import type { RotateOptions } from './commands/rotate.ts'
 import type { SystemdOptions } from './commands/systemd.ts'
 import { CONFIG_ACTIONS, type ConfigAction } from './config/actions.ts'
-import { declare, type JsonFlag, type ProgramOptions } from './declare.ts'
+import { declare, dryRunFlag, type JsonFlag, type ProgramOptions, yesFlag } from './declare.ts'
 import { type ClusterFlags, clusterFlags, duration, jsonFlag, notEmpty, port } from './flags.ts'
 
 export function declareMachines(program: Command, options: ProgramOptions): void {
   declareInit(program, options)
   declareConfig(program, options)
   declareSystemd(program, options)
+  declareMembers(program, options)
+  declareDelivery(program, options)
+}
+
+function homeFlag(): Option {
+  return new Option('--dir <dir>', 'where `init` has written (default: understudy-main here)').argParser(
+    notEmpty,
+  )
+}
+
+function declareMembers(program: Command, { onExit }: ProgramOptions): void {
+  declare(
+    program,
+    'add',
+    'add a node: its configuration and bundle, and access for it on the others',
+    'understudy add delta=10.0.0.4',
+  )
+    .argument('<node>', 'NAME=HOST, or NAME=HOST:PORT', notEmpty)
+    .addOption(homeFlag())
+    .addOption(new Option('--api-port <port>', 'the port of its agent (default: 8008)').argParser(port))
+    .option('--dry-run', 'only print the configuration that would be')
+    .addOption(jsonFlag())
+    .action(async (node: string, flags: Omit<AddOptions, 'node'>) =>
+      onExit(await (await import('./commands/add.ts')).run({ node, ...flags })),
+    )
+
+  declare(
+    program,
+    'remove',
+    'remove a standby: out of the rule of commits, its slots, access and certificate gone',
+    'understudy remove charlie',
+  )
+    .argument('<node>', 'the standby', notEmpty)
+    .addOption(homeFlag())
+    .addOption(dryRunFlag())
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (node: string, flags: Omit<RemoveOptions, 'node'>) =>
+      onExit(await (await import('./commands/remove.ts')).run({ node, ...flags })),
+    )
+}
+
+function declareDelivery(program: Command, { onExit }: ProgramOptions): void {
+  declare(
+    program,
+    'push',
+    'bring an edited configuration to the nodes that run, without interrupting PostgreSQL',
+    'understudy push --dry-run',
+  )
+    .addOption(homeFlag())
+    .addOption(new Option('--node <name>', 'only this node').argParser(notEmpty))
+    .option('--dry-run', 'only say which files would be other ones, and whether the nodes would take them')
+    .addOption(jsonFlag())
+    .action(async (flags: PushOptions) => onExit(await (await import('./commands/push.ts')).run(flags)))
+
+  declare(
+    program,
+    'rotate',
+    'make new passwords or certificates while everything runs',
+    'understudy rotate passwords',
+  )
+    .addArgument(new Argument('<what>', 'passwords or certificates').choices(['passwords', 'certificates']))
+    .addOption(homeFlag())
+    .option('--dry-run', 'only say what would be done')
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (what: RotateOptions['what'], flags: Omit<RotateOptions, 'what'>) =>
+      onExit(await (await import('./commands/rotate.ts')).run({ what, ...flags })),
+    )
 }
 
 function declareInit(program: Command, { onExit }: ProgramOptions): void {

@@ -16,6 +16,9 @@ export const ERRORS = {
   'name-taken': {
     hint: 'Stop the other agent, or give one of the two nodes another name. Was the machine, or its directory, copied?',
   },
+  'node-removed': {
+    hint: 'Disable its unit on that machine (systemctl disable --now), or bring it back with `understudy add`.',
+  },
   'unknown-node': { hint: '`understudy status` lists the nodes.' },
   // --- the machine
   'no-binaries': {

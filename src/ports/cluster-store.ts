@@ -46,6 +46,8 @@ export interface NameClaim {
   readonly machine: string
   /** Of the agent's process. */
   readonly session: string
+  /** Nobody may live under the name any more: by whom it was removed, and when. Then the others are empty. */
+  readonly removed?: { readonly by: string; readonly at: string }
 }
 
 export interface ClusterStore {
@@ -92,6 +94,15 @@ export interface ClusterStore {
     expected: bigint | null,
     leaseId: bigint,
   ): Promise<StoreResult<boolean>>
+
+  /** For good: no lease ends it. The node's report goes with it. */
+  retireName(
+    node: string,
+    removed: NonNullable<NameClaim['removed']>,
+    expected: bigint | null,
+  ): Promise<StoreResult<boolean>>
+  /** Of a name that was retired. */
+  freeName(node: string, expected: bigint): Promise<StoreResult<boolean>>
 
   putReport(report: NodeReport, leaseId: bigint): Promise<StoreResult<null>>
   grantLease(ttlMs: number): Promise<StoreResult<LeaseGrant>>

@@ -4,14 +4,15 @@
  * (manual: 19.9, 21.1).
  */
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { Outcome } from '../ports/postgres.ts'
 import type { TlsPaths } from './configuration-input.ts'
-import { readTextIfPresent, writeFileIfDifferent } from './durable.ts'
+import { readTextIfPresent, writeFileAtomic, writeFileIfDifferent } from './durable.ts'
 import { type HbaMember, renderHba, takenHbaLines } from './hba.ts'
 import type { NodeLayout } from './layout.ts'
 import { fileFailure, ok } from './outcome.ts'
+import { readSecret, renewPassfile } from './secrets.ts'
 
 export interface AccessOptions {
   readonly layout: NodeLayout
@@ -19,14 +20,15 @@ export interface AccessOptions {
   readonly members: () => readonly HbaMember[]
   readonly extraHba: readonly string[]
   readonly reload: () => Promise<Outcome>
+  /** What a standby's passfiles have, too. */
+  readonly replicationPassword: string
 }
 
-export type AccessChange = 'hba' | 'certificate'
+/** password: of the passfiles, which a walreceiver reads by itself at its next connection. */
+export type AccessChange = 'hba' | 'certificate' | 'password'
 
 export class AccessUpdater {
   readonly #options: AccessOptions
-  /** Of the files that the server has been told to read; null: not known, as after a restart of the agent. */
-  #fingerprint: string | null = null
   /** A reload that failed is tried again, whether anything has changed since or not. */
   #owed: readonly AccessChange[] = []
 
@@ -43,14 +45,17 @@ export class AccessUpdater {
       const changes = new Set(this.#owed)
       if (await this.#writeHba(file)) changes.add('hba')
       const fingerprint = await this.#readFingerprint()
-      if (this.#fingerprint !== null && fingerprint !== this.#fingerprint) changes.add('certificate')
-      this.#fingerprint = fingerprint
-      if (changes.size === 0) return ok([])
-      this.#owed = [...changes]
-      const reloaded = await reload()
-      // One that does not run reads its files when it starts.
-      if (reloaded.kind === 'failed' && reloaded.code !== 'connect-failed') return reloaded
-      this.#owed = []
+      const told = await readTextIfPresent(this.#toldFile)
+      if (told !== null && fingerprint !== told) changes.add('certificate')
+      if (changes.size > 0) {
+        this.#owed = [...changes]
+        const reloaded = await reload()
+        // One that does not run reads its files when it starts.
+        if (reloaded.kind === 'failed' && reloaded.code !== 'connect-failed') return reloaded
+        this.#owed = []
+      }
+      if (fingerprint !== told) await writeFileAtomic(this.#toldFile, fingerprint, { durable: false })
+      if (await this.#renewPassfiles()) changes.add('password')
       return ok([...changes])
     } catch (error) {
       return fileFailure(error, layout.confDir)
@@ -60,6 +65,22 @@ export class AccessUpdater {
   #writeHba(file: string): Promise<boolean> {
     const { members, extraHba } = this.#options
     return writeFileIfDifferent(file, renderHba(members(), takenHbaLines(extraHba)), { durable: false })
+  }
+
+  /** Of the certificate that the server was last told to read: also the next agent knows whether it has another one. */
+  get #toldFile(): string {
+    return join(this.#options.layout.confDir, 'certificate.sha256')
+  }
+
+  async #renewPassfiles(): Promise<boolean> {
+    const directory = join(dirname(this.#options.layout.confDir), 'secrets')
+    const password = await readSecret(this.#options.replicationPassword)
+    if (password.kind === 'failed') return false
+    const files = (await readdir(directory).catch(() => [])).filter((name) => name.endsWith('.passfile'))
+    const renewed = await Promise.all(
+      files.map((name) => renewPassfile(join(directory, name), password.value)),
+    )
+    return renewed.includes(true)
   }
 
   async #readFingerprint(): Promise<string> {

@@ -3,7 +3,13 @@ import { type Ballot, formatBallot } from '../core/ballot.ts'
 import type { NodeReport } from '../core/cluster-view.ts'
 import { emptyRecord, formatRecord, parseRecord } from '../core/history.ts'
 import { formatPrimacy } from '../core/primacy.ts'
-import type { ClusterFacts, ClusterStore, ExpectedDocuments, RequestName } from '../ports/cluster-store.ts'
+import type {
+  ClusterFacts,
+  ClusterStore,
+  ExpectedDocuments,
+  NameClaim,
+  RequestName,
+} from '../ports/cluster-store.ts'
 import type { Store, StoreOperation, StoreResult, Transaction } from '../ports/store.ts'
 import { parseBallots, parseFacts, parseNameClaim, parseReports } from './documents.ts'
 import { type ClusterKeys, clusterKeys } from './keys.ts'
@@ -84,7 +90,9 @@ function readers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readFacts
   }
 }
 
-function names(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readNameClaim' | 'claimName'> {
+type Names = Pick<ClusterStore, 'readNameClaim' | 'claimName' | 'retireName' | 'freeName'>
+
+function names(store: Store, keys: ClusterKeys): Names {
   return {
     async readNameClaim(node) {
       const read = await store.get(keys.agent(node))
@@ -100,6 +108,26 @@ function names(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readNameCla
       const result = await store.transact({
         compare: [{ key, modRevision: expected ?? 0n }],
         success: [{ op: 'put', key, value: JSON.stringify(claim), leaseId }],
+      })
+      return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
+    },
+    async retireName(node, removed, expected) {
+      const key = keys.agent(node)
+      const claim: NameClaim = { instance: '', machine: '', session: '', removed }
+      const result = await store.transact({
+        compare: [{ key, modRevision: expected ?? 0n }],
+        success: [
+          { op: 'put', key, value: JSON.stringify(claim) },
+          { op: 'delete', key: keys.node(node) },
+        ],
+      })
+      return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
+    },
+    async freeName(node, expected) {
+      const key = keys.agent(node)
+      const result = await store.transact({
+        compare: [{ key, modRevision: expected }],
+        success: [{ op: 'delete', key }],
       })
       return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
     },

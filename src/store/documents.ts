@@ -60,9 +60,11 @@ export function parseReports(entries: readonly KeyValue[]): readonly NodeReport[
 
 export function parseNameClaim(text: string): NameClaim | null {
   const value = parseJson(text) as Partial<NameClaim> | null
-  const { instance, machine, session } = value ?? {}
+  const { instance, machine, session, removed } = value ?? {}
   if (typeof instance !== 'string' || typeof machine !== 'string' || typeof session !== 'string') return null
-  return { instance, machine, session }
+  if (removed === undefined) return { instance, machine, session }
+  const { by, at } = (removed ?? {}) as { readonly by?: unknown; readonly at?: unknown }
+  return { instance, machine, session, removed: { by: String(by), at: String(at) } }
 }
 
 export function parseBallots(entries: readonly KeyValue[]): readonly Ballot[] {

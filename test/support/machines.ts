@@ -6,14 +6,17 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
+import { connect as connectTcp } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
 import pg from 'pg'
 import { type Document, parseDocument } from 'yaml'
 import type { ClusterStatus } from '../../src/api/contract.ts'
 import { askCluster } from '../../src/cli/api-client.ts'
 import { demand } from '../../src/cli/local/prepare.ts'
 import { reachableProgram } from '../../src/cli/local/privileges.ts'
+import { hostInUri } from '../../src/config/fields.ts'
 import { loadConfig, nodeOf, type ResolvedConfig } from '../../src/config/load.ts'
 import { ensureAuthority, ensureCertificate } from '../../src/postgres/certificates.ts'
 import { chooseRunAs } from '../../src/postgres/run-as.ts'
@@ -25,6 +28,7 @@ import { namespacesMissing, openNamespaces } from '../lab/namespaces.ts'
 import { CLIENTS, cutBetween, type Network } from '../lab/network.ts'
 import { type AgentEnd, LabNode } from '../lab/node.ts'
 import { MAIN, type Program, ROOT, startProgram } from '../lab/program.ts'
+import { attempt, run } from '../lab/shell.ts'
 import { ETCD } from '../lab/store.ts'
 import { type CliResult, cliEnvironment, collect } from './cli.ts'
 import { endAll } from './cluster-processes.ts'
@@ -42,6 +46,8 @@ export interface MachinesOptions {
   readonly spare?: readonly string[]
   readonly rto?: string
   readonly canStepClock?: boolean
+  /** Where namespaces can be made. */
+  readonly withIPv6?: boolean
 }
 
 export class Machines {
@@ -53,6 +59,7 @@ export class Machines {
   readonly canCut: boolean
   readonly unexpectedEnds: AgentEnd[] = []
   readonly #claim: Claim
+  readonly #withIPv6: boolean
   readonly #user: User | null
   readonly #program: { readonly node: string; readonly program: string }
   readonly #nodes = new Map<string, LabNode>()
@@ -63,6 +70,7 @@ export class Machines {
     readonly claim: Claim
     readonly network: Network
     readonly canCut: boolean
+    readonly withIPv6: boolean
     readonly options: MachinesOptions
     readonly user: User | null
     readonly program: { readonly node: string; readonly program: string }
@@ -73,6 +81,7 @@ export class Machines {
     this.network = parts.network
     this.canCut = parts.canCut
     this.#claim = parts.claim
+    this.#withIPv6 = parts.withIPv6
     this.#user = parts.user
     this.#program = parts.program
     this.#options = parts.options
@@ -95,7 +104,8 @@ export class Machines {
         : plainLoopback(claim.number, places, user)
       const program =
         user === null ? { node: process.execPath, program: MAIN } : await reachableProgram(user, ROOT)
-      machines = new Machines({ claim, network, canCut, options, user, program })
+      const withIPv6 = canCut && options.withIPv6 === true && (await addIPv6(claim, places))
+      machines = new Machines({ withIPv6, claim, network, canCut, options, user, program })
       await machines.#startStore()
       return machines
     } catch (error) {
@@ -106,13 +116,16 @@ export class Machines {
   }
 
   addressOf(name: string): string {
+    if (this.#withIPv6) return addressIn6(this.#claim, this.names.indexOf(name))
     return this.network.addressOf(CLIENTS, name)
   }
 
   // --- the store
 
   get storeFlags(): readonly string[] {
-    const endpoints = this.#options.nodes.map((name) => `https://${this.addressOf(name)}:${ETCD_PORT}`)
+    const endpoints = this.#options.nodes.map(
+      (name) => `https://${hostInUri(this.addressOf(name))}:${ETCD_PORT}`,
+    )
     return [
       ...['--store', endpoints.join(','), '--store-ca', this.#etcdFile('ca.crt')],
       ...['--store-user', 'understudy', '--store-password-file', this.#etcdFile('password')],
@@ -142,7 +155,7 @@ export class Machines {
   }
 
   startEtcd(name: string): void {
-    const url = (port: number, of = name): string => `https://${this.addressOf(of)}:${port}`
+    const url = (port: number, of = name): string => `https://${hostInUri(this.addressOf(of))}:${port}`
     const tls = (prefix: string): readonly string[] => [
       ...[
         `--${prefix}cert-file`,
@@ -234,7 +247,7 @@ export class Machines {
 
   /** `understudy init` with the machines' addresses, then what a person edits, then the bundles unpacked at their machines. */
   async setUp(...more: readonly string[]): Promise<CliResult> {
-    const nodes = this.#options.nodes.map((name) => `${name}=${this.addressOf(name)}:${PORT}`).join(',')
+    const nodes = this.#options.nodes.map((name) => this.nodeWord(name)).join(',')
     const result = await this.understudy(
       ...['init', '--dir', this.home, '--nodes', nodes, '--api-port', String(API_PORT), ...this.storeFlags],
       ...['--rto', this.#options.rto ?? '1s', '--pg', '15', ...more],
@@ -249,6 +262,11 @@ export class Machines {
     if (again.code !== 0) throw new Error(`init failed: ${again.stderr}`)
     for (const name of this.#options.nodes) this.unpack(name)
     return again
+  }
+
+  /** As `init` and `add` take it. */
+  nodeWord(name: string): string {
+    return `${name}=${hostInUri(this.addressOf(name))}:${PORT}`
   }
 
   /** What the test's machines need and a person's do not: every one of them is this machine. */
@@ -380,12 +398,13 @@ export class Machines {
     name: string,
     text: string,
     values: readonly unknown[] = [],
+    password?: string,
   ): Promise<readonly T[]> {
     const config = await this.config()
     const { host, port } = nodeOf(config, name)
     const client = new pg.Client({
       ...{ host, port, user: 'postgres', database: 'postgres' },
-      password: readFileSync(config.secrets.superuserPassword, 'utf8').trim(),
+      password: password ?? readFileSync(config.secrets.superuserPassword, 'utf8').trim(),
       ssl: { ca: readFileSync(config.tls.caFile, 'utf8') },
       connectionTimeoutMillis: 5_000,
       query_timeout: 20_000,
@@ -397,6 +416,21 @@ export class Machines {
     } finally {
       await client.end().catch(() => {})
     }
+  }
+
+  /** Fingerprints of what its API and its PostgreSQL show right now. */
+  async certificateOf(name: string): Promise<{ readonly api: string; readonly postgres: string }> {
+    const { tls } = await this.config()
+    const ca = readFileSync(tls.caFile, 'utf8')
+    const host = this.addressOf(name)
+    const api = await peerOf(connectTls({ host, port: API_PORT, ca }))
+    const plain = connectTcp({ host, port: PORT })
+    // SSLRequest (manual: 55.2.11), answered with S.
+    await new Promise<void>((resolve, reject) => {
+      plain.once('error', reject).once('data', () => resolve())
+      plain.write(Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]))
+    })
+    return { api, postgres: await peerOf(connectTls({ socket: plain, ca, host })) }
   }
 
   // --- faults
@@ -425,6 +459,15 @@ export class Machines {
   }
 }
 
+function peerOf(socket: TLSSocket): Promise<string> {
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject).once('secureConnect', () => {
+      resolve(socket.getPeerCertificate().fingerprint256)
+      socket.destroy()
+    })
+  })
+}
+
 interface User {
   readonly uid: number
   readonly gid: number
@@ -432,6 +475,19 @@ interface User {
 
 function asUser(user: User | null): readonly string[] {
   return user === null ? [] : ['setpriv', `--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups']
+}
+
+function addressIn6({ number }: Claim, index: number): string {
+  return `fd00:198:18:${number}::${index + 1}`
+}
+
+/** Beside the addresses of the old family; false where the kernel has none of this one. */
+async function addIPv6(claim: Claim, places: readonly string[]): Promise<boolean> {
+  const add = (address: string): readonly string[] => ['addr', 'add', `${address}/64`, 'nodad', 'dev']
+  if (!(await attempt('ip', [...add(addressIn6(claim, 253)), claim.name]))) return false
+  for (const [index, place] of places.entries())
+    await run('ip', ['-n', `${claim.name}-${place}`, ...add(addressIn6(claim, index)), 'eth0'])
+  return true
 }
 
 /** Addresses of this machine, without anything between them. */

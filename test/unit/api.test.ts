@@ -34,6 +34,9 @@ function api(changes: Partial<ApiSource> = {}) {
     failover: async () => NOTHING,
     pause: async () => NOTHING,
     reinit: async () => NOTHING,
+    retireMember: async () => NOTHING,
+    admitMember: async () => NOTHING,
+    bundle: async () => NOTHING,
     ...changes,
   }
   const app = createApi(source, TOKEN)

@@ -11,9 +11,8 @@ import { UnderstudyError } from '../../errors/codes.ts'
 import { readTextIfPresent } from '../../postgres/durable.ts'
 import { shellQuote } from '../board.ts'
 import { annotatedConfig } from '../config/annotate.ts'
-import { type BundleFormat, writeBundle } from '../machines/bundle.ts'
+import type { BundleFormat } from '../machines/bundle.ts'
 import {
-  ensureCertificates,
   ensureSecrets,
   type HomeLayout,
   homeLayout,
@@ -23,6 +22,7 @@ import {
   writePrivately,
 } from '../machines/home.ts'
 import { configValues, etcdNodes, type InitFlags } from '../machines/plan.ts'
+import { publish, type WrittenBundle } from '../machines/publish.ts'
 import { EXIT, note, print, printJson, warn } from '../output.ts'
 import { programName } from '../program-name.ts'
 
@@ -58,8 +58,7 @@ export async function run(options: InitOptions): Promise<number> {
   if (present === null) await writePrivately(layout.configFile, text)
   await writePrivately(layout.schemaFile, `${JSON.stringify(jsonSchema(), null, 2)}\n`)
   await ensureSecrets(layout)
-  const issued = await ensureCertificates(layout, config.cluster, config.nodes)
-  const bundles = await writeBundles(layout, config, options)
+  const { bundles, issued } = await publish({ layout, config, format: options.format, owner: options.owner })
   tell(layout, config, { bundles, issued, warnings: warnings.map(({ message }) => message) }, options)
   return EXIT.done
 }
@@ -157,27 +156,6 @@ function newConfiguration(options: InitOptions, given: ReadonlyMap<string, strin
     'A cluster on several machines, written by `understudy init`. Every key is explained; what is commented out is the default, or an',
     'example. After a change: `understudy config validate --config FILE`, then `understudy init --dir DIR` makes new bundles.',
   ])
-}
-
-interface WrittenBundle {
-  readonly node: string
-  readonly file: string
-}
-
-async function writeBundles(
-  layout: HomeLayout,
-  config: ResolvedConfig,
-  { format, owner }: InitOptions,
-): Promise<readonly WrittenBundle[]> {
-  const etcd = etcdNodes(config.store, layout.authority.certificate, config.nodes)
-  const createdAt = new Date()
-  const written: WrittenBundle[] = []
-  for (const node of config.nodes)
-    written.push({
-      node: node.name,
-      file: await writeBundle({ layout, config, node, etcd, createdAt, format, owner }),
-    })
-  return written
 }
 
 function showPlan(

@@ -68,7 +68,8 @@ export async function runAs(user: SystemUser, args: readonly string[], shown: st
     },
   })
   // A Ctrl-C of the terminal reaches the child by itself, a signal to this process alone does not; a second one changes nothing there.
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => child.kill(name))
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const)
+    process.on(name, () => child.kill(name))
   return await new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('exit', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 130)))

@@ -12,13 +12,16 @@ import { BUNDLE_NAME, type BundleMark } from './placement.ts'
 
 export type BundleFormat = 'tar' | 'directory'
 
-export interface BundleOptions {
+export interface BundleContents {
   readonly layout: HomeLayout
   readonly config: ResolvedConfig
   readonly node: ResolvedNode
   /** Members of the etcd that these bundles set up; empty when the store is somebody else's. */
   readonly etcd: readonly EtcdMember[]
   readonly createdAt: Date
+}
+
+export interface BundleOptions extends BundleContents {
   readonly format: BundleFormat
   /** Who shall own the files when root unpacks them. */
   readonly owner: string
@@ -62,7 +65,8 @@ async function writeDirectory(target: string, files: readonly TarFile[]): Promis
   return target
 }
 
-async function bundleFiles(options: BundleOptions): Promise<readonly TarFile[]> {
+/** Every file of one, directories before what is in them. */
+export async function bundleFiles(options: BundleContents): Promise<readonly TarFile[]> {
   const { layout, config, node, etcd, createdAt } = options
   const mark: BundleMark = {
     version: 1,
@@ -95,7 +99,7 @@ function etcdOf(config: ResolvedConfig, member: EtcdMember, members: readonly Et
 }
 
 /** What understudy.yaml names for the store; on nodes with an etcd of ours, a node's own certificate is what lets it in. */
-async function storeFiles({ layout, config, node, etcd }: BundleOptions): Promise<readonly TarFile[]> {
+async function storeFiles({ layout, config, node, etcd }: BundleContents): Promise<readonly TarFile[]> {
   const { caFile, certFile, keyFile, passwordFile, tokenFile } = config.store
   if (etcd.length > 0) {
     const pair = layout.nodeKeyPair(node.name)

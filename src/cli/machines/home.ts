@@ -4,6 +4,7 @@
  */
 import { mkdir, readdir } from 'node:fs/promises'
 import path from 'node:path'
+import { parseConfig, type ResolvedConfig, resolveConfig } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { ensureAuthority, ensureCertificate, type KeyPairPaths } from '../../postgres/certificates.ts'
 import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
@@ -67,6 +68,23 @@ export async function refuseForeignHome(directory: string): Promise<void> {
       `${directory} holds something else (${others.slice(0, 3).join(', ')})`,
       { hint: 'Name another directory with --dir: nothing in this one was touched.' },
     )
+}
+
+export interface Home {
+  readonly layout: HomeLayout
+  readonly text: string
+  readonly config: ResolvedConfig
+}
+
+/** Where `init` has written. Left out: the directory that `init` makes when it is not told one. Errors: not-found, config-invalid. */
+export async function openHome(directory = 'understudy-main'): Promise<Home> {
+  const layout = homeLayout(path.resolve(directory))
+  const text = await readTextIfPresent(layout.configFile)
+  if (text === null)
+    throw new UnderstudyError('not-found', `there is no ${layout.configFile}`, {
+      hint: 'Name the directory in which `understudy init` has written: --dir DIR.',
+    })
+  return { layout, text, config: resolveConfig(parseConfig(text, layout.configFile), layout.configFile) }
 }
 
 export async function makeHomeDirectories({ directory }: HomeLayout): Promise<void> {

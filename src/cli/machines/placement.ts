@@ -38,7 +38,7 @@ export async function readBundleMark(configFile: string): Promise<BundleMark | n
   return mark
 }
 
-function parseMark(text: string): BundleMark | null {
+export function parseMark(text: string): BundleMark | null {
   try {
     const value = JSON.parse(text) as Partial<BundleMark> | null
     return typeof value?.cluster === 'string' && typeof value.node === 'string' ? (value as BundleMark) : null

@@ -22,25 +22,48 @@ const EVERY_MS = 10_000
 const WORDS: Readonly<Record<AccessChange, string>> = {
   hba: 'the addresses of the members have changed',
   certificate: 'the certificate was renewed',
+  password: 'the password of replication has changed',
 }
 
-/** Looks from now on until the function returned is called. */
-export function startUpkeep(options: UpkeepOptions): () => void {
+export interface Upkeep {
+  /** At once, beside whatever is under way. */
+  look(): void
+  stop(): void
+}
+
+/** Looks from now on, every few seconds. */
+export function startUpkeep(options: UpkeepOptions): Upkeep {
   let timer: NodeJS.Timeout | undefined
   let stopped = false
   const next = (): void => {
     if (stopped) return
-    timer = setTimeout(() => void look(options).then(next, next), EVERY_MS)
+    clearTimeout(timer)
+    timer = setTimeout(look, EVERY_MS)
     timer.unref()
   }
-  void look(options).then(next, next)
-  return () => {
-    stopped = true
+  const look = (): void => {
     clearTimeout(timer)
+    void lookOnce(options).then(next, next)
+  }
+  look()
+  return {
+    look,
+    stop: () => {
+      stopped = true
+      clearTimeout(timer)
+    },
   }
 }
 
-async function look({ nodes, addresses, access, api, readTls, events, log }: UpkeepOptions): Promise<void> {
+async function lookOnce({
+  nodes,
+  addresses,
+  access,
+  api,
+  readTls,
+  events,
+  log,
+}: UpkeepOptions): Promise<void> {
   await addresses.refresh(nodes)
   const looked = await access.look()
   if (looked.kind === 'failed') {
@@ -48,7 +71,7 @@ async function look({ nodes, addresses, access, api, readTls, events, log }: Upk
     return
   }
   for (const change of looked.value)
-    events.add({ kind: 'access-changed', message: `${WORDS[change]}: PostgreSQL was told` })
+    events.add({ kind: 'access-changed', message: `${WORDS[change]}: PostgreSQL knows` })
   if (!looked.value.includes('certificate')) return
   // Half of a renewal does not fit together; the next look sees the whole of it as another change.
   const tls = await readTls()
