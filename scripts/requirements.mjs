@@ -22,6 +22,7 @@ const REQUIREMENTS = [
   { what: 'ip', install: 'apt install iproute2', isThere: () => isProgram('ip') },
   { what: 'nft', install: 'apt install nftables', isThere: () => isProgram('nft') },
   { what: 'libfaketime', install: 'apt install faketime', isThere: () => isProgram('faketime') },
+  { what: 'HAProxy', install: 'apt install haproxy', isThere: () => isProgram('haproxy') },
   { what: 'unshare', install: 'apt install util-linux', isThere: () => isProgram('unshare') },
 ]
 

@@ -3,7 +3,7 @@
  * wake it early; what is done comes from the whole view, every time.
  */
 import path from 'node:path'
-import type { NodeDetail, TaskProgress, Why } from '../api/contract.ts'
+import type { NodeDetail, SeenHealth, TaskProgress, Why } from '../api/contract.ts'
 import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
@@ -24,7 +24,7 @@ import { PrimaryLease } from './primary-lease.ts'
 import { PrimaryWatch } from './primary-watch.ts'
 import { Sightings } from './sightings.ts'
 import { StateDirectory } from './state-directory.ts'
-import { nodeDetail, nodeReport, ProblemClock, type Snapshot, taskProgress } from './status.ts'
+import { nodeDetail, nodeReport, ProblemClock, type Snapshot, seenHealth, taskProgress } from './status.ts'
 import { type TaskEnd, Tasks } from './tasks.ts'
 
 const STOP_DEADLINE_MS = 60_000
@@ -205,6 +205,11 @@ export class Agent {
     return this.#snapshot === null
       ? null
       : nodeDetail(this.#options, this.#liveSnapshot(this.#snapshot), this.#sightings)
+  }
+
+  get health(): SeenHealth | null {
+    const now = this.#dependencies.clock.nowMs()
+    return this.#snapshot === null ? null : seenHealth(this.#options, this.#snapshot, this.#sightings, now)
   }
 
   get view(): ClusterView | null {

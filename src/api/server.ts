@@ -9,10 +9,12 @@ import { Hono } from 'hono'
 import { streamSSE } from 'hono/streaming'
 import type { HistoryRecord } from '../core/history.ts'
 import { UnderstudyError } from '../errors/codes.ts'
-import type { ClusterEvent, ClusterStatus, NodeDetail, Why } from './contract.ts'
+import type { ClusterEvent, ClusterStatus, NodeDetail, SeenHealth, Why } from './contract.ts'
 import { type ControlSource, declareControls } from './controls.ts'
 import { errorBody } from './failures.ts'
+import { declareHealth } from './health.ts'
 import { historyEntries } from './history.ts'
+import { METRICS_CONTENT_TYPE, type MetricsInput, renderMetrics } from './metrics.ts'
 
 /** What the API tells; the agent behind it. */
 export interface ApiSource extends ControlSource {
@@ -23,6 +25,9 @@ export interface ApiSource extends ControlSource {
   eventsAfter(id: number): readonly ClusterEvent[]
   subscribe(listener: (event: ClusterEvent) => void): () => void
   history(): Promise<readonly HistoryRecord[]>
+  /** null during the first moments. */
+  health(): SeenHealth | null
+  metrics(): MetricsInput
 }
 
 export interface RunningApi {
@@ -58,6 +63,10 @@ export function createApi(source: ApiSource, token: string): Hono {
     const entries = historyEntries(await source.history())
     return context.json(entries.filter((each) => epoch === undefined || String(each.epoch) === epoch))
   })
+  app.get('/metrics', (context) =>
+    context.body(renderMetrics(source.metrics()), 200, { 'content-type': METRICS_CONTENT_TYPE }),
+  )
+  declareHealth(app, () => source.health())
   declareControls(app, source, token)
   app.notFound((context) => context.json(errorBody('usage', `there is nothing at ${context.req.path}`), 404))
   app.onError((error, context) => context.json(errorBody('internal', error.message), 500))

@@ -2,11 +2,14 @@
 import type { Agent } from '../agent/agent.ts'
 import { clusterStatus } from '../api/cluster-status.ts'
 import type { NodeDetail, ScheduledSwitchover } from '../api/contract.ts'
+import type { MetricsInput } from '../api/metrics.ts'
 import type { PeerClient } from '../api/peer-client.ts'
 import type { ApiSource } from '../api/server.ts'
 import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import type { SwitchoverRequest } from '../core/cluster-view.ts'
+import { currentRule } from '../core/primacy.ts'
 import { systemClock } from './compose.ts'
+import { packageVersion } from './version.ts'
 
 const PEER_DEADLINE_MS = 800
 
@@ -31,6 +34,8 @@ export function agentApi({ config, agent, self, peers, bundle }: AgentApiParts):
     eventsAfter: (id) => agent.events.after(id),
     subscribe: (listener) => agent.events.subscribe(listener),
     history: () => agent.controls.history(),
+    health: () => agent.health,
+    metrics: () => metricsOf(config, agent, self),
     switchover: (body) => agent.controls.switchover(body),
     cancelSwitchover: (by) => agent.controls.cancelSwitchover(by),
     failover: async (body) => agent.controls.failover(body, await details()),
@@ -45,6 +50,8 @@ export function agentApi({ config, agent, self, peers, bundle }: AgentApiParts):
       return clusterStatus({
         cluster: config.cluster,
         durability: config.durability,
+        whenStandbyLost: config.whenStandbyLost,
+        storeAnswers: store?.kind === 'read',
         primacy: facts?.primacy?.value ?? null,
         paused: facts?.paused ?? null,
         scheduled: scheduledIn(facts?.switchover?.value ?? null),
@@ -52,6 +59,30 @@ export function agentApi({ config, agent, self, peers, bundle }: AgentApiParts):
         details: await details(),
         now: systemClock.timestamp(),
       })
+    },
+  }
+}
+
+const STARTED_AT_SECONDS = Date.now() / 1_000 - process.uptime()
+
+function metricsOf(config: ResolvedConfig, agent: Agent, node: string): MetricsInput {
+  const store = agent.view?.store
+  const facts = store === undefined ? null : store.kind === 'read' ? store.facts : store.last
+  const primacy = facts?.primacy?.value ?? null
+  const { user, system } = process.cpuUsage()
+  return {
+    cluster: config.cluster,
+    node,
+    version: packageVersion(),
+    detail: agent.detail,
+    health: agent.health,
+    phase: primacy?.phase ?? null,
+    quorum: primacy === null ? null : currentRule(primacy),
+    paused: facts === null ? null : facts.paused !== null,
+    process: {
+      residentBytes: process.memoryUsage.rss(),
+      cpuSeconds: (user + system) / 1_000_000,
+      startedAtSeconds: STARTED_AT_SECONDS,
     },
   }
 }

@@ -49,6 +49,7 @@ export function unreachableStatus(config: KnownCluster, now: Date): ClusterStatu
     endpoints: null,
     paused: null,
     scheduled: null,
+    whatIf: null,
     problems: [
       {
         code: 'unreachable',

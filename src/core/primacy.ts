@@ -84,6 +84,15 @@ export function synchronousStandbyNames(rule: Pick<Rule, 'acks' | 'standbys'>): 
   return `ANY ${rule.acks} (${names.join(', ')})`
 }
 
+/** The sync names, as a rule without its primary, that `node` would need if it were elected under `rule` (I5). */
+export function carriedBy(
+  node: string,
+  rule: Rule,
+): { readonly acks: number; readonly standbys: readonly string[] } {
+  const standbys = [rule.primary, ...rule.standbys].filter((name) => name !== node)
+  return { acks: Math.min(rule.acks, standbys.length), standbys }
+}
+
 /** Printed by `understudy config explain`. */
 export const ACKS_REASON =
   'A majority of the cluster, counting its primary, so that any two quorums meet and half of the standbys may be lost. ' +

@@ -5,7 +5,7 @@
 import type { Ballot } from '../ballot.ts'
 import type { ClusterView, StoreFacts, WantedConfiguration } from '../cluster-view.ts'
 import type { Action, Memory, Verdict } from '../decision.ts'
-import { currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
+import { carriedBy, currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
 import { mayWrite } from './lease.ts'
 
@@ -129,16 +129,7 @@ function fenced(view: ClusterView, primacy: Primacy): WantedConfiguration {
 
 /** The sync names that this node would need as primary, unchanged while it is fenced, so that nothing is reloaded then (I5). */
 export function namesCarried(view: ClusterView, primacy: Primacy): string {
-  return synchronousStandbyNames(ruleCarried(view, primacy))
-}
-
-function ruleCarried(
-  view: ClusterView,
-  primacy: Primacy,
-): { readonly acks: number; readonly standbys: readonly string[] } {
-  const rule = currentRule(primacy)
-  const standbys = [rule.primary, ...rule.standbys].filter((name) => name !== view.self)
-  return { acks: Math.min(rule.acks, standbys.length), standbys }
+  return synchronousStandbyNames(carriedBy(view.self, currentRule(primacy)))
 }
 
 function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
@@ -151,7 +142,7 @@ function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
     history,
     priority: view.spec.priority,
     gone: false,
-    carries: ruleCarried(view, primacy),
+    carries: carriedBy(view.self, currentRule(primacy)),
   }
   return { reason: `votes in epoch ${primacy.epoch}`, actions: [promise, { kind: 'vote', ballot }] }
 }
