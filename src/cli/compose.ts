@@ -89,7 +89,11 @@ function tlsPathsOf(config: ResolvedConfig, { name }: ResolvedNode): TlsPaths {
   return { certificate: config.tls.certFile(name), key: config.tls.keyFile(name), ca: config.tls.caFile }
 }
 
-export async function composeStore(config: ResolvedConfig): Promise<Store> {
+/** `answerMs`: how long one member may take; an agent asks the next one soon, a person can wait. */
+export async function composeStore(
+  config: ResolvedConfig,
+  answerMs = timersOf(config.rtoMs).storeAnswerMs,
+): Promise<Store> {
   const { endpoints, tokenFile, username, passwordFile, caFile, certFile, keyFile } = config.store
   const read = async (file: string | null): Promise<string | undefined> =>
     file === null ? undefined : await readFile(file, 'utf8')
@@ -101,7 +105,7 @@ export async function composeStore(config: ResolvedConfig): Promise<Store> {
     endpoints,
     credentials: credentialsOf(token, username, password),
     ...(Object.keys(tls).length > 0 && { tls }),
-    requestTimeoutMs: timersOf(config.rtoMs).storeAnswerMs,
+    requestTimeoutMs: answerMs,
     nowMs: systemClock.nowMs,
   })
 }

@@ -59,6 +59,11 @@ describe.skipIf(!hasParts)('several machines (apt install postgresql-15 etcd-ser
       expect(status.code).toBe(0)
       expect((JSON.parse(status.stdout) as ClusterStatus).primary).toBe(primary)
     }
+    const doctor = await machines.run(target, 'doctor', '--json', '--config', machines.configFile(target))
+    const { checks } = JSON.parse(doctor.stdout) as { checks: readonly Record<string, string>[] }
+    expect(checks.filter(({ status }) => status === 'failed')).toEqual([])
+    for (const id of ['placement', 'store', 'nodes', 'certificates'])
+      expect(checks.find((each) => each['id'] === id)).toMatchObject({ status: 'ok' })
     const why = await machines.run(target, 'why', '--json', '--config', machines.configFile(target))
     expect((JSON.parse(why.stdout) as readonly Why[]).map(({ node }) => node).sort()).toEqual([
       'alpha',
