@@ -2,6 +2,7 @@
 import { ERRORS } from '../errors/codes.ts'
 import type { ClusterView, Failure, TaskKind } from './cluster-view.ts'
 import { member } from './cluster-view.ts'
+import type { ServerFacts } from './facts.ts'
 import { currentRule } from './primacy.ts'
 import { walsenderOf } from './track.ts'
 
@@ -140,6 +141,7 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
       hint: 'Bring the standbys back; what was acknowledged is safe, and writes go on by themselves then.',
     })
   }
+  found.push(...slotsThatHoldBack(view, server))
   if (view.spec.durability === 'quorum' && rule.acks === 0) {
     const few = view.spec.members.length < 3
     found.push({
@@ -155,6 +157,21 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
     })
   }
   return found
+}
+
+/** With hot_standby_feedback a standby leaves its xmin in its slot when it goes, and no dead row is cleaned up until it is back. */
+function slotsThatHoldBack(view: ClusterView, server: ServerFacts): FoundProblem[] {
+  return server.slots
+    .filter((slot) => slot.holdsXmin && !slot.active)
+    .map((slot) =>
+      own(
+        view,
+        'slot-holds-xmin',
+        `nobody uses the slot ${slot.name}, and it keeps dead rows from being cleaned up`,
+        'Bring its standby back, or drop the slot: when it is ours it is made anew at once, and the standby is cloned when it returns late.',
+        'warning',
+      ),
+    )
 }
 
 function ofStandby(view: ClusterView): FoundProblem[] {
