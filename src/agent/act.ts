@@ -3,6 +3,7 @@
  * next cycle decides anew from what is then the case. Long ones are started here and end as tasks.
  */
 
+import { hostInUri } from '../config/fields.ts'
 import type { Ballot } from '../core/ballot.ts'
 import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster-view.ts'
 import type { Action } from '../core/decision.ts'
@@ -217,7 +218,7 @@ export class Actor {
       return {
         kind: 'failed',
         code: 'connect-failed',
-        reason: `${action.from} does not answer at ${action.host}:${action.port}`,
+        reason: `${action.from} does not answer at ${hostInUri(action.host)}:${action.port}`,
       }
     }
     // What has diverged must not be read by anybody any more.

@@ -7,7 +7,7 @@ import { type ClusterView, member, type NodeReport, type TaskKind } from '../clu
 import type { Action, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import { currentRule, type Primacy } from '../primacy.ts'
-import { lostDelayMs } from '../quorum.ts'
+import { timersOf } from '../timers.ts'
 
 export interface Following {
   readonly primacy: Primacy
@@ -104,7 +104,7 @@ type Opening =
  */
 function mayBeOpened(view: ClusterView, memory: Memory, primacy: Primacy): Opening {
   const waitedMs = view.now - (memory.epoch?.seenAtMs ?? view.now)
-  const patienceMs = lostDelayMs(view.spec.rtoMs)
+  const patienceMs = timersOf(view.spec.rtoMs).standbyLostMs
   if (primacy.phase !== 'steady')
     return waitedMs < patienceMs
       ? { kind: 'wait', reason: `until others have what ${primacy.primary} has` }
