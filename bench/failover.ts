@@ -6,7 +6,7 @@
  */
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
-import { parseDuration } from '../src/config/schema.ts'
+import { parseDuration } from '../src/config/fields.ts'
 import { spread } from './support/cluster-local.ts'
 import { FAULTS, FailoverCluster, type FailoverRun, type Fault } from './support/failover-runs.ts'
 import { labMissing } from './support/failover-subject.ts'
