@@ -89,7 +89,7 @@ export class Actor {
   /** Executes until one is not done; says how it ended. */
   async act(actions: readonly Action[], view: ClusterView, rule: string): Promise<Acted> {
     for (const action of actions) {
-      const outcome = await this.#execute(action, view)
+      const outcome = await this.#execute(action, view).catch(systemFailure)
       if (outcome.kind === 'ok') continue
       if (outcome.kind === 'overtaken') return 'overtaken'
       this.#events.add({
@@ -474,6 +474,15 @@ export class Actor {
       details: { phase: primacy.phase, primary: primacy.primary, timelineId: primacy.timelineId },
     })
   }
+}
+
+/** A disk that is full or fails ends neither the agent nor what it can still do; the next cycle tries again. Anything else is a bug. */
+function systemFailure(error: unknown): Outcome {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (typeof code !== 'string') throw error
+  const full = code === 'ENOSPC' || code === 'EDQUOT'
+  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS'
+  return { kind: 'failed', code: full ? 'no-space' : denied ? 'no-permission' : 'internal', reason: message }
 }
 
 /** Where what this node has leaves the history of the primary; null where that is not certain. */

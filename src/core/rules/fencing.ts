@@ -7,6 +7,7 @@ import type { Ballot } from '../ballot.ts'
 import type { ClusterView, StoreFacts, WantedConfiguration } from '../cluster-view.ts'
 import type { Action, Memory, Verdict } from '../decision.ts'
 import { carriedBy, currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
+import { endUpTo } from '../timeline.ts'
 import { timersOf } from '../timers.ts'
 import { mayWrite } from './lease.ts'
 
@@ -144,6 +145,7 @@ export function namesCarried(view: ClusterView, primacy: Primacy): string {
 function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { position, history } = view.local
   if (position === null) return { reason: 'has no position to vote', actions: [] }
+  if (position.timelineId > primacy.highestTimelineId) return voteBeforeAstray(view, primacy, promise)
   const ballot: Ballot = {
     epoch: primacy.epoch,
     node: view.self,
@@ -154,6 +156,24 @@ function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
     carries: carriedBy(view.self, currentRule(primacy)),
   }
   return { reason: `votes in epoch ${primacy.epoch}`, actions: [promise, { kind: 'vote', ballot }] }
+}
+
+/**
+ * Somebody has promoted it by hand. What came then is nobody's, and must not win because its timeline has the highest number; what it had
+ * before counts, and cannot be elected as it is (I6, I12).
+ */
+function voteBeforeAstray(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
+  const { position, history } = view.local
+  const held = position === null ? null : endUpTo(history, position, primacy.highestTimelineId)
+  if (held === null)
+    return { reason: 'what it has is on a timeline that nobody has allocated: no vote', actions: [] }
+  return voteGone(
+    view,
+    primacy,
+    promise,
+    held,
+    'was promoted by somebody else, and votes for what it had before',
+  )
 }
 
 /**
@@ -173,17 +193,27 @@ function voteOfSentinel(view: ClusterView, primacy: Primacy, promise: Action): V
   const { sentinel } = view.local
   if (sentinel === null || sentinel.position === null)
     return { reason: 'its data is gone, and what it was is not known: no vote', actions: [] }
+  const held = { position: sentinel.position, history: sentinel.history }
+  return voteGone(view, primacy, promise, held, 'votes for data that is being replaced')
+}
+
+function voteGone(
+  view: ClusterView,
+  primacy: Primacy,
+  promise: Action,
+  held: Pick<Ballot, 'position' | 'history'>,
+  what: string,
+): Verdict {
   const ballot: Ballot = {
     epoch: primacy.epoch,
     node: view.self,
-    position: sentinel.position,
-    history: sentinel.history,
+    ...held,
     priority: view.spec.priority,
     gone: true,
     carries: { acks: 0, standbys: [] },
   }
   return {
-    reason: `votes in epoch ${primacy.epoch} for data that is being replaced`,
+    reason: `election of epoch ${primacy.epoch}: ${what}`,
     actions: [promise, { kind: 'vote', ballot }],
   }
 }
