@@ -3,6 +3,7 @@
  * next cycle decides anew from what is then the case. Long ones are started here and end as tasks.
  */
 
+import { hostInUri } from '../config/fields.ts'
 import type { Ballot } from '../core/ballot.ts'
 import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster-view.ts'
 import type { Action } from '../core/decision.ts'
@@ -18,6 +19,7 @@ import type { EventLog } from './events.ts'
 import type { Membership } from './membership.ts'
 import type { PrimaryLease } from './primary-lease.ts'
 import type { StateDirectory } from './state-directory.ts'
+import { systemFailure } from './system-failure.ts'
 import type { Tasks } from './tasks.ts'
 
 /** Crash recovery of a large database takes its time: the postmaster is watched, not hurried. */
@@ -217,7 +219,7 @@ export class Actor {
       return {
         kind: 'failed',
         code: 'connect-failed',
-        reason: `${action.from} does not answer at ${action.host}:${action.port}`,
+        reason: `${action.from} does not answer at ${hostInUri(action.host)}:${action.port}`,
       }
     }
     // What has diverged must not be read by anybody any more.
@@ -478,15 +480,6 @@ export class Actor {
       details: { phase: primacy.phase, primary: primacy.primary, timelineId: primacy.timelineId },
     })
   }
-}
-
-/** A disk that is full or fails ends neither the agent nor what it can still do; the next cycle tries again. Anything else is a bug. */
-function systemFailure(error: unknown): Outcome {
-  const { code, message } = error as NodeJS.ErrnoException
-  if (typeof code !== 'string') throw error
-  const full = code === 'ENOSPC' || code === 'EDQUOT'
-  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS'
-  return { kind: 'failed', code: full ? 'no-space' : denied ? 'no-permission' : 'internal', reason: message }
 }
 
 /** Where what this node has leaves the history of the primary; null where that is not certain. */

@@ -10,12 +10,14 @@ import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
 import { hasOnlyItsVote, suspicionDueMs } from '../core/detector.ts'
 import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
+import type { NameClaim } from '../ports/cluster-store.ts'
 import { Actor } from './act.ts'
 import { Chronicle } from './chronicle.ts'
 import { Controls } from './controls.ts'
 import type { AgentDependencies, AgentOptions } from './dependencies.ts'
 import { EventLog } from './events.ts'
 import { Membership } from './membership.ts'
+import { makeNameClaim, NameHolder, type Standing } from './name-claim.ts'
 import { Observer, type Remembered } from './observe.ts'
 import { REST_MS, restAfter } from './pace.ts'
 import { PrimaryLease } from './primary-lease.ts'
@@ -27,6 +29,7 @@ import { type TaskEnd, Tasks } from './tasks.ts'
 
 const STOP_DEADLINE_MS = 60_000
 const SETTLING_MS = 1_000
+const PACE_OF_WAITING_MS = 200
 
 export class Agent {
   readonly #options: AgentOptions
@@ -35,6 +38,7 @@ export class Agent {
   readonly #tasks: Tasks
   readonly #events: EventLog
   readonly #membership: Membership
+  readonly #name: NameHolder
   readonly #observer: Observer
   readonly #actor: Actor
   readonly #problems = new ProblemClock()
@@ -55,10 +59,19 @@ export class Agent {
   #taskStartedAt = ''
   #wake: (() => void) | null = null
   #wokenEarly = false
+  #rival: NameClaim | null = null
   #stopping = false
+  #endLoop: () => void = () => {}
+  readonly #ended = new Promise<void>((resolve) => {
+    this.#endLoop = resolve
+  })
   #stopped: Promise<void> | null = null
 
-  private constructor(options: AgentOptions, dependencies: AgentDependencies, directory: StateDirectory) {
+  private constructor(
+    options: AgentOptions,
+    dependencies: AgentDependencies,
+    { directory, name }: { readonly directory: StateDirectory; readonly name: NameClaim },
+  ) {
     const { clock, log, store, postgres } = dependencies
     this.#options = options
     this.#dependencies = dependencies
@@ -71,6 +84,13 @@ export class Agent {
     })
     this.#tasks = new Tasks(clock, (end) => this.#taskEnded(end))
     this.#membership = new Membership(store, clock, options.spec.rtoMs)
+    this.#name = new NameHolder({
+      store,
+      clock,
+      node: options.node,
+      claim: name,
+      leaseMs: timersOf(options.spec.rtoMs).membershipMs,
+    })
     this.#observer = new Observer(options, store, postgres, clock)
     this.#timers = timersOf(options.spec.rtoMs)
     this.#lease = new PrimaryLease(store, clock, this.#timers, directory, () => void this.#fenceAtDeadline())
@@ -104,8 +124,10 @@ export class Agent {
   }
 
   static async open(options: AgentOptions, dependencies: AgentDependencies): Promise<Agent> {
-    const directory = await StateDirectory.open(path.join(options.nodeDirectory, 'state'))
-    return new Agent(options, dependencies, directory)
+    const state = path.join(options.nodeDirectory, 'state')
+    const directory = await StateDirectory.open(state)
+    const name = await makeNameClaim(state, options.session)
+    return new Agent(options, dependencies, { directory, name })
   }
 
   /** Runs until `stop`. First ends what a predecessor left running beside PostgreSQL itself, which is adopted (I7). */
@@ -121,6 +143,7 @@ export class Agent {
       const pauseMs = await this.#cycle()
       await this.#pause(pauseMs)
     }
+    this.#endLoop()
     await this.stop()
   }
 
@@ -151,6 +174,33 @@ export class Agent {
     this.#dependencies.store.close()
   }
 
+  /** Ends at the next turn of the loop and leaves everything as it is: PostgreSQL, lease and report go over to the next agent. */
+  leave(): void {
+    if (this.#stopping) return
+    this.#events.add({
+      kind: 'agent-leaving',
+      message: 'the agent was told to start anew: PostgreSQL goes on',
+    })
+    this.#stopping = true
+    this.#wakeUp('leave')
+    this.#stopped = this.#leaveInPlace()
+  }
+
+  async #leaveInPlace(): Promise<void> {
+    await this.#ended
+    await this.#tasks.abortAll()
+    this.#primaryWatch.close()
+    this.#lease.close()
+    this.#watch.abort()
+    await this.#dependencies.postgres.close()
+    this.#dependencies.store.close()
+  }
+
+  /** How long ago the loop last went round: one that hangs is worse than one that has ended. */
+  get loopAgeMs(): number {
+    return this.#dependencies.clock.nowMs() - (this.#lastCycleAtMs ?? this.#dependencies.clock.nowMs())
+  }
+
   get detail(): NodeDetail | null {
     return this.#snapshot === null
       ? null
@@ -175,11 +225,12 @@ export class Agent {
   }
 
   async #cycle(): Promise<number> {
-    const kept = this.#membership.keepLease()
+    const kept = this.#membership.keepLease().then(() => this.#name.hold(this.#membership.leaseId))
     await this.#lease.renew()
     this.#noticePause()
-    const [view] = await Promise.all([this.#observer.observe(() => this.#remembered()), kept])
+    const [view, standing] = await Promise.all([this.#observer.observe(() => this.#remembered()), kept])
     if (this.#stopping) return 0
+    if (standing.kind !== 'ours' && view.store.kind === 'read') return this.#waitForName(standing, view)
     this.#watchPrimary(view)
     await this.#settleRewind(view)
     const decision = decide(view, this.#memory)
@@ -195,6 +246,25 @@ export class Agent {
     this.#sightings.note(view)
     if (isIdle(decision)) this.#whenIdle(view)
     return Math.min(restAfter(decision, view, acted), this.#untilDoubt(view))
+  }
+
+  /** Until the name is its own, an agent votes for nothing and changes nothing: what it would do belongs to somebody else. */
+  #waitForName(standing: Standing, view: ClusterView): number {
+    if (standing.kind === 'waiting') {
+      const reason = `another agent has the name ${this.#options.node} (on ${standing.rival.machine.split(' ')[0]}): is it gone?`
+      this.#note({ rule: 'name-claimed', reason, actions: [], memory: this.#memory })
+    }
+    if (standing.kind === 'taken') {
+      this.#rival = standing.rival
+      this.#stopping = true
+    }
+    this.#keepSnapshot(view)
+    return PACE_OF_WAITING_MS
+  }
+
+  /** Who has this node's name, when this agent had to give way. */
+  get rival(): NameClaim | null {
+    return this.#rival
   }
 
   /** A stream that falls silent wakes nobody: the next look comes when its silence begins to mean something. */
@@ -336,7 +406,7 @@ export class Agent {
 
   #storeChanged(what: string): void {
     if (what === 'gap' || what.startsWith('nodes/')) this.#observer.nodesChanged()
-    if (what.startsWith('history/')) return
+    if (what.startsWith('history/') || what.startsWith('agents/')) return
     if (what === 'gap' || !what.startsWith('nodes/') || this.#awaitsReports()) this.#wakeUp(what)
   }
 

@@ -1,4 +1,5 @@
 /** Puts the cluster's status together from primacy and what each agent says of its own node. Pure. */
+import { hostInUri } from '../config/fields.ts'
 import { lagBytes, parseLsn } from '../core/lsn.ts'
 import { currentRule, type Primacy } from '../core/primacy.ts'
 import { type NodeLoss, whatIf } from '../core/what-if.ts'
@@ -133,8 +134,9 @@ function nodeStatus(
 }
 
 function silent(member: StatusInput['members'][number]): NodeStatus {
+  const { name, host, port, apiPort } = member
   return {
-    ...member,
+    ...{ name, host, port, apiPort },
     role: 'unknown',
     state: 'unreachable',
     timelineId: null,
@@ -169,7 +171,7 @@ function unanswered(input: StatusInput): readonly Problem[] {
       severity: 'error' as const,
       node: member.name,
       since: input.now,
-      message: `the agent of ${member.name} does not answer at ${member.host}:${member.apiPort}`,
+      message: `the agent of ${member.name} does not answer at ${hostInUri(member.host)}:${member.apiPort}`,
       hint: 'Is the node up? `understudy up` starts what is missing of a local cluster; logs are in its logs directory.',
     }))
 }

@@ -285,6 +285,28 @@ export interface ReinitAnswer extends ChangeAnswer {
   readonly node: string
 }
 
+/** POST and DELETE /v1/members/NAME, to any other node's agent. */
+export interface MemberAnswer {
+  readonly node: string
+  /** false: it was so already. */
+  readonly changed: boolean
+}
+
+/** PUT /v1/bundle, to the agent of the node that it is for. */
+export interface BundleBody {
+  /** Path in the bundle → content, base64. */
+  readonly files: Readonly<Record<string, string>>
+  readonly dryRun?: boolean | undefined
+  readonly by?: string | undefined
+}
+
+export interface BundleAnswer {
+  /** Paths of the files that are, or would be, other ones. */
+  readonly changed: readonly string[]
+  /** The agent starts anew with them; PostgreSQL goes on. */
+  readonly restarts: boolean
+}
+
 /** GET /v1/history: oldest first. */
 export interface HistoryEntry extends HistoryRecord {
   readonly beganAt: string | null

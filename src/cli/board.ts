@@ -3,6 +3,7 @@
  * asked, `status --watch` again and again.
  */
 import type { ClusterStatus, NodeStatus, Problem, Why } from '../api/contract.ts'
+import { hostInUri } from '../config/fields.ts'
 import { humanBytes, humanDuration } from './humanise.ts'
 import { type Paint, paintFor, type Style } from './paint.ts'
 import { type Cell, type Column, renderTable } from './table.ts'
@@ -106,7 +107,7 @@ function nodeCells(node: NodeStatus, status: ClusterStatus): Cell[] {
     number(node.replayLagBytes, humanBytes),
     number(node.replayLagMs, humanDuration),
     optional(node.syncState),
-    { text: `${node.host}:${node.port}` },
+    { text: `${hostInUri(node.host)}:${node.port}` },
     optional(node.upstream),
   ]
 }

@@ -253,6 +253,8 @@ export function otherMembers(view: ClusterView): readonly Member[] {
 }
 
 /** PostgreSQL allows lower-case letters, digits and _ in slot names; the prefix tells ours from a user's. */
+export const SLOT_PREFIX = 'understudy_'
+
 export function slotName(node: string): string {
-  return `understudy_${node.replaceAll('-', '_')}`
+  return `${SLOT_PREFIX}${node.replaceAll('-', '_')}`
 }

@@ -6,9 +6,9 @@ import { type ClusterView, member, type StoreFacts } from './cluster-view.ts'
 import type { ServerFacts } from './facts.ts'
 import { type Lsn, lagBytes, maxLsn, parseLsn } from './lsn.ts'
 import { currentRule, type Primacy } from './primacy.ts'
-import { lostDelayMs } from './quorum.ts'
 import { hasFollowed } from './rules/ladder.ts'
 import { holdsLease } from './rules/lease.ts'
+import { timersOf } from './timers.ts'
 import { walsenderOf } from './track.ts'
 
 export interface NodeHealth {
@@ -88,7 +88,7 @@ function notForReads(
     return `it has not followed ${primacy.primary} in epoch ${primacy.epoch} yet`
   const report = facts.nodes.get(primacy.primary)
   const runs = report?.role === 'primary' && report.state === 'running'
-  if (runs && notStreamingMs > lostDelayMs(view.spec.rtoMs))
+  if (runs && notStreamingMs > timersOf(view.spec.rtoMs).standbyLostMs)
     return `${primacy.primary} runs, and it gets no WAL from there`
   return null
 }

@@ -93,10 +93,12 @@ export function carriedBy(
   return { acks: Math.min(rule.acks, standbys.length), standbys }
 }
 
-/**
- * How many of `standbys` must acknowledge: a majority of the cluster counting its primary, so that any two quorums meet and half
- * of the standbys may be lost. Below two standbys there is no quorum: one lost standby would stop every write.
- */
+/** Printed by `understudy config explain`. */
+export const ACKS_REASON =
+  'A majority of the cluster, counting its primary, so that any two quorums meet and half of the standbys may be lost. ' +
+  'Below two standbys there is no quorum: one lost standby would stop every write.'
+
+/** How many of `standbys` must acknowledge (ACKS_REASON). */
 export function acksFor(standbys: number): number {
   return standbys < 2 ? 0 : Math.floor((standbys + 1) / 2)
 }

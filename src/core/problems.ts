@@ -183,6 +183,7 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
       hint: 'Bring the standbys back; what was acknowledged is safe, and writes go on by themselves then.',
     })
   }
+  found.push(...slotsThatHoldBack(view, server))
   if (view.spec.durability === 'quorum' && rule.acks === 0) {
     const few = view.spec.members.length < 3
     found.push({
@@ -198,6 +199,21 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
     })
   }
   return found
+}
+
+/** With hot_standby_feedback a standby leaves its xmin in its slot when it goes, and no dead row is cleaned up until it is back. */
+function slotsThatHoldBack(view: ClusterView, server: ServerFacts): FoundProblem[] {
+  return server.slots
+    .filter((slot) => slot.holdsXmin && !slot.active)
+    .map((slot) =>
+      own(
+        view,
+        'slot-holds-xmin',
+        `nobody uses the slot ${slot.name}, and it keeps dead rows from being cleaned up`,
+        'Bring its standby back, or drop the slot: when it is ours it is made anew at once, and the standby is cloned when it returns late.',
+        'warning',
+      ),
+    )
 }
 
 /** Readers see old data there, and as the next primary it would make clients wait. */

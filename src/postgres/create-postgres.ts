@@ -7,7 +7,6 @@ import type { Lsn } from '../core/lsn.ts'
 import type { Rule } from '../core/primacy.ts'
 import type {
   DirectoryState,
-  Member,
   Outcome,
   PositionRequest,
   Postgres,
@@ -26,6 +25,7 @@ import type { Binaries } from './binaries.ts'
 import type { TlsPaths } from './configuration-input.ts'
 import { diskSize, writeConfiguration } from './configure.ts'
 import { inspectDirectory } from './directory.ts'
+import type { HbaMember } from './hba.ts'
 import { initialize, type SecretPaths } from './initialize.ts'
 import { type NodeLayout, nodeLayout } from './layout.ts'
 import { removeLeftovers } from './leftovers.ts'
@@ -64,7 +64,7 @@ export interface PostgresOptions {
   /** A short one: the socket's path ends at 107 bytes. It must exist. */
   readonly socketDirectory: string
   /** Asked at every configure(): members come and go while an agent lives. */
-  readonly members: () => readonly Member[]
+  readonly members: () => readonly HbaMember[]
   readonly secrets: SecretPaths
   readonly tls: TlsPaths
   readonly rtoMs: number

@@ -3,12 +3,13 @@ import { describe, expect, it } from 'vitest'
 import type { StoreFacts } from '../../src/core/cluster-view.ts'
 import { decide, RULES } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY } from '../../src/core/decision.ts'
-import type { ServerFacts } from '../../src/core/facts.ts'
+import type { ServerFacts, SlotFacts } from '../../src/core/facts.ts'
 import {
   applied,
   behind,
   cluster,
   EMPTY_STORE,
+  FLUSH_LSN,
   IDENTITY,
   primacy,
   primaryServer,
@@ -223,6 +224,23 @@ describe('slots', () => {
       { kind: 'createSlot', name: 'understudy_alpha' },
       { kind: 'createSlot', name: 'understudy_charlie' },
     ])
+  })
+
+  it('go with the node that was removed, once nobody uses them; a user’s own stay', () => {
+    const slotNamed = (name: string, more = {}): SlotFacts => ({
+      ...{ name, active: false, temporary: false, physical: true, restartLsn: FLUSH_LSN },
+      ...{ walStatus: 'reserved', holdsXmin: false },
+      ...more,
+    })
+    const server = standbyServer('bravo')
+    const slots = [
+      ...server.slots,
+      slotNamed('understudy_delta'),
+      slotNamed('understudy_echo', { active: true }),
+      slotNamed('reports'),
+    ]
+    const { actions } = decideOn({ self: 'bravo', local: { server: { ...server, slots } } })
+    expect(actions).toEqual([{ kind: 'dropSlot', name: 'understudy_delta' }])
   })
 
   it('are advanced on a standby to what the member has, and left alone when it does not report', () => {

@@ -222,6 +222,21 @@ describe('fencing and voting', () => {
     expect(decision.kinds).toEqual(['promise', 'removePassfiles', 'configure', 'start'])
   })
 
+  it('does not start it again all the time when that fails, and soon, because its vote may be waited for', () => {
+    const failure = { code: 'postgres-failed', reason: 'the disk is full', hint: '', count: 9 } as const
+    const of = (atMs: number) => {
+      const failures = new Map([['start', { ...failure, atMs }]] as const)
+      return decideOn({
+        self: 'bravo',
+        store,
+        local: { ...STOPPED, applied: null, promisedEpoch: 2, failures },
+      })
+    }
+    expect(of(99_500)).toMatchObject({ rule: 'election', kinds: [] })
+    expect(of(99_500).reason).toContain('the disk is full')
+    expect(of(98_900).kinds).toContain('start')
+  })
+
   it('votes what a directory had that is being replaced, as gone (I12)', () => {
     const sentinel = { position: HERE, history: view().local.history, epoch: 1, finished: false }
     const { actions } = decideOn({ self: 'bravo', store, local: { ...STOPPED, sentinel } })
@@ -648,6 +663,30 @@ describe('a rewind that has ended well', () => {
       'task-under-way',
     )
     expect(of(60_000, { recovery: { ...local.recovery, streams: true } }).rule).toBe('task-under-way')
+  })
+})
+
+describe('a standby that gets no WAL', () => {
+  const { walreceiver } = standbyServer('bravo')
+  const refused = walreceiver === null ? null : { ...walreceiver, pid: 77 }
+  const of = (seen: typeof refused, memory: Partial<Memory>) =>
+    decideOn(
+      { self: 'bravo', local: { server: standbyServer('bravo', { walreceiver: seen }) } },
+      { ...KNOWN, ...memory },
+    )
+
+  it('is cloned anew after a while, and streams again only when one walreceiver has streamed for a moment', () => {
+    expect(of(null, { stuckSinceMs: 80_000 })).toMatchObject({ rule: 'stuck', kinds: [] })
+    expect(of(null, { stuckSinceMs: 70_000 })).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
+    const lasting = of(refused, { stuckSinceMs: 70_000, receiving: { pid: 77, sinceMs: 90_000 } })
+    expect(lasting.memory.stuckSinceMs).toBe(null)
+  })
+
+  it('is not taken for one that streams because its walreceiver connects again and again', () => {
+    // Each is another process, and each says that it streams until it is refused.
+    const before = { stuckSinceMs: 70_000, receiving: { pid: 76, sinceMs: 90_000 } }
+    expect(of(refused, before).memory.stuckSinceMs).toBe(70_000)
+    expect(of(null, before)).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
   })
 })
 

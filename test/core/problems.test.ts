@@ -136,3 +136,11 @@ describe('of the primary', () => {
     expect(found({ store, durability: 'async' })).toEqual([])
   })
 })
+
+it('a slot that nobody uses and that keeps dead rows from being cleaned up', () => {
+  const [first, ...rest] = primaryServer().slots.map((each) => ({ ...each, holdsXmin: true }))
+  if (first === undefined) throw new Error('the views have no slot')
+  expect(found({ local: { server: primaryServer({ slots: [first, ...rest] }) } })).toEqual([])
+  const idle = primaryServer({ slots: [{ ...first, active: false }, ...rest] })
+  expect(found({ local: { server: idle } })).toContain('warning slot-holds-xmin alpha')
+})

@@ -77,6 +77,9 @@ function sourceWith(changes: Partial<ApiSource> = {}): ApiSource {
     failover: async () => NOTHING,
     pause: async () => NOTHING,
     reinit: async () => NOTHING,
+    retireMember: async () => NOTHING,
+    admitMember: async () => NOTHING,
+    bundle: async () => NOTHING,
     ...changes,
   }
   return source

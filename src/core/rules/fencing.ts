@@ -2,6 +2,7 @@
  * Fencing and voting: everyone who sees `electing` promises, makes sure that no WAL of the old primary can reach it any more, waits until
  * its position is stable, and votes; the old primary too (I3, I3').
  */
+import { waitsAfterFailure } from '../backoff.ts'
 import type { Ballot } from '../ballot.ts'
 import type { ClusterView, StoreFacts, WantedConfiguration } from '../cluster-view.ts'
 import type { Action, Memory, Verdict } from '../decision.ts'
@@ -74,6 +75,9 @@ export function isYoung(view: ClusterView, memory: Memory): boolean {
   return view.now - (memory.epoch?.seenAtMs ?? view.now) < timersOf(view.spec.rtoMs).yieldMs
 }
 
+/** An election may wait for this very vote, so a start that failed, on a full disk perhaps, is tried again soon, and not all the time. */
+const VOTE_AGAIN_MS = 1_000
+
 function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action, memory: Memory): Verdict {
   const { local } = view
   // A start under way has files that may name the old primary: it is waited for, and then fenced.
@@ -88,6 +92,11 @@ function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action, memo
       reason: `election of epoch ${primacy.epoch}: lets those vote first that only have to say where they are`,
       actions: local.promisedEpoch < primacy.epoch ? [promise] : [],
     }
+  }
+  const waits = waitsAfterFailure(view, 'start', VOTE_AGAIN_MS)
+  if (waits !== null) {
+    const actions = local.promisedEpoch < primacy.epoch ? [promise] : []
+    return { reason: `election of epoch ${primacy.epoch}: ${waits}`, actions }
   }
   // Ended without a clean shutdown: only recovery knows where its WAL ends.
   return {

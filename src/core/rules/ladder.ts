@@ -7,8 +7,8 @@ import { type ClusterView, type LocalView, member, type NodeReport, type TaskKin
 import type { Action, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import { currentRule, type Primacy } from '../primacy.ts'
-import { lostDelayMs } from '../quorum.ts'
 import { commonPoint, switchpointOf } from '../timeline.ts'
+import { timersOf } from '../timers.ts'
 
 export interface Following {
   readonly primacy: Primacy
@@ -138,7 +138,7 @@ type Opening =
  */
 function mayBeOpened(view: ClusterView, memory: Memory, primacy: Primacy): Opening {
   const waitedMs = view.now - (memory.epoch?.seenAtMs ?? view.now)
-  const patienceMs = lostDelayMs(view.spec.rtoMs)
+  const patienceMs = timersOf(view.spec.rtoMs).standbyLostMs
   if (primacy.phase !== 'steady')
     return waitedMs < patienceMs
       ? { kind: 'wait', reason: `until others have what ${primacy.primary} has` }

@@ -2,8 +2,9 @@
  * A slot for every other member, on every node: on the primary so that no standby's WAL is recycled under it, on standbys so that
  * after a promotion the WAL is still there. On a standby nobody consumes them, so they are advanced, or they would hold WAL forever.
  */
-import { type ClusterView, otherMembers, slotName } from '../cluster-view.ts'
+import { type ClusterView, otherMembers, SLOT_PREFIX, slotName } from '../cluster-view.ts'
 import type { Action } from '../decision.ts'
+import type { SlotFacts } from '../facts.ts'
 import { minLsn, parseLsn } from '../lsn.ts'
 
 /** Behind by less is left alone: an advance is a write, and a segment is what WAL is recycled in anyhow. */
@@ -13,7 +14,19 @@ export function slotUpkeep(view: ClusterView): readonly Action[] {
   const { server, postmaster, tasks } = view.local
   if (server === null || postmaster.kind !== 'running' || tasks.has('stop')) return []
   if (view.store.kind !== 'read' || view.store.facts.primacy === null) return []
-  return otherMembers(view).flatMap((each) => upkeepOf(view, each.name))
+  return [
+    ...otherMembers(view).flatMap((each) => upkeepOf(view, each.name)),
+    ...leftBehind(view, server.slots),
+  ]
+}
+
+/** Of a node that was removed: its slot would hold WAL for somebody who does not come back. */
+function leftBehind(view: ClusterView, slots: readonly SlotFacts[]): readonly Action[] {
+  const members = new Set(view.spec.members.map((each) => slotName(each.name)))
+  return slots
+    .filter((slot) => slot.physical && !slot.temporary && !slot.active)
+    .filter(({ name }) => name.startsWith(SLOT_PREFIX) && !members.has(name))
+    .map(({ name }) => ({ kind: 'dropSlot', name }))
 }
 
 function upkeepOf(view: ClusterView, name: string): readonly Action[] {

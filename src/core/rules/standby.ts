@@ -243,15 +243,26 @@ const ASTRAY_MS = 2_000
 /** Long enough for a primary to restart and for a walreceiver to try many times. */
 const STUCK_MS = 30_000
 
+/** So long the same walreceiver must stream before that is progress. */
+const RECEIVING_MS = 3_000
+
+/**
+ * A walreceiver calls itself streaming as soon as it is connected, so one that is refused the WAL that it asks for is seen so now and then,
+ * for ever.
+ */
+function hasReceived(view: ClusterView, { receiving }: Memory): boolean {
+  return receiving !== null && view.now - receiving.sinceMs >= RECEIVING_MS
+}
+
 /** Runs, and gets no WAL although the primary runs: the segments that it needs may be gone. One node at a time climbs the ladder. */
 const stuck: DecisionRule = {
   id: 'stuck',
   evaluate(view, memory) {
     const follows = following(view)
     if (follows === null || view.local.server === null) return null
-    // A walreceiver that comes and goes without ever streaming gets nothing either.
-    const getsNothing =
-      view.local.server.walreceiver?.status !== 'streaming' && view.local.postmaster.kind === 'running'
+    const { walreceiver } = view.local.server
+    const getsNothing = walreceiver?.status !== 'streaming' && view.local.postmaster.kind === 'running'
+    if (!getsNothing && !hasReceived(view, memory)) return null
     if (!getsNothing || !primaryIsUp(view, follows.primacy)) {
       return memory.stuckSinceMs === null ? null : quiet({ ...memory, stuckSinceMs: null })
     }
