@@ -20,6 +20,7 @@ import { makeRoom, removeReplaced } from './make-room.ts'
 import type { Membership } from './membership.ts'
 import type { PrimaryLease } from './primary-lease.ts'
 import type { StateDirectory } from './state-directory.ts'
+import { systemFailure } from './system-failure.ts'
 import type { Tasks } from './tasks.ts'
 
 /** Crash recovery of a large database takes its time: the postmaster is watched, not hurried. */
@@ -474,15 +475,6 @@ export class Actor {
       details: { phase: primacy.phase, primary: primacy.primary, timelineId: primacy.timelineId },
     })
   }
-}
-
-/** A disk that is full or fails ends neither the agent nor what it can still do; the next cycle tries again. Anything else is a bug. */
-function systemFailure(error: unknown): Outcome {
-  const { code, message } = error as NodeJS.ErrnoException
-  if (typeof code !== 'string') throw error
-  const full = code === 'ENOSPC' || code === 'EDQUOT'
-  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS'
-  return { kind: 'failed', code: full ? 'no-space' : denied ? 'no-permission' : 'internal', reason: message }
 }
 
 /** Where what this node has leaves the history of the primary; null where that is not certain. */
