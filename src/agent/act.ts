@@ -16,6 +16,7 @@ import type { Outcome, ReplicationConfiguration, RewindTarget } from '../ports/p
 import type { StoreResult } from '../ports/store.ts'
 import type { AgentDependencies } from './dependencies.ts'
 import type { EventLog } from './events.ts'
+import { makeRoom, removeReplaced } from './make-room.ts'
 import type { Membership } from './membership.ts'
 import type { PrimaryLease } from './primary-lease.ts'
 import type { StateDirectory } from './state-directory.ts'
@@ -222,6 +223,7 @@ export class Actor {
         reason: `${action.from} does not answer at ${hostInUri(action.host)}:${action.port}`,
       }
     }
+    await removeReplaced(this.#dependencies, this.#events)
     // What has diverged must not be read by anybody any more.
     const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok') return stopped
@@ -232,7 +234,7 @@ export class Actor {
           host: action.host,
           port: action.port,
           systemIdentifier: identity.systemIdentifier,
-          makeRoom: () => this.#makeRoom(),
+          makeRoom: () => makeRoom(this.#dependencies.postgres, view, (reason) => this.#moveAside(reason)),
         },
         (progress) => {
           this.state.cloneProgress = progress
@@ -251,13 +253,6 @@ export class Actor {
     } finally {
       this.state.cloneProgress = null
     }
-  }
-
-  /** Nothing may run in it any more, and it may not be what an election counts on: then the clone waits for the next attempt. */
-  async #makeRoom(): Promise<Outcome> {
-    const { postgres } = this.#dependencies
-    const directory = await postgres.inspectDirectory()
-    return directory.kind === 'absent' ? DONE : this.#moveAside('replaced')
   }
 
   /**

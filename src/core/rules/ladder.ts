@@ -113,7 +113,7 @@ export function isNamesake({ local }: ClusterView, primacy: Primacy): boolean {
 }
 
 /** An operator once did without its vote: acknowledged commits may be here and nowhere else, and a rewind would destroy them (I11). */
-function holdsWhatIsLost(view: ClusterView, primacy: Primacy): boolean {
+export function holdsWhatIsLost(view: ClusterView, primacy: Primacy): boolean {
   const since = primacy.writtenOff[view.self]
   return since !== undefined && view.local.followedEpoch < since
 }
