@@ -61,7 +61,9 @@ export default defineConfig({
           include: ['test/faults/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
+          // They wait more than they work.
+          fileParallelism: true,
+          maxWorkers: 2,
           env,
           sequence: { groupOrder: 4 },
         },

@@ -23,6 +23,7 @@ const REQUIREMENTS = [
   { what: 'nft', install: 'apt install nftables', isThere: () => isProgram('nft') },
   { what: 'libfaketime', install: 'apt install faketime', isThere: () => isProgram('faketime') },
   { what: 'HAProxy', install: 'apt install haproxy', isThere: () => isProgram('haproxy') },
+  { what: 'faketime', install: 'apt install faketime', isThere: () => isProgram('faketime') },
   { what: 'unshare', install: 'apt install util-linux', isThere: () => isProgram('unshare') },
 ]
 

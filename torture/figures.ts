@@ -1,5 +1,5 @@
 /** The sums of a run, and how they are printed. */
-import type { Violation } from '../test/lab/clients/checker.ts'
+import { isBroken } from '../test/lab/clients/checker.ts'
 import { median } from './outage.ts'
 import type { RoundResult } from './round.ts'
 import type { PlannedRound } from './schedule.ts'
@@ -47,11 +47,6 @@ export class Figures {
       `whole again after the last heal: median ${seconds(median(this.#healthyAfterMs))}, longest ${seconds(maximum(this.#healthyAfterMs))}`,
     ]
   }
-}
-
-/** What was shown to a reader before it was acknowledged and then went with its primary breaks no promise; it is counted and said. */
-export function isBroken(violation: Violation): boolean {
-  return violation.kind !== 'lost-reading'
 }
 
 function maximum(numbers: readonly number[]): number | null {

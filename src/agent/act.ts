@@ -16,9 +16,11 @@ import type { Outcome, ReplicationConfiguration, RewindTarget } from '../ports/p
 import type { StoreResult } from '../ports/store.ts'
 import type { AgentDependencies } from './dependencies.ts'
 import type { EventLog } from './events.ts'
+import { makeRoom, removeReplaced } from './make-room.ts'
 import type { Membership } from './membership.ts'
 import type { PrimaryLease } from './primary-lease.ts'
 import type { StateDirectory } from './state-directory.ts'
+import { systemFailure } from './system-failure.ts'
 import type { Tasks } from './tasks.ts'
 
 /** Crash recovery of a large database takes its time: the postmaster is watched, not hurried. */
@@ -88,7 +90,7 @@ export class Actor {
   /** Executes until one is not done; says how it ended. */
   async act(actions: readonly Action[], view: ClusterView, rule: string): Promise<Acted> {
     for (const action of actions) {
-      const outcome = await this.#execute(action, view)
+      const outcome = await this.#execute(action, view).catch(systemFailure)
       if (outcome.kind === 'ok') continue
       if (outcome.kind === 'overtaken') return 'overtaken'
       this.#events.add({
@@ -221,6 +223,7 @@ export class Actor {
         reason: `${action.from} does not answer at ${hostInUri(action.host)}:${action.port}`,
       }
     }
+    await removeReplaced(this.#dependencies, this.#events)
     // What has diverged must not be read by anybody any more.
     const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok') return stopped
@@ -231,7 +234,7 @@ export class Actor {
           host: action.host,
           port: action.port,
           systemIdentifier: identity.systemIdentifier,
-          makeRoom: () => this.#makeRoom(),
+          makeRoom: () => makeRoom(this.#dependencies.postgres, view, (reason) => this.#moveAside(reason)),
         },
         (progress) => {
           this.state.cloneProgress = progress
@@ -250,13 +253,6 @@ export class Actor {
     } finally {
       this.state.cloneProgress = null
     }
-  }
-
-  /** Nothing may run in it any more, and it may not be what an election counts on: then the clone waits for the next attempt. */
-  async #makeRoom(): Promise<Outcome> {
-    const { postgres } = this.#dependencies
-    const directory = await postgres.inspectDirectory()
-    return directory.kind === 'absent' ? DONE : this.#moveAside('replaced')
   }
 
   /**

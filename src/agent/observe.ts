@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterView, LocalView, NodeReport, StoreFacts, StoreView } from '../core/cluster-view.ts'
 import type { DirectoryState, PostmasterState, ServerFacts } from '../core/facts.ts'
+import { hasFollowed } from '../core/rules/ladder.ts'
 import { firstTimeline } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterFacts, ClusterStore, ExpectedVoters } from '../ports/cluster-store.ts'
@@ -193,7 +194,7 @@ export class Observer {
     const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
     if (primacy === undefined || local.postmaster.kind === 'foreign') return null
     const steadyPrimary = primacy.primary === this.#options.node && primacy.phase === 'steady'
-    const follows = local.followedEpoch === primacy.epoch && primacy.phase !== 'electing'
+    const follows = hasFollowed(local, primacy) && primacy.phase !== 'electing'
     if (steadyPrimary || follows || (local.server !== null && local.server.walreceiver !== null)) return null
     const { directory, postmaster } = local
     const stable = await this.#postgres.stablePosition({ directory, postmaster, deadlineMs: SQL_DEADLINE_MS })

@@ -107,6 +107,8 @@ export interface Memory {
   readonly change: RuleChange | null
   /** Since when this standby gets no WAL although its primary runs: no progress is unhealthy, whatever the process list says. */
   readonly stuckSinceMs: number | null
+  /** The walreceiver that streams, and since when it has been seen so. */
+  readonly receiving: { readonly pid: number; readonly sinceMs: number } | null
   /** Since when recovery has been at this segment, and nobody sends any WAL: before it is consistent SQL cannot tell anything. */
   readonly starved: { readonly segment: string; readonly sinceMs: number } | null
   /** Since when the own postmaster has run without answering, while this node was the primary. */
@@ -130,6 +132,7 @@ export const EMPTY_MEMORY: Memory = {
   lostSinceMs: {},
   change: null,
   stuckSinceMs: null,
+  receiving: null,
   starved: null,
   unansweredSinceMs: null,
   office: null,

@@ -6,6 +6,7 @@ import { type ClusterView, member, type StoreFacts } from './cluster-view.ts'
 import type { ServerFacts } from './facts.ts'
 import { type Lsn, lagBytes, maxLsn, parseLsn } from './lsn.ts'
 import { currentRule, type Primacy } from './primacy.ts'
+import { hasFollowed } from './rules/ladder.ts'
 import { holdsLease } from './rules/lease.ts'
 import { timersOf } from './timers.ts'
 import { walsenderOf } from './track.ts'
@@ -82,7 +83,8 @@ function notForReads(
   const known = primacy.phase === 'steady' ? primacy.epoch : (primacy.rules[0]?.epoch ?? primacy.epoch)
   if (primacy.primary === view.self && primacy.phase === 'steady')
     return 'it is to be the primary, and PostgreSQL is in recovery'
-  if (local.followedEpoch < known)
+  const astray = local.followedEpoch === primacy.epoch && !hasFollowed(local, primacy)
+  if (local.followedEpoch < known || astray)
     return `it has not followed ${primacy.primary} in epoch ${primacy.epoch} yet`
   const report = facts.nodes.get(primacy.primary)
   const runs = report?.role === 'primary' && report.state === 'running'

@@ -66,6 +66,26 @@ export function isOnHistory(history: TimelineHistory, position: TimelinePosition
 }
 
 /**
+ * The end of what a node at `position`, on `history`, has of timelines up to `highest`; null when that is nothing. Beyond are timelines that
+ * nobody has allocated (I6).
+ */
+export function endUpTo(
+  history: TimelineHistory,
+  position: TimelinePosition,
+  highest: number,
+): { readonly position: TimelinePosition; readonly history: TimelineHistory } | null {
+  if (position.timelineId <= highest) return { position, history }
+  const before = endsOf(history).filter((ancestor) => ancestor.timelineId <= highest)
+  const last = before.at(-1)
+  if (last === undefined) return null
+  const { timelineId, switchpointLsn } = last
+  return {
+    position: { timelineId, lsn: minLsn(switchpointLsn, position.lsn) },
+    history: { timelineId, ancestors: before.slice(0, -1) },
+  }
+}
+
+/**
  * The last point that two histories have in common: the divergenceLsn that a rewind starts from. Null when they share no
  * timeline at all, and `lsn` is 'same' when they are the same timeline, on which this arithmetic cannot see a difference.
  */

@@ -92,9 +92,14 @@ export interface Postgres {
   rewind(source: RewindFrom, target: RewindTarget, signal: AbortSignal): Promise<Outcome>
   /** Renames a stopped data directory to aside/<time>-<reason>, both directories fsynced; returns the new path (I11). */
   moveAside(reason: string): Promise<Outcome<{ readonly path: string }>>
+  /** Of the directories that clones have replaced all but the newest; gives what is gone. */
+  removeReplaced(): Promise<Outcome<readonly string[]>>
   /** Closes connections; leaves PostgreSQL running. */
   close(): Promise<void>
 }
+
+/** The reason of a directory that a whole clone has replaced: of these only the newest is kept. */
+export const REPLACED = 'replaced'
 
 export interface RefusedParameter {
   readonly name: string

@@ -20,7 +20,7 @@ import type {
   StablePosition,
 } from '../ports/postgres.ts'
 import { type AdapterLog, silentLog } from './adapter-log.ts'
-import { moveAside } from './aside.ts'
+import { moveAside, removeReplaced } from './aside.ts'
 import type { Binaries } from './binaries.ts'
 import type { TlsPaths } from './configuration-input.ts'
 import { diskSize, writeConfiguration } from './configure.ts'
@@ -395,6 +395,10 @@ class LocalPostgres implements Postgres {
       )
     }
     return moveAside(this.#layout, reason, new Date())
+  }
+
+  removeReplaced(): Promise<Outcome<readonly string[]>> {
+    return removeReplaced(this.#layout)
   }
 
   close(): Promise<void> {

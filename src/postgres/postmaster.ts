@@ -35,8 +35,8 @@ const RECOVERY_POLL_MS = 100
 const ADOPTED_POLL_MS = 200
 /** Backends of a dead postmaster notice it at their next wait, mostly at once. */
 const ORPHAN_PATIENCE_MS = 2_000
-/** Of a stop, for standbys that do not take the last WAL. */
-const WALSENDER_PATIENCE_MS = 1_000
+/** Of a fast stop, for peers that do not do their part of it; and between two looks for such afterwards. */
+const PEER_PATIENCE_MS = 1_000
 /** After SIGQUIT; then SIGKILL, which only a process inside a hanging file system survives. */
 const QUIT_PATIENCE_MS = 1_000
 const KILL_PATIENCE_MS = 5_000
@@ -166,8 +166,7 @@ export class Postmaster {
     let ended = false
     if (mode === 'fast' && !hasten.aborted) {
       signalProcess(pid, 'SIGINT')
-      await this.#endStuckWalsenders(pid, hasten)
-      ended = await this.#waitForEnd(pid, deadlineMs, hasten)
+      ended = await this.#waitForFastEnd(pid, deadlineMs, hasten)
       if (!ended) this.#say('warn', 'PostgreSQL did not stop in time: stopping it at once', { pid })
     }
     if (!ended) {
@@ -290,13 +289,19 @@ export class Postmaster {
   }
 
   /**
-   * A fast shutdown waits until every standby has flushed the last WAL, and for one that is cut off or hangs until wal_sender_timeout. Those
-   * that can have it have it within milliseconds.
+   * A fast shutdown waits for peers: for each standby until it has flushed the last WAL, and for a client that connected when the shutdown
+   * had begun until it has said who it is (authentication_timeout; version 18 ends those by itself). Who can do that has done it within
+   * milliseconds; who is cut off or hangs must not be waited for.
    */
-  async #endStuckWalsenders(pid: number, hasten: AbortSignal): Promise<void> {
-    if ((await this.#waitForEnd(pid, WALSENDER_PATIENCE_MS, hasten)) || hasten.aborted) return
-    for (const child of await childrenOf(pid))
-      if (child.title.includes(': walsender ')) signalProcess(child.pid, 'SIGTERM')
+  async #waitForFastEnd(pid: number, deadlineMs: number, hasten: AbortSignal): Promise<boolean> {
+    const deadlineAt = performance.now() + deadlineMs
+    for (;;) {
+      const leftMs = deadlineAt - performance.now()
+      if (await this.#waitForEnd(pid, Math.min(leftMs, PEER_PATIENCE_MS), hasten)) return true
+      if (hasten.aborted || leftMs <= PEER_PATIENCE_MS) return false
+      for (const child of await childrenOf(pid))
+        if (waitsForPeer(child.title)) signalProcess(child.pid, 'SIGTERM')
+    }
   }
 
   /** False when it goes on after that time, or when the waiting was aborted. */
@@ -337,6 +342,11 @@ export class Postmaster {
   #say(level: 'info' | 'warn', message: string, fields: Readonly<Record<string, string | number>>): void {
     this.#options.log({ level, message, fields: { node: this.#options.node, ...fields } })
   }
+}
+
+/** A walsender, or one that does not know yet whom it serves: until then it bears the title of the postmaster. */
+function waitsForPeer(title: string): boolean {
+  return title.includes(': walsender ') || !title.startsWith('postgres: ')
 }
 
 async function rotateStartupLog(path: string): Promise<void> {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { StoreFacts } from '../../src/core/cluster-view.ts'
 import { decide, RULES } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY } from '../../src/core/decision.ts'
-import type { SlotFacts } from '../../src/core/facts.ts'
+import type { ServerFacts, SlotFacts } from '../../src/core/facts.ts'
 import {
   applied,
   behind,
@@ -262,6 +262,17 @@ describe('slots', () => {
     ])
     const silent = storeFacts({ nodes: new Map([['alpha', report('alpha')]]) })
     expect(decideOn({ self: 'bravo', store: silent, local }).actions).toEqual([])
+  })
+
+  it('of a former primary that hold xmin are made anew: nobody would ever move that on', () => {
+    const held = standbyServer('bravo').slots.map((slot) => ({ ...slot, active: false, holdsXmin: true }))
+    const kinds = (server: ServerFacts, self: string) => decideOn({ self, local: { server } }).kinds
+    expect(kinds(standbyServer('bravo', { slots: held }), 'bravo')).toEqual(['dropSlot', 'dropSlot'])
+    // In use, or kept for a standby that is away from its primary, it holds what is needed.
+    const used = held.map((slot) => ({ ...slot, active: true }))
+    expect(kinds(standbyServer('bravo', { slots: used }), 'bravo')).toEqual([])
+    const own = primaryServer().slots.map((slot) => ({ ...slot, active: false, holdsXmin: true }))
+    expect(kinds(primaryServer({ slots: own }), 'alpha')).toEqual([])
   })
 
   it('that are lost are dropped, to be made anew', () => {

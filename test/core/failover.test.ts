@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { decide } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY, type Memory } from '../../src/core/decision.ts'
 import type { ControlState } from '../../src/core/facts.ts'
-import { lsnOf } from '../../src/core/lsn.ts'
+import { type Lsn, lsnOf } from '../../src/core/lsn.ts'
 import type { Primacy } from '../../src/core/primacy.ts'
 import {
   ballot,
@@ -132,6 +132,26 @@ describe('resigning', () => {
   })
 })
 
+describe('a primary whose data directory cannot be used', () => {
+  const directory = { kind: 'unusable', code: 'data-damaged', reason: 'pg_control is damaged' } as const
+  const local = { ...STOPPED, directory }
+
+  it('resigns: its agent answers, so nobody else would ever suspect it', () => {
+    expect(decideOn({ local })).toMatchObject({ rule: 'resign-unusable', kinds: ['writePrimacy'] })
+  })
+
+  it('not while something runs, while failover is paused, alone, or when it is no primary', () => {
+    const kinds = (changes: ViewChanges) => decideOn({ local, ...changes }).kinds
+    expect(kinds({ local: { directory } })).toEqual([])
+    expect(kinds({ local: { ...local, tasks: new Set(['start'] as const) } })).toEqual([])
+    expect(kinds({ store: storeFacts({ paused: PAUSED }) })).toEqual([])
+    expect(kinds({ store: storeWith({ rules: [rule(0, [])] }) })).toEqual([])
+    expect(kinds({ self: 'bravo' })).toEqual([])
+    expect(kinds({ store: storeWith(ELECTING) })).toEqual([])
+    expect(kinds({ local: { ...local, promisedEpoch: 2 } })).toEqual([])
+  })
+})
+
 describe('a primary that lives and cannot serve', () => {
   const hung = { server: null }
   const since: Memory = { ...KNOWN, unansweredSinceMs: 97_000 }
@@ -202,10 +222,48 @@ describe('fencing and voting', () => {
     expect(decision.kinds).toEqual(['promise', 'removePassfiles', 'configure', 'start'])
   })
 
+  it('does not start it again all the time when that fails, and soon, because its vote may be waited for', () => {
+    const failure = { code: 'postgres-failed', reason: 'the disk is full', hint: '', count: 9 } as const
+    const of = (atMs: number) => {
+      const failures = new Map([['start', { ...failure, atMs }]] as const)
+      return decideOn({
+        self: 'bravo',
+        store,
+        local: { ...STOPPED, applied: null, promisedEpoch: 2, failures },
+      })
+    }
+    expect(of(99_500)).toMatchObject({ rule: 'election', kinds: [] })
+    expect(of(99_500).reason).toContain('the disk is full')
+    expect(of(98_900).kinds).toContain('start')
+  })
+
   it('votes what a directory had that is being replaced, as gone (I12)', () => {
     const sentinel = { position: HERE, history: view().local.history, epoch: 1, finished: false }
     const { actions } = decideOn({ self: 'bravo', store, local: { ...STOPPED, sentinel } })
     expect(actions).toMatchObject([{ kind: 'promise' }, { kind: 'vote', ballot: { gone: true } }])
+  })
+
+  it('of a node that somebody has promoted by hand votes what it had before, as gone (I6, I12)', () => {
+    const ancestors = [{ timelineId: 1, switchpointLsn: behind(64n), reason: '' }]
+    const astray = {
+      position: { timelineId: 2, lsn: FLUSH_LSN, complete: true },
+      history: { timelineId: 2, ancestors },
+    }
+    const votes = (highestTimelineId: number) =>
+      decideOn({
+        self: 'bravo',
+        store: storeWith({ ...ELECTING, highestTimelineId }),
+        local: { ...STOPPED, ...astray },
+      }).actions.at(-1)
+    expect(votes(1)).toMatchObject({
+      kind: 'vote',
+      ballot: {
+        gone: true,
+        position: { timelineId: 1, lsn: behind(64n) },
+        history: { timelineId: 1, ancestors: [] },
+      },
+    })
+    expect(votes(2)).toMatchObject({ ballot: { gone: false, position: { timelineId: 2, lsn: FLUSH_LSN } } })
   })
 
   it('lets a standby take the last WAL of a planned change first', () => {
@@ -442,10 +500,58 @@ describe('promotion', () => {
       expect(of({ ...loose, newestHistory: 3 }).kinds).toEqual(['promise', 'configure'])
     })
 
+    it('is rewound when somebody has promoted it by hand, although it had followed this very epoch', () => {
+      const up = report('alpha')
+      const store = storeFacts({ nodes: new Map([['alpha', up]]) })
+      const promoted = {
+        ...STOPPED,
+        directory: cluster({ timelineId: 2 }),
+        position: { timelineId: 2, lsn: FLUSH_LSN, complete: true },
+        history: { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn: behind(64n), reason: '' }] },
+        followedEpoch: 1,
+      }
+      const kinds = (local: object) => decideOn({ self: 'charlie', store, local }).kinds
+      expect(kinds(promoted)).toEqual(['promise', 'rewind'])
+      expect(kinds({ ...promoted, canRewind: false })).toEqual(['promise', 'clone'])
+      expect(kinds({ ...STOPPED, followedEpoch: 1 })).toEqual(['promise', 'configure', 'start'])
+    })
+
+    it('is cloned when being started anew does not make it forget what it has heard of', () => {
+      const astray = { newestHistory: 3, server: standbyServer('charlie', { walreceiver: null }) }
+      const at = (stuckForMs: number) =>
+        decideOn(
+          { self: 'charlie', local: { ...astray, followedEpoch: 1 } },
+          { ...KNOWN, stuckSinceMs: 100_000 - stuckForMs },
+        ).kinds
+      expect(at(1_000)).toEqual([])
+      expect(at(3_000)).toEqual(['promise', 'stop'])
+      expect(at(31_000)).toEqual(['promise', 'clone'])
+    })
+
     it('waits while it does not know where it stands', () => {
       expect(standby({ ...loose, position: null }).kinds).toEqual([])
       const bound = { timelineId: 1, lsn: lsnOf(FLUSH_LSN + 8n), complete: false }
       expect(standby({ ...loose, position: bound }).kinds).toEqual([])
+    })
+
+    it('is cloned when its timeline has the number of the primary’s and began elsewhere: pg_rewind would find nothing (I6)', () => {
+      const up = report('bravo', { role: 'primary', state: 'running', epoch: 2, timelineId: 2 })
+      const real = { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn: FLUSH_LSN, reason: '' }] }
+      const begun = (switchpointLsn: Lsn) => ({
+        position: { timelineId: 2, lsn: FLUSH_LSN, complete: true },
+        history: { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn, reason: '' }] },
+      })
+      const of = (local: object) =>
+        decideOn({
+          self: 'charlie',
+          store: storeWith(
+            { ...promoting, phase: 'steady', history: real },
+            { nodes: new Map([['bravo', up]]) },
+          ),
+          local: { ...loose, ...local },
+        }).kinds
+      expect(of(begun(FLUSH_LSN))).toEqual(['promise', 'configure'])
+      expect(of(begun(behind(64n)))).toEqual(['promise', 'clone'])
     })
 
     it('is rewound when it has more, once others have what the primary has; else cloned (I11)', () => {
@@ -557,6 +663,30 @@ describe('a rewind that has ended well', () => {
       'task-under-way',
     )
     expect(of(60_000, { recovery: { ...local.recovery, streams: true } }).rule).toBe('task-under-way')
+  })
+})
+
+describe('a standby that gets no WAL', () => {
+  const { walreceiver } = standbyServer('bravo')
+  const refused = walreceiver === null ? null : { ...walreceiver, pid: 77 }
+  const of = (seen: typeof refused, memory: Partial<Memory>) =>
+    decideOn(
+      { self: 'bravo', local: { server: standbyServer('bravo', { walreceiver: seen }) } },
+      { ...KNOWN, ...memory },
+    )
+
+  it('is cloned anew after a while, and streams again only when one walreceiver has streamed for a moment', () => {
+    expect(of(null, { stuckSinceMs: 80_000 })).toMatchObject({ rule: 'stuck', kinds: [] })
+    expect(of(null, { stuckSinceMs: 70_000 })).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
+    const lasting = of(refused, { stuckSinceMs: 70_000, receiving: { pid: 77, sinceMs: 90_000 } })
+    expect(lasting.memory.stuckSinceMs).toBe(null)
+  })
+
+  it('is not taken for one that streams because its walreceiver connects again and again', () => {
+    // Each is another process, and each says that it streams until it is refused.
+    const before = { stuckSinceMs: 70_000, receiving: { pid: 76, sinceMs: 90_000 } }
+    expect(of(refused, before).memory.stuckSinceMs).toBe(70_000)
+    expect(of(null, before)).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
   })
 })
 

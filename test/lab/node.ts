@@ -156,6 +156,20 @@ export class LabNode {
     if (part === 'agent' || part === 'node') await this.#agent?.ended
   }
 
+  /**
+   * Looks now who that is, and kills them when it is called: finding processes takes longer than most steps of an election. Whoever was
+   * started in between is found then.
+   */
+  aim(part: Part): () => Promise<void> {
+    const pids = this.pidsOf(part)
+    return async () => {
+      if (part === 'agent' || part === 'node') this.#wanted = false
+      for (const pid of pids) signal(pid, 'SIGKILL')
+      if (part === 'node') await this.kill('node')
+      else if (part === 'agent') await this.#agent?.ended
+    }
+  }
+
   /** SIGSTOP: to its peers the part is silent, and its connections stay open. */
   freeze(part: Part): void {
     for (const pid of this.pidsOf(part)) signal(pid, 'SIGSTOP')

@@ -2,15 +2,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Postgres } from '../../src/ports/postgres.ts'
 import type { AdapterEvent, AdapterLog } from '../../src/postgres/adapter-log.ts'
 import { issueCertificate } from '../../src/postgres/certificates.ts'
 import { createPostgres } from '../../src/postgres/create-postgres.ts'
-import { isAlive, listPostgresIn } from '../../src/postgres/processes.ts'
+import { childrenOf, isAlive, listPostgresIn } from '../../src/postgres/processes.ts'
 import { eventually, MAJORS, PRIMARY, type TestNode, value, Workspace } from './fixture.ts'
 
 describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
@@ -102,6 +103,35 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
     await second.close()
     value(await agent().stop('fast', 10_000))
     expect(await isAlive(again.pid)).toBe(false)
+  })
+
+  test('a client that connects during a fast stop and says nothing does not hold it up', async () => {
+    const postgres = agent()
+    const { pid } = value(await postgres.start(30_000))
+    const checkpointer = (await childrenOf(pid)).find(({ title }) => title.includes(': checkpointer'))
+    if (checkpointer === undefined) throw new Error('no checkpointer')
+    // So the shutdown lasts until the client is there.
+    process.kill(checkpointer.pid, 'SIGSTOP')
+    const beganAtMs = performance.now()
+    const stopped = postgres.stop('fast', 30_000)
+    const isStopping = async (): Promise<boolean> => {
+      const { message } = await new Promise<Error>((resolve) => {
+        const client = new Client({ host: '127.0.0.1', port: node.options.port, user: 'nobody' })
+        client.connect().catch(resolve)
+      })
+      return message.includes('shutting down')
+    }
+    await eventually('the shutdown has begun', isStopping, 5_000)
+    const silent = connect({ host: '127.0.0.1', port: node.options.port })
+    await once(silent, 'connect')
+    const isServed = async (): Promise<boolean> =>
+      (await childrenOf(pid)).some(({ title }) => !title.startsWith('postgres: '))
+    await eventually('it is served', isServed, 5_000)
+    process.kill(checkpointer.pid, 'SIGCONT')
+    value(await stopped)
+    silent.destroy()
+    expect(performance.now() - beganAtMs).toBeLessThan(15_000)
+    expect(await postgres.inspectDirectory()).toMatchObject({ control: { state: 'shutDown' } })
   })
 
   test('an adopted postmaster’s end is told by the broken connection, sooner than by looking', async () => {

@@ -3,10 +3,11 @@
  * the directory up in place and is quick; a clone is made beside it. Pure.
  */
 import { waitsAfterFailure } from '../backoff.ts'
-import { type ClusterView, member, type NodeReport, type TaskKind } from '../cluster-view.ts'
+import { type ClusterView, type LocalView, member, type NodeReport, type TaskKind } from '../cluster-view.ts'
 import type { Action, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
 import { currentRule, type Primacy } from '../primacy.ts'
+import { commonPoint, switchpointOf } from '../timeline.ts'
 import { timersOf } from '../timers.ts'
 
 export interface Following {
@@ -21,6 +22,23 @@ export function following(view: ClusterView): Following | null {
   if (primacy === undefined || primacy.primary === view.self || primacy.phase === 'electing') return null
   const upstream = member(view.spec, primacy.primary)
   return upstream === null ? null : { primacy, upstream }
+}
+
+/**
+ * It followed this epoch's primary after I8 was checked, so what came since came from there. Unless somebody has promoted it by hand: then
+ * pg_control names a timeline that the primary knows nothing of, from the promotion's last record on.
+ */
+export function hasFollowed(
+  local: Pick<LocalView, 'followedEpoch' | 'directory'>,
+  primacy: Primacy,
+): boolean {
+  if (local.followedEpoch !== primacy.epoch) return false
+  if (local.directory.kind !== 'cluster') return true
+  const { timelineId, minRecoveryTimelineId } = local.directory.control
+  // 0: it was shut down as a primary, or never recovered.
+  return [timelineId, minRecoveryTimelineId].every(
+    (each) => each === 0 || switchpointOf(primacy.history, each) !== null,
+  )
 }
 
 export function cloneFrom({ primacy, upstream }: Following): readonly Action[] {
@@ -55,7 +73,10 @@ export function climb(view: ClusterView, memory: Memory, follows: Following, why
   const { primacy, upstream } = follows
   if (!primaryIsUp(view, primacy)) return { reason: `${why}: waits until ${upstream.name} runs`, actions: [] }
   const rewindable =
-    view.local.canRewind && !holdsWhatIsLost(view, primacy) && timesFailed(view, 'rewind') < 2
+    view.local.canRewind &&
+    !holdsWhatIsLost(view, primacy) &&
+    !isNamesake(view, primacy) &&
+    timesFailed(view, 'rewind') < 2
   const opening = mayBeOpened(view, memory, primacy)
   if (opening.kind === 'wait') return { reason: `${why}: waits ${opening.reason}`, actions: [] }
   // Better opened up than never back: a disk may have no room for two.
@@ -78,8 +99,21 @@ export function climb(view: ClusterView, memory: Memory, follows: Following, why
   }
 }
 
+/**
+ * Its timeline has the number of one of the primary's, and began elsewhere: somebody has promoted this node by hand, and the number was then
+ * allocated to another one (I6). pg_rewind, which compares numbers, would find nothing to do. While promoting the primary's history is
+ * foretold, and not yet what PostgreSQL wrote.
+ */
+export function isNamesake({ local }: ClusterView, primacy: Primacy): boolean {
+  const { position, history } = local
+  if (primacy.phase !== 'steady' || position === null || history.timelineId !== position.timelineId)
+    return false
+  const named = switchpointOf(primacy.history, position.timelineId) !== null
+  return named && commonPoint(history, primacy.history)?.timelineId !== position.timelineId
+}
+
 /** An operator once did without its vote: acknowledged commits may be here and nowhere else, and a rewind would destroy them (I11). */
-function holdsWhatIsLost(view: ClusterView, primacy: Primacy): boolean {
+export function holdsWhatIsLost(view: ClusterView, primacy: Primacy): boolean {
   const since = primacy.writtenOff[view.self]
   return since !== undefined && view.local.followedEpoch < since
 }

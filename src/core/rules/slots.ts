@@ -36,6 +36,8 @@ function upkeepOf(view: ClusterView, name: string): readonly Action[] {
   if (slot === undefined) return [{ kind: 'createSlot', name: slotName(name) }]
   // A lost slot can never serve again; recreated it serves the next clone.
   if (slot.walStatus === 'lost' && !slot.active) return [{ kind: 'dropSlot', name: slot.name }]
+  // Left from when this node was primary: nobody would ever move it on, and promoted again vacuum would remove nothing.
+  if (server.inRecovery && !slot.active && slot.holdsXmin) return [{ kind: 'dropSlot', name: slot.name }]
   if (!server.inRecovery || slot.active || slot.restartLsn === null || server.replayLsn === null) return []
   // A member that does not report keeps its WAL: it may come back, and max_slot_wal_keep_size is the limit.
   const reached = memberPosition(view, name)

@@ -10,7 +10,15 @@ import type { Primacy } from '../primacy.ts'
 import { reinitChecks } from '../reinit-checks.ts'
 import { isOnHistory, switchpointOf } from '../timeline.ts'
 import { isYoung, namesCarried } from './fencing.ts'
-import { climb, cloneFrom, type Following, following, primaryIsUp } from './ladder.ts'
+import {
+  climb,
+  cloneFrom,
+  type Following,
+  following,
+  hasFollowed,
+  isNamesake,
+  primaryIsUp,
+} from './ladder.ts'
 import { mayWrite } from './lease.ts'
 
 function streamingFrom(view: ClusterView, { primacy, upstream }: Following): WantedConfiguration {
@@ -92,10 +100,10 @@ type Standing = 'within' | 'diverged' | 'unknown'
 
 /** I8. What was followed in this epoch after such a check is within by itself. */
 function standing(view: ClusterView, primacy: Primacy): Standing {
-  if (view.local.followedEpoch === primacy.epoch) return 'within'
+  if (hasFollowed(view.local, primacy)) return 'within'
   const { position } = view.local
   if (position === null) return 'unknown'
-  if (isOnHistory(primacy.history, position)) return 'within'
+  if (isOnHistory(primacy.history, position)) return isNamesake(view, primacy) ? 'diverged' : 'within'
   // A bound: what is beyond may be a torn record, which replay will drop.
   return position.complete ? 'diverged' : 'unknown'
 }
@@ -159,7 +167,7 @@ const follow: DecisionRule = {
     if (sameConfiguration(applied, wanted)) return null
     const promise: Action = { kind: 'promise', epoch: primacy.epoch }
     const where = standing(view, primacy)
-    if (where === 'within' && (isFenced(applied, primacy) || view.local.followedEpoch === primacy.epoch)) {
+    if (where === 'within' && (isFenced(applied, primacy) || hasFollowed(view.local, primacy))) {
       if (goesAstray(view, primacy)) return withoutAstray(view, follows)
       return {
         reason: `follows ${upstream.name} in epoch ${primacy.epoch}`,
@@ -235,22 +243,34 @@ const ASTRAY_MS = 2_000
 /** Long enough for a primary to restart and for a walreceiver to try many times. */
 const STUCK_MS = 30_000
 
+/** So long the same walreceiver must stream before that is progress. */
+const RECEIVING_MS = 3_000
+
+/**
+ * A walreceiver calls itself streaming as soon as it is connected, so one that is refused the WAL that it asks for is seen so now and then,
+ * for ever.
+ */
+function hasReceived(view: ClusterView, { receiving }: Memory): boolean {
+  return receiving !== null && view.now - receiving.sinceMs >= RECEIVING_MS
+}
+
 /** Runs, and gets no WAL although the primary runs: the segments that it needs may be gone. One node at a time climbs the ladder. */
 const stuck: DecisionRule = {
   id: 'stuck',
   evaluate(view, memory) {
     const follows = following(view)
     if (follows === null || view.local.server === null) return null
-    // A walreceiver that comes and goes without ever streaming gets nothing either.
-    const getsNothing =
-      view.local.server.walreceiver?.status !== 'streaming' && view.local.postmaster.kind === 'running'
+    const { walreceiver } = view.local.server
+    const getsNothing = walreceiver?.status !== 'streaming' && view.local.postmaster.kind === 'running'
+    if (!getsNothing && !hasReceived(view, memory)) return null
     if (!getsNothing || !primaryIsUp(view, follows.primacy)) {
       return memory.stuckSinceMs === null ? null : quiet({ ...memory, stuckSinceMs: null })
     }
     const since = memory.stuckSinceMs ?? view.now
     const next = { ...memory, stuckSinceMs: since }
-    if (view.now - since >= ASTRAY_MS && goesAstray(view, follows.primacy))
-      return withoutAstray(view, follows)
+    // A restart that does not help is not made for ever.
+    const heardOfLost = since + ASTRAY_MS <= view.now && view.now < since + STUCK_MS
+    if (heardOfLost && goesAstray(view, follows.primacy)) return withoutAstray(view, follows)
     if (view.now - since < STUCK_MS)
       return { reason: `does not stream from ${follows.upstream.name}`, actions: [], memory: next }
     const other = cloningBefore(view)

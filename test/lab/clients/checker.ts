@@ -74,6 +74,11 @@ export function checkHistory(history: History): Checked {
   }
 }
 
+/** What was shown to a reader before it was acknowledged and then went with its primary breaks no promise; it is counted and said. */
+export function isBroken(violation: Violation): boolean {
+  return violation.kind !== 'lost-reading'
+}
+
 function count(operations: readonly Operation[], outcome: Operation['outcome']): number {
   return operations.filter((each) => each.outcome === outcome).length
 }
