@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { decide } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY, type Memory } from '../../src/core/decision.ts'
+import { rulesToSatisfy } from '../../src/core/election.ts'
 import type { ControlState } from '../../src/core/facts.ts'
 import { type Lsn, lsnOf } from '../../src/core/lsn.ts'
 import type { Primacy } from '../../src/core/primacy.ts'
@@ -610,6 +611,31 @@ describe('an office with candidatePriority 0', () => {
       rule: 'give-office-on',
       actions: [{ kind: 'writePrimacy', primacy: { phase: 'electing', planned: true, candidate: 'bravo' } }],
     })
+  })
+})
+
+describe('while the rule is being changed', () => {
+  const between = (acks: number, standbys: readonly string[], next: readonly [number, readonly string[]]) => {
+    const primacy = {
+      ...storeFacts().primacy?.value,
+      rules: [rule(acks, [...standbys])],
+      nextRule: rule(next[0], [...next[1]]),
+    }
+    return rulesToSatisfy(primacy as Primacy).map((each) => `${each.acks} of ${each.standbys.join(',')}`)
+  }
+
+  it('counts what PostgreSQL makes of both while its processes read the new one (I2)', () => {
+    expect(between(1, ['d', 'e'], [2, ['a', 'd', 'e']])).toEqual(['1 of d,e', '1 of a,d,e', '2 of a,d,e'])
+    expect(between(2, ['a', 'b', 'c', 'd'], [1, ['d', 'e']])).toEqual([
+      '2 of a,b,c,d',
+      '1 of a,b,c,d,e',
+      '1 of d,e',
+    ])
+  })
+
+  it('counts nothing more where one of the two says it already, or nothing is promised', () => {
+    expect(between(1, ['b', 'c'], [1, ['b']])).toEqual(['1 of b,c', '1 of b'])
+    expect(between(0, [], [1, ['b', 'c']])).toEqual(['0 of ', '1 of b,c'])
   })
 })
 
