@@ -12,7 +12,7 @@ import type {
 } from '../src/core/cluster-view.ts'
 import { EMPTY_MEMORY, type Memory } from '../src/core/decision.ts'
 import type { Lsn } from '../src/core/lsn.ts'
-import type { Rule } from '../src/core/primacy.ts'
+import type { Identity, Knowledge, Primacy, Rule } from '../src/core/primacy.ts'
 import type { TimelinePosition } from '../src/core/timeline.ts'
 import { timersOf } from '../src/core/timers.ts'
 import { AgentLease } from './agent-lease.ts'
@@ -45,6 +45,8 @@ class Known {
   lastLook: Look | null = null
   /** The last whole look, for a node that has voted and only counts. */
   lastView: ClusterView | null = null
+  /** The newest document: what was written down of it, and what was read or written since. */
+  known: Knowledge | null = null
   unreachableSinceMs: number | null = null
   /** How often PostgreSQL was started or given an upstream: what was drained before says nothing after it. */
   moves = 0
@@ -97,11 +99,25 @@ export class SimAgent {
     this.incarnation++
     this.session = `${node.name}-${this.incarnation}`
     this.knows = new Known()
+    this.knows.known = node.state.known
     this.awakeSinceMs = this.now()
     this.#world.trace(node.name, 'agent-start', this.session)
     this.#world.checks.unwatched(node)
     this.lease.boot()
     this.#cycle.boot()
+  }
+
+  learn(primacy: Primacy, identity: Identity | null): void {
+    const { known } = this.knows
+    if (identity !== null && known?.primacy.lineage.id !== primacy.lineage.id)
+      this.knows.known = { primacy, identity }
+  }
+
+  /** Goes with every write of the state directory. */
+  keep(): void {
+    const { state } = this.#node()
+    state.owed = this.knows.known
+    if (state.known === null || !this.#world.shell.keepsOldDocument) state.known = this.knows.known
   }
 
   crash(why: string): void {

@@ -1,5 +1,5 @@
 /** The loop of one agent, as src/agent/agent.ts and observe.ts: observe, decide, act, rest. One cycle at a time. */
-import type { LocalView, StoreFacts } from '../src/core/cluster-view.ts'
+import type { ClusterView, LocalView, StoreFacts } from '../src/core/cluster-view.ts'
 import type { Decision } from '../src/core/decision.ts'
 import { act } from './act.ts'
 import type { SimAgent } from './agent.ts'
@@ -101,12 +101,9 @@ export class Cycle {
 
   #ownPart(): Partial<LocalView> {
     const agent = this.#agent
-    const { tasks, stopping, failures, applied, promisedEpoch, sentinel, primaryLeaseUntilMs } = localGlance(
-      this.#world,
-      this.#node(),
-      agent,
-    )
-    return { tasks, stopping, failures, applied, promisedEpoch, sentinel, primaryLeaseUntilMs }
+    const own = localGlance(this.#world, this.#node(), agent)
+    const { tasks, stopping, failures, applied, promisedEpoch, known, sentinel, primaryLeaseUntilMs } = own
+    return { tasks, stopping, failures, applied, promisedEpoch, known, sentinel, primaryLeaseUntilMs }
   }
 
   #readStore(answer: (facts: StoreFacts | null) => void): void {
@@ -176,27 +173,30 @@ export class Cycle {
     const node = this.#node()
     const agent = this.#agent
     const { knows } = agent
-    if (facts === null) knows.unreachableSinceMs ??= agent.now()
+    const view = viewOf(world, node, agent, facts, local)
+    if (view.store.kind !== 'read') knows.unreachableSinceMs ??= agent.now()
     else {
       knows.unreachableSinceMs = null
-      knows.last = facts
+      knows.last = view.store.facts
     }
-    const view = viewOf(world, node, agent, facts, local)
     knows.lastView = view
-    this.#learn(view.local, facts)
+    this.#learn(view)
     const decision = world.decide(view, knows.memory)
     world.decisions++
     knows.memory = decision.memory
     this.#note(decision)
     this.#report(reportOf(view))
+    if (decision.rule === 'keep-running' || decision.actions.length === 0) agent.later(2, () => agent.keep())
     act(world, node, agent, decision.actions, view, (done) => this.#pause(decision, done))
   }
 
   /** What the shell itself makes of a look. */
-  #learn({ server, sentinel }: LocalView, facts: StoreFacts | null): void {
+  #learn({ store, local: { server, sentinel } }: ClusterView): void {
+    const facts = store.kind === 'read' ? store.facts : null
     const primacy = facts?.primacy?.value
     const { state, name } = this.#node()
     const { knows } = this.#agent
+    if (primacy !== undefined) this.#agent.learn(primacy, facts?.identity ?? null)
     if (primacy?.primary === name && server?.inRecovery === false) knows.ranAsPrimaryIn = primacy.epoch
     if (sentinel?.finished === true && server?.inRecovery === true) {
       state.sentinel = null

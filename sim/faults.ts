@@ -12,6 +12,8 @@ const TOTAL = FAULTS.reduce((sum, [weight]) => sum + weight, 0)
 
 export class Faults {
   readonly #world: World
+  /** Machines whose clocks stand still, and since when. */
+  readonly #suspendedAtMs = new Map<SimNode, number>()
   #active = false
   #meanMs = 5_000
   /** One loss of what can be lost once: together with a second one at the same time nothing could be promised. */
@@ -95,6 +97,7 @@ export class Faults {
   rebootSoon(node: SimNode): void {
     const { loop, random } = this.#world
     this.#world.checks.unwatched(node)
+    this.#resume(node)
     loop.after(random.delay(50, 1_500, 20_000, 0.1), () => {
       this.#world.checks.unwatched(node)
       if (node.machineUp) node.agent.boot()
@@ -115,6 +118,7 @@ export class Faults {
     node.machineUp = false
     losePower(world, node)
     node.agent.crash('no power')
+    this.#suspendedAtMs.delete(node)
     node.clock.reboot(world.loop.now)
     world.checks.unwatched(node)
     world.loop.after(ms, () => {
@@ -181,6 +185,7 @@ export class Faults {
     world.loop.after(ms, () => {
       world.checks.unwatched(node)
       if (agent.incarnation !== incarnation) return
+      this.#resume(node)
       if (agent.frozen) world.trace(node.name, 'THAW-AGENT', '')
       agent.thaw()
     })
@@ -197,8 +202,15 @@ export class Faults {
   suspend(node: SimNode, ms: number): unknown {
     if (node.postgresFrozen || node.agent.frozen || !node.machineUp) return false
     this.freezeNode(node, ms)
-    node.clock.stoodStill(ms)
+    this.#suspendedAtMs.set(node, this.#world.loop.now)
     return true
+  }
+
+  /** For as long as it really was: when everything is mended it wakes up before its time, and its clock never goes back. */
+  #resume(node: SimNode): void {
+    const sinceMs = this.#suspendedAtMs.get(node)
+    if (sinceMs !== undefined) node.clock.stoodStill(this.#world.loop.now - sinceMs)
+    this.#suspendedAtMs.delete(node)
   }
 
   wake(node: SimNode): void {
@@ -209,6 +221,7 @@ export class Faults {
     }
     if (node.agent.frozen) {
       this.#world.checks.unwatched(node)
+      this.#resume(node)
       node.agent.thaw()
     }
   }
@@ -216,7 +229,7 @@ export class Faults {
   /** The primary's as well. Sometimes the state directory is on another one. */
   loseDisk(node: SimNode): unknown {
     const world = this.#world
-    if (!this.#lossAllowed || !node.disk.present) return false
+    if (!this.#lossAllowed || !node.disk.present || world.store.forgot !== null) return false
     this.#lossAllowed = false
     const primary = world.store.primacy?.value.primary === node.name
     world.trace(node.name, 'DISK-LOST', primary ? 'of the primary' : '')
@@ -248,7 +261,8 @@ export class Faults {
    */
   loseState(node: SimNode): unknown {
     const world = this.#world
-    if (node.state.sentinel !== null || node.agent.tasks.has('rewind')) return false
+    if (node.state.sentinel !== null || node.agent.tasks.has('rewind') || world.store.forgot !== null)
+      return false
     world.trace(node.name, 'STATE-LOST', '')
     if (world.random.chance(0.5) && node.run !== null) killPostgres(world, node)
     const { votedIn } = node

@@ -170,6 +170,7 @@ function promote(
     for (let gap = 2; gap < action.timelineId; gap++) if (!disk.histories.has(gap)) disk.fillers.add(gap)
     step(() => {
       state.promoteAsked = run.pid
+      agent.keep()
       step(() => {
         promotePostgres(world, node)
         task.check = (): void => {

@@ -42,6 +42,10 @@ export interface BrokenShell {
   readonly keepsOldLooks?: boolean
   /** What was drained once counts for ever (I3c). */
   readonly keepsDrained?: boolean
+  /** Of the documents of who is primary only the first is written down. */
+  readonly keepsOldDocument?: boolean
+  /** The operator raises the epoch of what the store still knows. */
+  readonly recoversOnlyTheEpoch?: boolean
 }
 
 const NAMES = ['a', 'b', 'c', 'd', 'e']
@@ -214,6 +218,7 @@ export class World {
       override: null,
       writtenOff: {},
       history: { timelineId: 1, ancestors: [] },
+      lineage: { number: 1, id: 'first', before: [] },
     }
     this.store.primacy = { value: primacy, revision: this.store.nextRevision() }
     this.store.identity = { systemIdentifier: CLUSTER, major: 18, createdBy: first.name }

@@ -38,19 +38,11 @@ function ofStore(view: ClusterView): FoundProblem[] {
       ),
     ]
   }
+  if (view.store.kind === 'stale')
+    return [own(view, view.store.code, view.store.reason, hintOfStale(view.store.code))]
   const { primacy, identity } = view.store.facts
-  const { directory, promisedEpoch, initialized } = view.local
+  const { directory, initialized } = view.local
   const found: FoundProblem[] = []
-  if (primacy !== null && primacy.value.epoch < promisedEpoch) {
-    found.push(
-      own(
-        view,
-        'store-stale',
-        `the store is at epoch ${primacy.value.epoch}, below the promise ${promisedEpoch} of this node`,
-        'The store was restored from an old copy. Nothing acts on it until its epoch is set above every promise.',
-      ),
-    )
-  }
   if (directory.kind === 'cluster') {
     const systemIdentifier = directory.control.systemIdentifier
     if (primacy === null && initialized !== systemIdentifier) {
@@ -85,6 +77,11 @@ function ofStore(view: ClusterView): FoundProblem[] {
     )
   }
   return found
+}
+
+function hintOfStale(code: 'store-stale' | 'store-empty' | 'system-identifier'): string {
+  if (code !== 'system-identifier') return ERRORS[code].hint
+  return 'Is it the right store? Nothing here is touched. A node that shall join another cluster needs an empty directory, state included.'
 }
 
 function ofDirectory(view: ClusterView): FoundProblem[] {

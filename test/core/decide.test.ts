@@ -143,7 +143,7 @@ describe('roles', () => {
   it('acts on no epoch below its promise (I1)', () => {
     expect(decideOn({ local: { ...stopped, promisedEpoch: 2 } })).toMatchObject({
       rule: 'store-stale',
-      kinds: [],
+      kinds: ['markStale'],
     })
   })
 
