@@ -70,8 +70,6 @@ export class SimAgent {
   awakeSinceMs = 0
   knows = new Known()
   readonly tasks = new Map<TaskKind, Task>()
-  /** Which tasks have ended so far: a look that one of them ended under is made again. */
-  tasksEnded = 0
   readonly failures = new Map<TaskKind, Failure>()
 
   constructor(world: World, node: () => SimNode) {
@@ -212,7 +210,6 @@ export class SimAgent {
     if (task === undefined) return
     task.aborted = true
     this.tasks.delete(kind)
-    this.tasksEnded++
     if (kind === 'stop') this.knows.stopping = null
     this.#cycle.wake()
   }

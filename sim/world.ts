@@ -38,8 +38,8 @@ export interface BrokenShell {
   readonly keepsPassfiles?: boolean
   /** Gaps in the timelines are left before a standby starts (M: posNaive). */
   readonly keepsGaps?: boolean
-  /** A look that a task ended under is used. */
-  readonly keepsOldLooks?: boolean
+  /** A task that ended under a look is not in its view, and what it made may not be either. */
+  readonly forgetsEndedTasks?: boolean
   /** What was drained once counts for ever (I3c). */
   readonly keepsDrained?: boolean
   /** Of the documents of who is primary only the first is written down. */

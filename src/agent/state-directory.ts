@@ -9,6 +9,7 @@ import { coversRules } from '../core/knowledge.ts'
 import { formatLsn, parseLsn } from '../core/lsn.ts'
 import { formatPrimacy, type Identity, type Knowledge, parseIdentity, parsePrimacy } from '../core/primacy.ts'
 import { firstTimeline, historyFromWire, historyToWire } from '../core/timeline.ts'
+import { isFull, syncDirectory, writeSynced } from './durable-file.ts'
 
 interface WrittenSentinel {
   readonly timelineId: number | null
@@ -247,21 +248,6 @@ const RESERVE = 'reserve'
 /** More than a state file ever takes. */
 const RESERVE_BYTES = 16_384
 
-function isFull(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException
-  return code === 'ENOSPC' || code === 'EDQUOT'
-}
-
-async function writeSynced(file: string, text: string): Promise<void> {
-  const handle = await open(file, 'w', 0o600)
-  try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
 async function read(file: string): Promise<Remembered> {
   let text: string
   try {
@@ -274,13 +260,4 @@ async function read(file: string): Promise<Remembered> {
   if (typeof value.promisedEpoch !== 'number')
     throw new Error(`${file} is damaged: it holds no promised epoch`)
   return { ...NOTHING, ...value, promisedEpoch: value.promisedEpoch }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }

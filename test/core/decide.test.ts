@@ -1,9 +1,9 @@
 /** The decision, rule by rule: a view in, the rule, its actions out. */
 import { describe, expect, it } from 'vitest'
 import type { StoreFacts } from '../../src/core/cluster-view.ts'
-import { decide, RULES } from '../../src/core/decide.ts'
-import { EMPTY_MEMORY } from '../../src/core/decision.ts'
+import { RULES } from '../../src/core/decide.ts'
 import type { ServerFacts, SlotFacts } from '../../src/core/facts.ts'
+import { decideOn } from '../support/decisions.ts'
 import {
   applied,
   behind,
@@ -18,15 +18,8 @@ import {
   standbyServer,
   storeFacts,
   storeWith,
-  type ViewChanges,
-  view,
   walsender,
 } from '../support/views.ts'
-
-function decideOn(changes: ViewChanges, memory = EMPTY_MEMORY) {
-  const decision = decide(view(changes), memory)
-  return { ...decision, kinds: decision.actions.map((action) => action.kind) }
-}
 
 const STOPPED = { kind: 'stopped' } as const
 const ABSENT = { kind: 'absent' } as const

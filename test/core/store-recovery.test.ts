@@ -1,10 +1,10 @@
 /** A store that has forgotten something: who sees it, that nobody acts on it, and what is put back (docs/failover.md, "When the store is gone"). */
+
 import { describe, expect, it } from 'vitest'
-import { decide } from '../../src/core/decide.ts'
-import { EMPTY_MEMORY } from '../../src/core/decision.ts'
 import { descends, succeeding } from '../../src/core/knowledge.ts'
 import type { Knowledge, Primacy } from '../../src/core/primacy.ts'
 import { type MemberKnowledge, planRecovery, type RecoveryInput } from '../../src/core/store-recovery.ts'
+import { decideOn } from '../support/decisions.ts'
 import {
   EMPTY_STORE,
   IDENTITY,
@@ -14,8 +14,6 @@ import {
   rule,
   SYSTEM_IDENTIFIER,
   storeFacts,
-  type ViewChanges,
-  view,
 } from '../support/views.ts'
 
 const FIRST = primacy()
@@ -34,11 +32,6 @@ function writtenUpon(document: Primacy, id: string, changes: Partial<Primacy> = 
 
 function storeAt(document: Primacy) {
   return storeFacts({ primacy: { value: document, revision: 9n } })
-}
-
-function decideOn(changes: ViewChanges) {
-  const decision = decide(view(changes), EMPTY_MEMORY)
-  return { ...decision, kinds: decision.actions.map(({ kind }) => kind) }
 }
 
 describe('the descent of a document', () => {
