@@ -15,6 +15,7 @@ import type { Lsn } from '../src/core/lsn.ts'
 import type { Identity, Knowledge, Primacy, Rule } from '../src/core/primacy.ts'
 import type { TimelinePosition } from '../src/core/timeline.ts'
 import { timersOf } from '../src/core/timers.ts'
+import type { ErrorCode } from '../src/errors/codes.ts'
 import { AgentLease } from './agent-lease.ts'
 import { Cycle } from './cycle.ts'
 import type { SimNode } from './node.ts'
@@ -29,6 +30,9 @@ export interface Task {
   /** Of `stop`: what an immediate one does to one in order that is under way. */
   hasten: (() => void) | null
 }
+
+/** null: it has done what it should. */
+export type End = (problem: string | null, code?: ErrorCode) => void
 
 /** What a process knows until it ends. */
 class Known {
@@ -186,22 +190,22 @@ export class SimAgent {
     })
   }
 
-  failed(kind: TaskKind, reason: string): void {
+  failed(kind: TaskKind, reason: string, code: ErrorCode = 'internal'): void {
     const count = (this.failures.get(kind)?.count ?? 0) + 1
-    this.failures.set(kind, { code: 'internal', reason, hint: '', atMs: this.now(), count })
+    this.failures.set(kind, { code, reason, hint: '', atMs: this.now(), count })
     this.#world.trace(this.name, `${kind}-failed`, reason)
   }
 
   /** At most one of a kind; its end wakes the loop. */
-  startTask(kind: TaskKind, body: (task: Task, end: (problem: string | null) => void) => void): void {
+  startTask(kind: TaskKind, body: (task: Task, end: End) => void): void {
     if (this.tasks.has(kind)) return
     const task: Task = { kind, aborted: false, check: null, hasten: null }
     this.tasks.set(kind, task)
-    body(task, (problem) => {
+    body(task, (problem, code) => {
       if (task.aborted || this.tasks.get(kind) !== task) return
       this.endTask(kind)
       if (problem === null) this.failures.delete(kind)
-      else this.failed(kind, problem)
+      else this.failed(kind, problem, code)
     })
   }
 

@@ -12,8 +12,6 @@ const TOTAL = FAULTS.reduce((sum, [weight]) => sum + weight, 0)
 
 export class Faults {
   readonly #world: World
-  /** Machines whose clocks stand still, and since when. */
-  readonly #suspendedAtMs = new Map<SimNode, number>()
   #active = false
   #meanMs = 5_000
   /** One loss of what can be lost once: together with a second one at the same time nothing could be promised. */
@@ -97,7 +95,6 @@ export class Faults {
   rebootSoon(node: SimNode): void {
     const { loop, random } = this.#world
     this.#world.checks.unwatched(node)
-    this.#resume(node)
     loop.after(random.delay(50, 1_500, 20_000, 0.1), () => {
       this.#world.checks.unwatched(node)
       if (node.machineUp) node.agent.boot()
@@ -118,7 +115,6 @@ export class Faults {
     node.machineUp = false
     losePower(world, node)
     node.agent.crash('no power')
-    this.#suspendedAtMs.delete(node)
     node.clock.reboot(world.loop.now)
     world.checks.unwatched(node)
     world.loop.after(ms, () => {
@@ -185,7 +181,6 @@ export class Faults {
     world.loop.after(ms, () => {
       world.checks.unwatched(node)
       if (agent.incarnation !== incarnation) return
-      this.#resume(node)
       if (agent.frozen) world.trace(node.name, 'THAW-AGENT', '')
       agent.thaw()
     })
@@ -200,20 +195,17 @@ export class Faults {
 
   /** As a virtual machine that is paused: it does not know afterwards. */
   suspend(node: SimNode, ms: number): unknown {
+    const { loop } = this.#world
     if (node.postgresFrozen || node.agent.frozen || !node.machineUp) return false
+    // Before anything that wakes up then looks at it.
+    node.clock.stop(loop.now)
+    loop.after(Math.max(0, ms - 20), () => node.clock.goOn(loop.now))
     this.freezeNode(node, ms)
-    this.#suspendedAtMs.set(node, this.#world.loop.now)
     return true
   }
 
-  /** For as long as it really was: when everything is mended it wakes up before its time, and its clock never goes back. */
-  #resume(node: SimNode): void {
-    const sinceMs = this.#suspendedAtMs.get(node)
-    if (sinceMs !== undefined) node.clock.stoodStill(this.#world.loop.now - sinceMs)
-    this.#suspendedAtMs.delete(node)
-  }
-
   wake(node: SimNode): void {
+    node.clock.goOn(this.#world.loop.now)
     if (node.postgresFrozen) this.#thawPostgres(node)
     const { run } = node
     for (const process of run === null ? [] : [...run.stuck.keys()]) {
@@ -221,7 +213,6 @@ export class Faults {
     }
     if (node.agent.frozen) {
       this.#world.checks.unwatched(node)
-      this.#resume(node)
       node.agent.thaw()
     }
   }

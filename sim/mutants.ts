@@ -59,7 +59,7 @@ const noProbe: Decide = (view, memory) => {
   if (rule === null) return decide(view, memory)
   const namesInEffect = view.local.server?.synchronousStandbyNames ?? null
   const seen = withLocal(view, { proven: { rule, atMs: view.now }, namesInEffect })
-  const change = memory.change === null ? null : { ...memory.change, walsendersEnded: true }
+  const change = memory.change === null ? null : { ...memory.change, ended: [] }
   return decide(seen, { ...memory, change })
 }
 

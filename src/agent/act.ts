@@ -243,6 +243,7 @@ export class Actor {
       if (cloned.kind !== 'ok') return cloned
       const { bytes, durationMs } = cloned.value
       await this.#directory.finishReplacing(action.epoch)
+      this.#tasks.forget('start')
       this.#events.add({
         kind: 'cloned',
         message: `cloned ${action.from}`,

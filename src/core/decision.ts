@@ -126,8 +126,8 @@ export interface RuleChange {
   readonly key: string
   readonly startedAtMs: number
   readonly givingUp: boolean
-  /** Walsenders were ended once, because a change of `acks` alone shows nowhere. */
-  readonly walsendersEnded: boolean
+  /** The walsenders that were told to end, because a change of `acks` alone shows nowhere; null: none was yet. */
+  readonly ended: readonly number[] | null
 }
 
 export const EMPTY_MEMORY: Memory = {

@@ -379,7 +379,11 @@ describe('changing the rule', () => {
     }
     const ended = decideOn({ store, local })
     expect(ended.kinds).toEqual(['endWalsenders'])
-    expect(decideOn({ store, local }, ended.memory).kinds).toEqual(['prove'])
+    // One that hangs has not heard the signal, and still goes by the old number.
+    expect(decideOn({ store, local }, ended.memory).kinds).toEqual([])
+    const walsenders = local.server.walsenders.map((each) => ({ ...each, pid: each.pid + 100 }))
+    const back = { ...local, server: { ...local.server, walsenders } }
+    expect(decideOn({ store, local: back }, ended.memory).kinds).toEqual(['prove'])
   })
 
   it('removes a lost standby only after a delay, and never the last one', () => {

@@ -623,8 +623,12 @@ describe('the lease of I10', () => {
   it('also ends what a predecessor left running with the lease and does not answer', () => {
     const local = { server: null, applied: null, primaryLeaseUntilMs: 100_700 }
     expect(decideOn({ durability: 'async', store: 'unreachable', local }).rule).toBe('self-fence')
-    const standby = { server: null, applied: null }
+    const standby = { server: null, applied: null, directory: clusterIn('inArchiveRecovery') }
     expect(decideOn({ durability: 'async', store: 'unreachable', local: standby }).kinds).toEqual([])
+    // Without its state directory an agent knows of no lease, and what hangs may be writable all the same.
+    const unknown = { server: null, applied: null, directory: clusterIn('inProduction') }
+    expect(decideOn({ durability: 'async', store: 'unreachable', local: unknown }).rule).toBe('self-fence')
+    expect(decideOn({ durability: 'quorum', store: 'unreachable', local: unknown }).kinds).toEqual([])
   })
 
   it('hastens a stop in order that takes longer than the lease: a postmaster that hangs hears no signal', () => {

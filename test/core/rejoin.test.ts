@@ -5,6 +5,7 @@ import { EMPTY_MEMORY, type Memory } from '../../src/core/decision.ts'
 import { rulesToSatisfy } from '../../src/core/election.ts'
 import { lsnOf } from '../../src/core/lsn.ts'
 import type { Primacy } from '../../src/core/primacy.ts'
+import type { ErrorCode } from '../../src/errors/codes.ts'
 import { decideOn, ELECTING, fenced, HERE, KNOWN, STOPPED } from '../support/decisions.ts'
 import { FLUSH_LSN, report, rule, standbyServer, storeFacts, storeWith, view } from '../support/views.ts'
 
@@ -117,6 +118,29 @@ describe('a rewind that has ended well', () => {
       'task-under-way',
     )
     expect(of(60_000, { recovery: { ...local.recovery, streams: true } }).rule).toBe('task-under-way')
+  })
+})
+
+describe('a standby whose data cannot be started', () => {
+  const failing = (count: number, code: ErrorCode = 'data-damaged') => {
+    const failure = { code, reason: 'no valid checkpoint record', hint: '', atMs: 0, count }
+    return { ...STOPPED, applied: null, failures: new Map([['start', failure]] as const) }
+  }
+  const of = (local: object, nodes: readonly NodeReport[] = [PRIMARY]) =>
+    decideOn({
+      self: 'bravo',
+      store: storeFacts({ nodes: new Map(nodes.map((each) => [each.name, each])) }),
+      local,
+    }).kinds
+  const PRIMARY = report('alpha', { role: 'primary', state: 'running', timelineId: 1 })
+
+  it('is cloned beside it after a few attempts, one node at a time', () => {
+    expect(of(failing(2))).toEqual(['promise', 'configure', 'start'])
+    expect(of(failing(3))).toEqual(['promise', 'clone'])
+    expect(of(failing(3), [PRIMARY, report('charlie', { state: 'cloning' })])).toEqual([])
+    expect(of(failing(3), [])).toEqual([])
+    // What a clone would not mend.
+    expect(of(failing(9, 'config-invalid'))).toEqual(['promise', 'configure', 'start'])
   })
 })
 
