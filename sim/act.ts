@@ -164,6 +164,7 @@ function configure(
       const name = wanted.rejoining ? `rejoining ${node.name}` : node.name
       const conninfo = upstream === null ? null : { upstream: upstream.name, epoch, name }
       disk.files = { role: wanted.role, conninfo, names: wanted.synchronousStandbyNames }
+      if (conninfo !== null) disk.lastConninfo = conninfo
       disk.standbySignal = wanted.role === 'standby'
       step(() => {
         // Only what was seen to run is told to read them.

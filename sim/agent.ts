@@ -95,6 +95,8 @@ export class SimAgent {
   boot(): void {
     const node = this.#node()
     if (this.alive || !node.machineUp) return
+    // Nothing is started on a machine that is suspended.
+    node.clock.goOn(this.#world.loop.now)
     this.alive = true
     this.frozen = false
     this.#deferred = []

@@ -16,7 +16,7 @@ import {
 import { timersOf } from '../src/core/timers.ts'
 import type { Connection, PostgresRun, SimNode } from './node.ts'
 import { STORE_DEADLINE_MS } from './store.ts'
-import { endOf, isPrefix, type WalRecord } from './wal.ts'
+import { endOf, isPrefix, timelineOf, type WalRecord } from './wal.ts'
 import type { World } from './world.ts'
 
 export class Violation extends Error {}
@@ -181,6 +181,10 @@ export class Checks {
 
   /** PostgreSQL of `node` acknowledges a commit to a client. */
   acknowledge(node: SimNode, record: WalRecord): void {
+    if (record.byHand) {
+      this.#world.count('acknowledged by a server that was promoted by hand')
+      return
+    }
     this.#acknowledged++
     const primacy = this.#world.store.truth
     if (primacy === undefined) return
@@ -246,9 +250,12 @@ export class Checks {
   /** Commits that wait for nobody: what the new primary lacks is lost; the old one must have stopped before the new one begins. */
   #acknowledgeAlone(node: SimNode, record: WalRecord): void {
     const epoch = this.#allocated.get(record.timelineId)?.epoch ?? 0
-    this.#alone.set(node.name, record)
     const newest = this.#newestWritable
-    if (newest.epoch <= epoch || newest.node === node.name) return
+    if (newest.epoch <= epoch || newest.node === node.name) {
+      this.#alone.set(node.name, record)
+      return
+    }
+    // From its beginning on it is lost: nobody who is elected later has to have it.
     if (!node.agent.alive || node.agent.frozen) return
     const { rtoMs, loop } = this.#world
     const windowMs = timersOf(rtoMs).primaryLeaseMs + 2_000
@@ -267,6 +274,9 @@ export class Checks {
   // ---- PostgreSQL
 
   writable(node: SimNode, run: PostgresRun): void {
+    if (run.byHand) return
+    if (node.disk.wal.some((record) => record.byHand))
+      this.fail('I6', `${node.name} is writable upon what somebody has promoted by hand`)
     const allocated = this.#allocated.get(run.timelineId)
     const epoch = allocated?.epoch ?? 0
     if (allocated?.node !== node.name)
@@ -326,7 +336,11 @@ export class Checks {
     return primacy.rules.some((rule) => rule.epoch === epoch)
   }
 
-  timelineBegun(node: SimNode, timelineId: number): void {
+  /** False: somebody has promoted it by hand, and the timeline is nobody's. */
+  timelineBegun(node: SimNode, timelineId: number, askedByHand: boolean): boolean {
+    const primacy = this.#world.store.truth
+    const elected = primacy?.phase === 'promoting' && primacy.primary === node.name
+    if (askedByHand && !(elected && primacy.timelineId === timelineId)) return false
     const allocated = this.#allocated.get(timelineId)
     if (allocated?.node !== node.name)
       this.fail(
@@ -339,6 +353,7 @@ export class Checks {
         `timeline ${timelineId} is begun twice, by ${this.#begun.get(timelineId)} and ${node.name}`,
       )
     this.#begun.set(timelineId, node.name)
+    return true
   }
 
   streaming(node: SimNode, connection: Connection): void {
@@ -352,6 +367,14 @@ export class Checks {
         'I3',
         `${node.name} voted in epoch ${node.votedIn} and takes WAL of ${connection.from.name} by a connection of epoch ${connection.epoch}`,
       )
+    // I12: past what the current primary had flushed after the loss, so it has all that it may have acknowledged before.
+    const { from } = connection
+    if (
+      node.lostData &&
+      this.#world.store.truth?.primary === from.name &&
+      node.disk.flushed >= from.disk.flushed
+    )
+      node.lostData = false
   }
 
   /** PostgreSQL itself refuses. A mistake of the decision only when it was made for this epoch's primary, and what is here is not its. */
@@ -402,9 +425,9 @@ export class Checks {
       )
   }
 
-  /** From now on its vote is worth something again (I12). */
-  cloned(node: SimNode): void {
-    node.lostData = false
+  /** From now on its vote is worth something again, if it is the primary's of that epoch that it has (I12). */
+  cloned(node: SimNode, from: SimNode, epoch: number): void {
+    if (this.#named.has(`${epoch} ${from.name}`)) node.lostData = false
   }
 
   ballotWritten(ballot: Ballot): void {
@@ -424,7 +447,10 @@ export class Checks {
     if (node.lostData)
       this.fail('I12', `${node.name} votes although it has lost what it may have acknowledged`)
     const { disk } = node
-    const has = { timelineId: disk.timelineId(), lsn: BigInt(endOf(disk.wal)) as never }
+    // What somebody has promoted by hand since, or before, counts for nobody.
+    const strange = disk.wal.findIndex((record) => record.byHand)
+    const count = strange < 0 ? disk.wal.length : strange
+    const has = { timelineId: timelineOf(disk.wal, count), lsn: BigInt(endOf(disk.wal, count)) as never }
     const says = ballot.position
     if (comparePositions(says, has) < 0)
       this.fail(

@@ -53,7 +53,7 @@ export class Clients {
     commit(this.#world, node, 'commit', (record) => {
       if (!network.connects(CLIENT, node.name)) return
       checks.acknowledge(node, record)
-      this.lastAcknowledgedAtMs = loop.now
+      if (!record.byHand) this.lastAcknowledgedAtMs = loop.now
     })
   }
 }

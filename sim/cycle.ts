@@ -1,6 +1,7 @@
 /** The loop of one agent, as src/agent/agent.ts and observe.ts: observe, decide, act, rest. One cycle at a time. */
 import type { ClusterView, LocalView, StoreFacts, TaskKind } from '../src/core/cluster-view.ts'
 import type { Decision } from '../src/core/decision.ts'
+import { hasFollowed } from '../src/core/rules/ladder.ts'
 import { act } from './act.ts'
 import type { SimAgent } from './agent.ts'
 import type { SimNode } from './node.ts'
@@ -155,7 +156,7 @@ export class Cycle {
     const agent = this.#agent
     const primacy = facts?.primacy?.value
     const inOffice = primacy?.primary === node.name && primacy.phase === 'steady'
-    const follows = node.state.followed === primacy?.epoch && primacy.phase !== 'electing'
+    const follows = primacy !== undefined && hasFollowed(local, primacy) && primacy.phase !== 'electing'
     const streams = seen.server !== null && seen.server.walreceiver !== null
     if (primacy === undefined || inOffice || follows || streams || receives(node)) {
       this.#decide(facts, local)

@@ -3,7 +3,7 @@ import { callElection } from '../src/core/rules/election.ts'
 import { emptyStore, restoreStore } from './lost-store.ts'
 import { CLIENT, STORE } from './network.ts'
 import type { SimNode } from './node.ts'
-import { crashRestart, killPostgres, type Process } from './postgres.ts'
+import { crashRestart, killPostgres, type Process, promoteByHand } from './postgres.ts'
 import { removeOldWal } from './replication.ts'
 import type { World } from './world.ts'
 
@@ -41,6 +41,7 @@ export const FAULTS: readonly (readonly [weight: number, name: string, fault: Fa
   [2, 'election called by an operator', callByOperator],
   [2, 'reinit asked for', (world, node) => world.faults.reinit(node)],
   [2, 'several operators at once', severalOperators],
+  [3, 'standby promoted by hand', handPromotion],
   [2, 'disk lost', (world, node) => world.faults.loseDisk(node)],
   [2, 'state directory lost', (world, node) => world.faults.loseState(node)],
   [2, 'store restored from an old copy', (world) => restoreStore(world)],
@@ -277,6 +278,18 @@ function callByOperator(world: World, node: SimNode): unknown {
     },
     () => {},
   )
+  return true
+}
+
+/** Mostly somebody who finds no agent that does it: then it is not looked at before the cluster has gone on. */
+function handPromotion(world: World, node: SimNode): unknown {
+  if (promoteByHand(world, node) === false) return false
+  if (world.random.chance(0.7))
+    world.faults.crashAgent(
+      node,
+      'killed by who promotes by hand',
+      world.random.delay(50, 15_000, 60_000, 0.2),
+    )
   return true
 }
 

@@ -92,19 +92,19 @@ export class Faults {
     node.agent.crash('for good')
   }
 
-  rebootSoon(node: SimNode): void {
-    const { loop, random } = this.#world
+  rebootSoon(node: SimNode, afterMs = this.#world.random.delay(50, 1_500, 20_000, 0.1)): void {
+    const { loop } = this.#world
     this.#world.checks.unwatched(node)
-    loop.after(random.delay(50, 1_500, 20_000, 0.1), () => {
+    loop.after(afterMs, () => {
       this.#world.checks.unwatched(node)
       if (node.machineUp) node.agent.boot()
     })
   }
 
-  crashAgent(node: SimNode, why: string): unknown {
+  crashAgent(node: SimNode, why: string, forMs?: number): unknown {
     if (!node.agent.alive) return false
     node.agent.crash(why)
-    this.rebootSoon(node)
+    this.rebootSoon(node, forMs)
     return true
   }
 

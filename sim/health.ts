@@ -4,8 +4,8 @@ import { overlaps, rulesToSatisfy } from '../src/core/election.ts'
 import { lsnOf, ZERO_LSN } from '../src/core/lsn.ts'
 import { currentRule } from '../src/core/primacy.ts'
 import type { TimelinePosition } from '../src/core/timeline.ts'
-import type { SimNode } from './node.ts'
-import { endOf } from './wal.ts'
+import type { Disk, SimNode } from './node.ts'
+import { endOf, timelineOf } from './wal.ts'
 import type { World } from './world.ts'
 
 /** null when everything is well; otherwise what is not. `dead`: a node that does not come back, and is done without. */
@@ -48,9 +48,11 @@ export function hopeless(world: World): string | null {
   const primacy = world.store.primacy?.value
   if (primacy === undefined || primacy.phase !== 'electing') return null
   const living = world.nodes.filter((node) => node !== world.dead)
-  const whole = living.filter(({ disk, state }) => disk.present && state.sentinel === null)
-  const opened = living.flatMap(({ name, state }) => {
-    const position = state.sentinel?.position ?? null
+  const whole = living.filter(
+    ({ disk, state }) => disk.present && state.sentinel === null && promotedByHand(disk) < 0,
+  )
+  const opened = living.flatMap(({ name, state, disk }) => {
+    const position = state.sentinel === null ? heldBefore(disk) : state.sentinel.position
     return position === null ? [] : [{ name, position }]
   })
   const voters = new Set([...whole, ...opened].map((each) => each.name))
@@ -62,7 +64,18 @@ export function hopeless(world: World): string | null {
   const most = best(
     whole.map(({ disk }) => ({ timelineId: disk.timelineId(), lsn: lsnOf(BigInt(endOf(disk.wal))) })),
   )
-  return comparePositions(ahead, most) > 0 ? 'the most that is left was opened up' : null
+  return comparePositions(ahead, most) > 0 ? 'the most that is left was opened up, or promoted by hand' : null
+}
+
+function promotedByHand({ wal }: Disk): number {
+  return wal.findIndex((record) => record.byHand)
+}
+
+/** null: nobody has promoted it by hand. */
+function heldBefore(disk: Disk): Place | null {
+  const count = promotedByHand(disk)
+  if (count < 0) return null
+  return { timelineId: timelineOf(disk.wal, count), lsn: lsnOf(BigInt(endOf(disk.wal, count))) }
 }
 
 type Place = Pick<TimelinePosition, 'timelineId' | 'lsn'>

@@ -24,6 +24,18 @@ export class Loop {
     this.now = time
   }
 
+  /** Runs until it is so, looked at after each event; false: not before `time`, which it is then. */
+  runUntilTrue(isSo: () => boolean, time: number): boolean {
+    for (;;) {
+      if (isSo()) return true
+      const at = this.#heap[0]?.at ?? Number.POSITIVE_INFINITY
+      if (at > time) break
+      this.runUntil(at)
+    }
+    this.now = time
+    return false
+  }
+
   #push(entry: Entry): void {
     const heap = this.#heap
     let i = heap.length

@@ -38,6 +38,8 @@ export class Disk {
   fillers = new Set<number>()
   standbySignal = false
   files: Files | null = null
+  /** Of the files before the last ones, where those lead nowhere. */
+  lastConninfo: Files['conninfo'] = null
   passfiles = new Set<number>()
   /** The postmaster that ended last, when that was in order. */
   endedRun: number | null = null
@@ -164,6 +166,9 @@ export class PostgresRun {
   mustStop = false
   /** Recovery is ending; it ends once. */
   finishing = false
+  /** Somebody has promoted it past its agent, onto a timeline that was not allocated to it. */
+  byHand = false
+  askedByHand = false
 
   /** `before`: the same postmaster, which restarts its processes with what it has read. */
   constructor(id: number, startedAtMs: number, disk: Disk, before: PostgresRun | null) {

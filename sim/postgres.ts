@@ -1,7 +1,7 @@
 /** The life of one modelled PostgreSQL: start, recovery, reload, promotion, stop, crash. Streaming is in replication.ts. */
 import { parseNames } from './names.ts'
 import { type Disk, type Files, PostgresRun, type SimNode, type Walsender } from './node.ts'
-import { closeAll, connectSoon, pumpAll, stopReceiving } from './replication.ts'
+import { closeAll, connectSoon, pumpAll, refreshContacts, stopReceiving } from './replication.ts'
 import { newestTimeline, readable, rescan, timelineOfPoint } from './timelines.ts'
 import { append, endOf, type WalRecord } from './wal.ts'
 import type { World } from './world.ts'
@@ -238,7 +238,7 @@ export function commit(
 ): WalRecord | null {
   const { run, disk } = node
   if (run === null || run.inRecovery || run.status !== 'ready') return null
-  const record = append(disk.wal, run.timelineId, 60 + world.random.int(400), what)
+  const record = append(disk.wal, run.timelineId, 60 + world.random.int(400), what, run.byHand)
   later(world, node, world.random.delay(0.3, 2, 200, 0.01), () => {
     if (run.status === 'stopping') return
     disk.flushed = Math.max(disk.flushed, record.index + 1)
@@ -262,6 +262,17 @@ export function releaseBy(run: PostgresRun, judge: Walsender): void {
   if (free.length === 0) return
   run.waiting = run.waiting.filter((each) => each.record.index >= run.released)
   for (const each of free) each.done()
+}
+
+/** `pg_promote()`, called by somebody who knows nothing of the cluster. */
+export function promoteByHand(world: World, node: SimNode): unknown {
+  const { run } = node
+  if (run === null || run.status !== 'ready' || !run.inRecovery || run.promoting) return false
+  if (node.postgresFrozen || node.postmasterFrozen) return false
+  world.trace(node.name, 'PROMOTED-BY-HAND', '')
+  run.askedByHand = true
+  promotePostgres(world, node)
+  return true
 }
 
 /** The signal file is there: when everything on disk is replayed, recovery ends on a timeline of its own. */
@@ -295,15 +306,15 @@ function finishPromotion(world: World, node: SimNode, run: PostgresRun): void {
   later(world, node, world.random.delay(2, 20, 300), () => {
     forgetUnread(disk, parent)
     const before = disk.historyOf(parent)
+    run.byHand = !world.checks.timelineBegun(node, timelineId, run.askedByHand)
     const switched = { timelineId: parent, switchpointLsn: BigInt(disk.end()) as never, reason: 'promoted' }
     disk.histories.set(timelineId, { timelineId, ancestors: [...before.ancestors, switched] })
     world.trace(node.name, 'pg-history', `begins timeline ${timelineId} at ${disk.end()}`)
-    world.checks.timelineBegun(node, timelineId)
     later(world, node, world.random.delay(2, 40, 400), () => {
       disk.standbySignal = false
       disk.minTimelineId = timelineId
       run.timelineId = timelineId
-      append(disk.wal, timelineId, 80, 'promotion')
+      append(disk.wal, timelineId, 80, 'promotion', run.byHand)
       disk.flushed = disk.wal.length
       disk.state = 'inProduction'
       run.inRecovery = false
@@ -343,7 +354,7 @@ export function stopFast(world: World, node: SimNode): void {
       return
     }
     later(world, node, world.random.delay(5, 120, 1_500, 0.05), () => {
-      append(node.disk.wal, run.timelineId, 114, 'shutdown')
+      append(node.disk.wal, run.timelineId, 114, 'shutdown', run.byHand)
       node.disk.flushed = node.disk.wal.length
       pumpAll(world, node)
       awaitWalsenders(world, node, run)
@@ -374,6 +385,8 @@ export function endPostgres(world: World, node: SimNode, told: boolean): void {
   node.postgresFrozen = false
   node.postmasterFrozen = false
   node.deferred = []
+  // Only now: its peers hear nothing from there any more.
+  refreshContacts(world)
   world.trace(node.name, 'pg-end', told ? '' : 'with the machine')
   node.agent.postgresChanged()
 }

@@ -350,7 +350,6 @@ export function closeAll(world: World, node: SimNode, told: boolean): void {
   }
   run.walsenders.clear()
   run.walreceiver = null
-  refreshContacts(world)
 }
 
 /** After every change of the network or of who is frozen: which connections still carry anything. */

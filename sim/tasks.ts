@@ -6,6 +6,7 @@ import { heldInCommon } from '../src/core/sentinel.ts'
 import type { End, SimAgent, Task } from './agent.ts'
 import { freshDisk, makeDirectory } from './bootstrap.ts'
 import type { PostgresRun, SimNode } from './node.ts'
+import { checkPromotion, checkStart } from './office-checks.ts'
 import { commit, killPostgres, promotePostgres, startPostgres, stopFast } from './postgres.ts'
 import { endWalsenders } from './replication.ts'
 import { settleTimelines } from './timelines.ts'
@@ -27,6 +28,7 @@ export function startTask(
 ): void {
   switch (action.kind) {
     case 'start':
+      checkStart(world, node, view)
       agent.startTask('start', (task, end) => start(world, node, agent, action, task, end))
       return
     case 'stop': {
@@ -36,6 +38,7 @@ export function startTask(
       return
     }
     case 'promote':
+      checkPromotion(world, node, view)
       agent.startTask('promote', (task, end) => promote(world, node, agent, action, task, end))
       return
     case 'prove':
@@ -85,6 +88,8 @@ function start(
     if (node.disk.standbySignal && !world.shell.keepsGaps) settleTimelines(node.disk)
     else node.disk.fillers.clear()
     agent.knows.moves++
+    // Files that this agent has written itself say what it wants.
+    if (world.shell.fencesByPromise && agent.knows.applied === null) unfence(node)
     startPostgres(world, node)
     const run = startedRun(node)
     if (run === null) return end('there is nothing to start')
@@ -99,6 +104,15 @@ function start(
     }
     agent.later(START_DEADLINE_MS, () => end('it does not become ready'))
   })
+}
+
+/** Broken on purpose (M: stateLossNoGuard): the files lead to the last upstream, unless a newer epoch is known to be promised. */
+function unfence({ disk, state }: SimNode): void {
+  const { files, lastConninfo } = disk
+  if (files === null || files.conninfo !== null || lastConninfo === null) return
+  if (files.role !== 'standby' || state.promised > lastConninfo.epoch) return
+  disk.files = { ...files, conninfo: lastConninfo }
+  disk.passfiles.add(lastConninfo.epoch)
 }
 
 /** Asked anew, because the compiler does not know that starting has set it. */
@@ -335,7 +349,7 @@ function swap(
   agent.later(world.random.between(1, 20), () => {
     if (task.aborted) return
     node.disk = fresh
-    world.checks.cloned(node)
+    world.checks.cloned(node, from, action.epoch)
     agent.later(world.random.between(1, 10), () => {
       if (task.aborted) return
       node.state.followed = action.epoch
@@ -418,7 +432,7 @@ function copyChanges(
   fresh.lacksWal = commonLength(old.wal, from.disk.wal) < from.disk.oldest
   fresh.histories = new Map(from.disk.histories)
   fresh.fillers = new Set(from.disk.fillers)
-  world.checks.replaced(node, old.wal, fresh.wal, from)
+  world.checks.replaced(node, old.wal, from.disk.wal, from)
   node.disk = fresh
   agent.later(world.random.between(1, 10), () => {
     if (task.aborted) return

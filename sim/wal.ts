@@ -10,6 +10,8 @@ export interface WalRecord {
   readonly start: number
   readonly end: number
   readonly what: 'first' | 'commit' | 'proof' | 'checkpoint' | 'shutdown' | 'promotion'
+  /** On a timeline that somebody began past the agents: it is nobody's, and no part of what was promised. */
+  readonly byHand: boolean
 }
 
 let nextId = 0
@@ -24,9 +26,10 @@ export function append(
   timelineId: number,
   bytes: number,
   what: WalRecord['what'],
+  byHand = false,
 ): WalRecord {
   const start = wal.at(-1)?.end ?? 0x1000000
-  const record = { id: nextId++, index: wal.length, timelineId, start, end: start + bytes, what }
+  const record = { id: nextId++, index: wal.length, timelineId, start, end: start + bytes, what, byHand }
   wal.push(record)
   return record
 }

@@ -27,13 +27,25 @@ export interface WorldOptions {
   readonly decide?: Decide
   /** Broken variants of the shell: see mutants.ts. */
   readonly shell?: BrokenShell
+  readonly settings?: Settings
   readonly onTrace?: (line: string) => void
   /** How many of the last lines are kept. */
   readonly keep?: number
 }
 
+/** What is drawn from the seed otherwise. */
+export interface Settings {
+  readonly rtoMs?: number
+  readonly whenStandbyLost?: 'relax' | 'block'
+  readonly canRewind?: boolean
+  /** Whether `b` has priority 0. */
+  readonly unequal?: boolean
+}
+
 /** What the shell leaves out. */
 export interface BrokenShell {
+  /** The files of a fenced node still name its upstream, and only what the state directory has promised keeps it from there. */
+  readonly fencesByPromise?: boolean
   /** Passfiles stay when a node is fenced (I3b). */
   readonly keepsPassfiles?: boolean
   /** Gaps in the timelines are left before a standby starts (M: posNaive). */
@@ -91,19 +103,24 @@ export class World {
     this.durability = options.durability
     this.decide = options.decide ?? realDecide
     this.shell = options.shell ?? {}
-    this.rtoMs = this.random.pick([1_000, 3_000, 3_000, 6_000])
-    this.whenStandbyLost = this.random.chance(0.2) ? 'block' : 'relax'
+    const { settings = {} } = options
+    const rtoMs = this.random.pick([1_000, 3_000, 3_000, 6_000])
+    this.rtoMs = settings.rtoMs ?? rtoMs
+    const whenStandbyLost = this.random.chance(0.2) ? 'block' : 'relax'
+    this.whenStandbyLost = settings.whenStandbyLost ?? whenStandbyLost
     this.network = new Network(this.random)
     this.store = new Store(this)
     this.checks = new Checks(this)
     this.clients = new Clients(this)
     this.faults = new Faults(this)
-    this.canRewind = this.random.chance(0.7)
+    const canRewind = this.random.chance(0.7)
+    this.canRewind = settings.canRewind ?? canRewind
     const names = NAMES.slice(0, options.nodes)
     this.members = names.map((name) => ({ name, host: name, port: 5432 }))
     this.nodes = names.map((name, index) => this.#makeNode(name, index))
     for (const node of this.nodes) this.#byName.set(node.name, node)
-    const unequal = this.random.chance(0.3)
+    const mayBeUnequal = this.random.chance(0.3)
+    const unequal = settings.unequal ?? mayBeUnequal
     for (const node of this.nodes)
       this.#specs.set(node.name, this.#makeSpec(unequal && node.index === 1 ? 0 : 100))
     this.network.onChange = () => refreshContacts(this)

@@ -85,11 +85,16 @@ export function outlook({ primacy, ballots, resigned, preferred }: ElectionInput
   if (!unsatisfied.every((rule) => isWrittenOff(rule, voters, missing))) {
     return { kind: 'waiting', reason: `votes of ${[...voters].sort().join(', ') || 'nobody'} are not enough` }
   }
-  const ahead = counted.reduce<Ballot | null>(
+  // What a directory had that is gone blocks only who needs its vote: where the whole ones are enough, it was acknowledged to nobody.
+  const whole = counted.filter((ballot) => !ballot.gone)
+  const enough = rulesToSatisfy(primacy).every(
+    (rule) => rule.acks > 0 && satisfies(rule, new Set(whole.map((each) => each.node)), resigned),
+  )
+  const ahead = (enough ? whole : counted).reduce<Ballot | null>(
     (best, each) => (best === null || isAhead(each, best) ? each : best),
     null,
   )
-  const electable = counted.filter((ballot) => !ballot.gone && ballot.priority > 0)
+  const electable = whole.filter((ballot) => ballot.priority > 0)
   const best = [...electable].sort((a, b) => order(a, b, preferred))[0] ?? null
   if (ahead === null) return { kind: 'waiting', reason: 'nobody has voted' }
   if (best !== null && comparePositions(best.position, ahead.position) >= 0)

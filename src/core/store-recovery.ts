@@ -105,7 +105,7 @@ function documentOf(
     phase: 'electing',
     rules: rulesOf(newest.primacy, documents),
     nextRule: null,
-    highestTimelineId: Math.max(...timelines) + room,
+    highestTimelineId: Math.max(...timelines) + 2 * room,
     startedBy: input.self,
     reason: `${input.by} puts back what the store has forgotten${why}`,
     planned: false,

@@ -30,6 +30,24 @@ export function firstTimeline(): TimelineHistory {
 }
 
 /**
+ * I6: only odd numbers are allocated. A server that somebody promotes by hand takes the number after the newest that it knows, which is
+ * odd, so what it begins is even and never anybody's. With every number allocated such a timeline and the next elected one could be the same
+ * number with two contents, left at the same position: then nothing tells them apart, and a standby streams on the wrong one.
+ */
+export function nextAllocated(highestTimelineId: number): number {
+  return highestTimelineId + (highestTimelineId % 2 === 0 ? 1 : 2)
+}
+
+export function isAllocated(timelineId: number): boolean {
+  return timelineId % 2 === 1
+}
+
+/** Whether it is, or came by, a timeline that nobody has allocated: what was written from there on is nobody's. */
+export function beganByHand({ timelineId, ancestors }: TimelineHistory): boolean {
+  return !isAllocated(timelineId) || ancestors.some((ancestor) => !isAllocated(ancestor.timelineId))
+}
+
+/**
  * Where each ancestor really ends on the way to `history`: PostgreSQL writes down a history that goes back when it is promoted while it
  * goes for a timeline whose switchpoint it has not reached (seen on 15 and 18). Nothing behind a later switchpoint belongs to it.
  */
@@ -66,16 +84,18 @@ export function isOnHistory(history: TimelineHistory, position: TimelinePosition
 }
 
 /**
- * The end of what a node at `position`, on `history`, has of timelines up to `highest`; null when that is nothing. Beyond are timelines that
- * nobody has allocated (I6).
+ * The end of what a node at `position`, on `history`, has of timelines that were allocated, up to `highest`; null when that is nothing (I6).
  */
-export function endUpTo(
+export function endOfAllocated(
   history: TimelineHistory,
   position: TimelinePosition,
   highest: number,
 ): { readonly position: TimelinePosition; readonly history: TimelineHistory } | null {
-  if (position.timelineId <= highest) return { position, history }
-  const before = endsOf(history).filter((ancestor) => ancestor.timelineId <= highest)
+  const counts = (timelineId: number): boolean => timelineId <= highest && isAllocated(timelineId)
+  if (counts(position.timelineId) && !beganByHand(history)) return { position, history }
+  const ends = endsOf(history)
+  const strange = ends.findIndex(({ timelineId }) => !counts(timelineId))
+  const before = strange < 0 ? ends : ends.slice(0, strange)
   const last = before.at(-1)
   if (last === undefined) return null
   const { timelineId, switchpointLsn } = last

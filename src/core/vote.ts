@@ -1,13 +1,23 @@
 /** What this node could say in an election that began now; the rules of fencing.ts, told to the others beforehand. Pure. */
-import type { ClusterView, NodeReport } from './cluster-view.ts'
+import type { ClusterView, LocalView, NodeReport } from './cluster-view.ts'
+import { isAllocated } from './timeline.ts'
 
 export function voteOf(view: ClusterView): NodeReport['vote'] {
   const { directory, sentinel } = view.local
   if (sentinel !== null) return sentinel.position === null ? 'none' : 'gone'
   if (directory.kind !== 'cluster') return 'none'
+  if (wasPromotedByHand(view.local)) return 'gone'
   const identity = view.store.kind === 'read' ? view.store.facts.identity : null
   if (identity === null) return 'whole'
   const ours =
     identity.systemIdentifier === directory.control.systemIdentifier && identity.major === view.spec.major
   return ours ? 'whole' : 'none'
+}
+
+/** By what PostgreSQL has written into pg_control, or says itself: its position, and so its history, is not always looked at. */
+export function wasPromotedByHand({ directory, server }: Pick<LocalView, 'directory' | 'server'>): boolean {
+  const control = directory.kind === 'cluster' ? directory.control : null
+  const timelines = [control?.timelineId, control?.minRecoveryTimelineId, server?.timelineId]
+  // 0: it was shut down as a primary, or never recovered.
+  return timelines.some((each) => each != null && each !== 0 && !isAllocated(each))
 }

@@ -29,20 +29,52 @@ describe.each(VERSIONS)('PostgreSQL %s', (pg) => {
     await cluster.remove()
   })
 
+  /** How often bravo was rewound or cloned. */
+  const madeAnew = (): number =>
+    cluster
+      .events()
+      .filter(({ node, kind }) => node === 'bravo' && (kind === 'rewind' || kind === 'clone-done')).length
+
   test('a standby that somebody promotes by hand is a standby again, and nothing of it comes to others', async () => {
     const before = await cluster.healthy()
     const written = writer.acknowledged.length
     await cluster.sql('bravo', 'SELECT pg_promote(false)')
-    await cluster.waitFor('its end as primary', () =>
-      cluster
-        .events()
-        .some(({ node, kind }) => node === 'bravo' && (kind === 'rewind' || kind === 'clone-done')),
-    )
+    await cluster.waitFor('its end as primary', () => madeAnew() > 0)
     expect(await cluster.healthy()).toMatchObject({
       epoch: before.epoch,
       primary: before.primary,
       timelineId: 1,
     })
+    await cluster.waitFor('writes after it', () => writer.acknowledged.length > written + 10)
+    await cluster.checkAllPresent(writer)
+  })
+
+  test('a standby that somebody promotes by hand while its agent hangs never shares a timeline with the next primary (I6)', async () => {
+    const before = await cluster.healthy()
+    const { primary } = before
+    const times = madeAnew()
+    // Everybody stands at the same place: then nothing but the number tells the two timelines apart.
+    await writer.stop()
+    const agent = cluster.agentPid('bravo')
+    signal(agent, 'SIGSTOP')
+    try {
+      await cluster.sql('bravo', 'SELECT pg_promote()')
+      await cluster.sql('bravo', 'SET synchronous_commit = local; CREATE TABLE by_hand ()')
+      signal(cluster.postmasterPid(primary ?? ''), 'SIGKILL')
+      await cluster.waitFor('the next primary', async () => {
+        const status = await cluster.status()
+        return status?.phase === 'steady' && (status.epoch ?? 0) > (before.epoch ?? 0)
+      })
+    } finally {
+      signal(agent, 'SIGCONT')
+    }
+    // Its agent does not know yet: until it has looked, it tells what was before it hung.
+    await cluster.waitFor('its end as primary', () => madeAnew() > times)
+    expect(await cluster.healthy()).toMatchObject({ timelineId: 3 })
+    const found = await cluster.sql('bravo', "SELECT to_regclass('by_hand') IS NULL AS gone")
+    expect(JSON.stringify(found)).toContain('true')
+    const written = writer.acknowledged.length
+    writer.start()
     await cluster.waitFor('writes after it', () => writer.acknowledged.length > written + 10)
     await cluster.checkAllPresent(writer)
   })

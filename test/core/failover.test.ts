@@ -227,26 +227,29 @@ describe('fencing and voting', () => {
   })
 
   it('of a node that somebody has promoted by hand votes what it had before, as gone (I6, I12)', () => {
-    const ancestors = [{ timelineId: 1, switchpointLsn: behind(64n), reason: '' }]
-    const astray = {
-      position: { timelineId: 2, lsn: FLUSH_LSN, complete: true },
-      history: { timelineId: 2, ancestors },
-    }
-    const votes = (highestTimelineId: number) =>
+    const first = { timelineId: 1, switchpointLsn: behind(64n), reason: '' }
+    const second = { timelineId: 2, switchpointLsn: behind(32n), reason: '' }
+    const votes = (timelineId: number, ancestors: (typeof first)[], highestTimelineId: number) =>
       decideOn({
         self: 'bravo',
         store: storeWith({ ...ELECTING, highestTimelineId }),
-        local: { ...STOPPED, ...astray },
+        local: {
+          ...STOPPED,
+          position: { timelineId, lsn: FLUSH_LSN, complete: true },
+          history: { timelineId, ancestors },
+        },
       }).actions.at(-1)
-    expect(votes(1)).toMatchObject({
-      kind: 'vote',
-      ballot: {
-        gone: true,
-        position: { timelineId: 1, lsn: behind(64n) },
-        history: { timelineId: 1, ancestors: [] },
-      },
-    })
-    expect(votes(2)).toMatchObject({ ballot: { gone: false, position: { timelineId: 2, lsn: FLUSH_LSN } } })
+    const before = {
+      gone: true,
+      position: { timelineId: 1, lsn: behind(64n) },
+      history: { timelineId: 1, ancestors: [] },
+    }
+    expect(votes(2, [first], 1)).toMatchObject({ kind: 'vote', ballot: before })
+    // Whatever was allocated since: its number is nobody's, and so is what came by it.
+    expect(votes(2, [first], 5)).toMatchObject({ ballot: before })
+    expect(votes(3, [first, second], 3)).toMatchObject({ ballot: before })
+    expect(votes(3, [first], 1)).toMatchObject({ ballot: before })
+    expect(votes(3, [first], 3)).toMatchObject({ ballot: { gone: false, position: { timelineId: 3 } } })
   })
 
   it('lets a standby take the last WAL of a planned change first', () => {
@@ -267,8 +270,8 @@ describe('counting', () => {
       phase: 'promoting',
       epoch: 2,
       primary: 'charlie',
-      timelineId: 2,
-      highestTimelineId: 2,
+      timelineId: 3,
+      highestTimelineId: 3,
     }
     expect(actions).toMatchObject([{ kind: 'writePrimacy', primacy: promoting }])
     const rules = [...BOTH, { epoch: 2, primary: 'charlie', acks: 1 }]
@@ -297,6 +300,12 @@ describe('counting', () => {
     expect(counted([ballot('bravo'), ballot('charlie', { gone: true })]).actions).toMatchObject([
       { primacy: { primary: 'bravo' } },
     ])
+  })
+
+  it('waits for nothing that is gone when the whole ones are enough: what it had more was acknowledged to nobody (I2)', () => {
+    const all = [ballot('bravo'), ballot('charlie'), ballot('alpha', { gone: true, lsn: FLUSH_LSN + 8n })]
+    expect(counted(all).actions).toMatchObject([{ primacy: { primary: 'bravo' } }])
+    expect(counted(all, { rules: [rule(0, [])] }).kinds).toEqual([])
   })
 
   it('elects priority 0 only when it is ahead and nobody else came in time (I4)', () => {
@@ -375,6 +384,14 @@ describe('promotion', () => {
     server: standbyServer('bravo', { walreceiver: null, synchronousStandbyNames: names }),
     namesInEffect: names,
   } as const
+
+  it('takes a new epoch when somebody has promoted it by hand since it voted (I6)', () => {
+    const astray = { ...STOPPED, directory: cluster({ timelineId: 2 }) }
+    const later = storeWith({ ...promoting, timelineId: 3, highestTimelineId: 3 })
+    expect(decideOn({ self: 'bravo', store: later, local: astray }).actions).toMatchObject([
+      { kind: 'writePrimacy', primacy: { epoch: 3, phase: 'electing' } },
+    ])
+  })
 
   it('settles the settings first, and only then promotes onto the allocated timeline (I5, I6)', () => {
     const unsure = { ...ready, namesInEffect: null }
@@ -484,8 +501,8 @@ describe('promotion', () => {
     })
 
     it('is rewound when somebody has promoted it by hand, although it had followed this very epoch', () => {
-      const up = report('alpha')
-      const store = storeFacts({ nodes: new Map([['alpha', up]]) })
+      const of = (...others: ReturnType<typeof report>[]) =>
+        storeFacts({ nodes: new Map([report('alpha'), ...others].map((each) => [each.name, each])) })
       const promoted = {
         ...STOPPED,
         directory: cluster({ timelineId: 2 }),
@@ -493,8 +510,13 @@ describe('promotion', () => {
         history: { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn: behind(64n), reason: '' }] },
         followedEpoch: 1,
       }
-      const kinds = (local: object) => decideOn({ self: 'charlie', store, local }).kinds
+      const bravo = report('bravo')
+      const kinds = (local: object, other = bravo) =>
+        decideOn({ self: 'charlie', store: of(other), local }).kinds
       expect(kinds(promoted)).toEqual(['promise', 'rewind'])
+      // What it has acknowledged may be with it and the primary alone (I11).
+      expect(kinds(promoted, report('bravo', { replayLsn: '0/1000000' }))).toEqual([])
+      expect(kinds(promoted, report('bravo', { state: 'catchingUp' }))).toEqual(['promise', 'clone'])
       expect(kinds({ ...promoted, canRewind: false })).toEqual(['promise', 'clone'])
       expect(kinds({ ...STOPPED, followedEpoch: 1 })).toEqual(['promise', 'configure', 'start'])
     })
@@ -518,17 +540,17 @@ describe('promotion', () => {
     })
 
     it('is cloned when its timeline has the number of the primary’s and began elsewhere: pg_rewind would find nothing (I6)', () => {
-      const up = report('bravo', { role: 'primary', state: 'running', epoch: 2, timelineId: 2 })
-      const real = { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn: FLUSH_LSN, reason: '' }] }
+      const up = report('bravo', { role: 'primary', state: 'running', epoch: 2, timelineId: 3 })
+      const real = { timelineId: 3, ancestors: [{ timelineId: 1, switchpointLsn: FLUSH_LSN, reason: '' }] }
       const begun = (switchpointLsn: Lsn) => ({
-        position: { timelineId: 2, lsn: FLUSH_LSN, complete: true },
-        history: { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn, reason: '' }] },
+        position: { timelineId: 3, lsn: FLUSH_LSN, complete: true },
+        history: { timelineId: 3, ancestors: [{ timelineId: 1, switchpointLsn, reason: '' }] },
       })
       const of = (local: object) =>
         decideOn({
           self: 'charlie',
           store: storeWith(
-            { ...promoting, phase: 'steady', history: real },
+            { ...promoting, phase: 'steady', timelineId: 3, highestTimelineId: 3, history: real },
             { nodes: new Map([['bravo', up]]) },
           ),
           local: { ...loose, ...local },

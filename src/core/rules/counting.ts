@@ -7,6 +7,7 @@ import type { ClusterView, StoreFacts, Versioned } from '../cluster-view.ts'
 import type { Memory, Verdict } from '../decision.ts'
 import { outlook, ruleOfElected, rulesToSatisfy } from '../election.ts'
 import type { Primacy } from '../primacy.ts'
+import { nextAllocated } from '../timeline.ts'
 import { timersOf } from '../timers.ts'
 
 export function tallyVotes(
@@ -56,7 +57,7 @@ function withoutBallot(primacy: Primacy, facts: StoreFacts): readonly string[] {
 function elect(view: ClusterView, primacy: Versioned<Primacy>, facts: StoreFacts, winner: Ballot): Verdict {
   const { value } = primacy
   const rule = ruleOfElected(winner, value, facts.ballots, view.spec.durability === 'quorum')
-  const timelineId = value.highestTimelineId + 1
+  const timelineId = nextAllocated(value.highestTimelineId)
   const promoting: Primacy = {
     ...value,
     phase: 'promoting',

@@ -8,7 +8,7 @@ import type { ClusterView, StoreFacts, WantedConfiguration } from '../cluster-vi
 import type { Action, Memory, Verdict } from '../decision.ts'
 import { diskHangs } from '../disk.ts'
 import { carriedBy, currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
-import { endUpTo } from '../timeline.ts'
+import { beganByHand, endOfAllocated } from '../timeline.ts'
 import { timersOf } from '../timers.ts'
 import { mayWrite } from './lease.ts'
 
@@ -152,7 +152,8 @@ export function namesCarried(view: ClusterView, primacy: Primacy): string {
 function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { position, history } = view.local
   if (position === null) return { reason: 'has no position to vote', actions: [] }
-  if (position.timelineId > primacy.highestTimelineId) return voteBeforeAstray(view, primacy, promise)
+  if (position.timelineId > primacy.highestTimelineId || beganByHand(history))
+    return voteBeforeAstray(view, primacy, promise)
   const ballot: Ballot = {
     epoch: primacy.epoch,
     node: view.self,
@@ -166,12 +167,12 @@ function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
 }
 
 /**
- * Somebody has promoted it by hand. What came then is nobody's, and must not win because its timeline has the highest number; what it had
+ * Somebody has promoted it by hand. What came then is nobody's, and must not win because its timeline has a high number; what it had
  * before counts, and cannot be elected as it is (I6, I12).
  */
 function voteBeforeAstray(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { position, history } = view.local
-  const held = position === null ? null : endUpTo(history, position, primacy.highestTimelineId)
+  const held = position === null ? null : endOfAllocated(history, position, primacy.highestTimelineId)
   if (held === null)
     return { reason: 'what it has is on a timeline that nobody has allocated: no vote', actions: [] }
   return voteGone(

@@ -6,9 +6,12 @@ import { waitsAfterFailure } from '../backoff.ts'
 import { type ClusterView, type LocalView, member, type NodeReport, type TaskKind } from '../cluster-view.ts'
 import type { Action, Memory, Verdict } from '../decision.ts'
 import type { Member } from '../facts.ts'
+import { parseLsn, ZERO_LSN } from '../lsn.ts'
 import { currentRule, type Primacy } from '../primacy.ts'
+import { heldInCommon } from '../sentinel.ts'
 import { commonPoint, switchpointOf } from '../timeline.ts'
 import { timersOf } from '../timers.ts'
+import { wasPromotedByHand } from '../vote.ts'
 
 export interface Following {
   readonly primacy: Primacy
@@ -143,6 +146,7 @@ function mayBeOpened(view: ClusterView, memory: Memory, primacy: Primacy): Openi
     return waitedMs < patienceMs
       ? { kind: 'wait', reason: `until others have what ${primacy.primary} has` }
       : { kind: 'never' }
+  if (wasPromotedByHand(view.local)) return openingOfPromoted(view, primacy)
   if (currentRule(primacy).acks > 0) return { kind: 'yes' }
   const others = wholeCopies(view, primacy)
   if (others.some((each) => each.state === 'streaming' && each.epoch === primacy.epoch))
@@ -154,6 +158,22 @@ function mayBeOpened(view: ClusterView, memory: Memory, primacy: Primacy): Openi
   return waitedMs < 3 * patienceMs
     ? { kind: 'wait', reason: `until ${before.name} follows` }
     : { kind: 'clone' }
+}
+
+/**
+ * Somebody promoted it by hand, mostly while it followed this very primary: what it has acknowledged may be with these two alone, until another
+ * one that streams has replayed as far.
+ */
+function openingOfPromoted(view: ClusterView, primacy: Primacy): Opening {
+  const held = heldInCommon(view.local, primacy.history).position
+  const streaming = wholeCopies(view, primacy).filter(
+    (each) => each.state === 'streaming' && each.epoch === primacy.epoch && !each.replayPaused,
+  )
+  const reached = (each: NodeReport): boolean =>
+    (parseLsn(each.replayLsn ?? '') ?? ZERO_LSN) >= (held?.lsn ?? 0n)
+  if (streaming.some(reached)) return { kind: 'yes' }
+  const [first] = streaming
+  return first === undefined ? { kind: 'clone' } : { kind: 'wait', reason: `until ${first.name} has as much` }
 }
 
 /** Of the others besides the primary: who says that its data can be elected. */

@@ -8,6 +8,7 @@ import type { DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { DirectoryState } from '../facts.ts'
 import { currentRule, type Primacy, type Rule, synchronousStandbyNames } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
+import { wasPromotedByHand } from '../vote.ts'
 import { callElection } from './election.ts'
 import { hangs } from './fencing.ts'
 import { holdsLease, leaseDeadlineMs } from './lease.ts'
@@ -32,6 +33,11 @@ const promotion: DecisionRule = {
     const { local } = view
     if (local.sentinel !== null || local.directory.kind !== 'cluster') {
       const reason = `the elected node ${view.self} has no whole data directory`
+      return { reason, actions: [callElection(primacy, view.self, reason)] }
+    }
+    // It has voted what it had before, and cannot go on from there. Writable it is stopped, too (takeOffice).
+    if (wasPromotedByHand(local) && local.server?.inRecovery !== false) {
+      const reason = `somebody has promoted the elected node ${view.self} by hand`
       return { reason, actions: [callElection(primacy, view.self, reason)] }
     }
     if (local.tasks.has('promote') || local.tasks.has('start') || local.tasks.has('stop')) {

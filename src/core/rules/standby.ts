@@ -8,7 +8,7 @@ import { type ClusterView, member, type WantedConfiguration } from '../cluster-v
 import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { Primacy } from '../primacy.ts'
 import { reinitChecks } from '../reinit-checks.ts'
-import { isOnHistory, switchpointOf } from '../timeline.ts'
+import { beganByHand, isOnHistory, switchpointOf } from '../timeline.ts'
 import { isYoung, namesCarried } from './fencing.ts'
 import {
   climb,
@@ -100,8 +100,9 @@ type Standing = 'within' | 'diverged' | 'unknown'
 
 /** I8. What was followed in this epoch after such a check is within by itself. */
 function standing(view: ClusterView, primacy: Primacy): Standing {
+  const { position, history } = view.local
+  if (position !== null && beganByHand(history)) return 'diverged'
   if (hasFollowed(view.local, primacy)) return 'within'
-  const { position } = view.local
   if (position === null) return 'unknown'
   if (isOnHistory(primacy.history, position)) return isNamesake(view, primacy) ? 'diverged' : 'within'
   // A bound: what is beyond may be a torn record, which replay will drop.
