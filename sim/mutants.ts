@@ -120,7 +120,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
       view.local.primaryLeaseUntilMs === null ? view : withLocal(view, { primaryLeaseUntilMs: FAR_MS }),
     ),
   },
-  sentinelNoVote: {
+  deadAnoSentVote: {
     why: 'a node whose directory is being replaced does not say what it had (I12)',
     decide: doing((action) => (action.kind === 'vote' && action.ballot.gone ? null : action)),
   },
@@ -139,6 +139,29 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
         ? withFacts(view, { ballots: view.store.facts.ballots.map(powerless) })
         : view,
     ),
+  },
+  diskLossAnySrc: {
+    why: 'a node clones whoever has data, not only the primary of the epoch that it then votes in (I12)',
+    decide: doing((action, view) => {
+      if (action.kind !== 'clone' || view.store.kind !== 'read') return action
+      const others = [...view.store.facts.nodes.values()]
+      const other = others.find(
+        (each) => each.name !== view.self && each.name !== action.from && each.timelineId !== null,
+      )
+      return other === undefined ? action : { ...action, from: other.name }
+    }),
+  },
+  stateLossNoGuard: {
+    why: 'a node without its state directory starts with the files that it has, before it knows any epoch (I12)',
+    decide: (view, memory) => {
+      const decision = decide(view, memory)
+      const { directory, postmaster, promisedEpoch, tasks } = view.local
+      const forgot = view.store.kind === 'unreachable' && promisedEpoch === 0 && tasks.size === 0
+      if (!forgot || directory.kind !== 'cluster' || !directory.standbySignal) return decision
+      if (postmaster.kind !== 'stopped') return decision
+      return { ...decision, actions: [{ kind: 'start', notAfterMs: null }] }
+    },
+    shell: { fencesByPromise: true },
   },
   noHistoryCheck: {
     why: 'a node streams without being within the primary’s history (I8)',

@@ -1,10 +1,11 @@
 /**
  * `npm run sim`: one seed with its trace, a range of seeds, or `--sweep`, which is what CI runs; `--seed` is the first one everywhere.
- * `--mutant NAME` breaks the decision on purpose. Exit code 1: something was violated.
+ * `--course NAME` plays a directed one. `--mutant NAME` breaks the decision on purpose. Exit code 1: something was violated.
  */
 import { parseArgs } from 'node:util'
+import { COURSES, type CourseName } from './courses.ts'
 import { MUTANTS } from './mutants.ts'
-import { simulate } from './simulate.ts'
+import { type RunResult, simulate, simulateCourse } from './simulate.ts'
 import { printed, sweep } from './sweep.ts'
 
 const { values } = parseArgs({
@@ -15,6 +16,7 @@ const { values } = parseArgs({
     nodes: { type: 'string', default: '3' },
     durability: { type: 'string', default: 'quorum' },
     mutant: { type: 'string' },
+    course: { type: 'string' },
     lines: { type: 'string', default: '120' },
     trace: { type: 'boolean', default: false },
     sweep: { type: 'boolean', default: false },
@@ -26,20 +28,36 @@ const mutant = values.mutant === undefined ? undefined : MUTANTS[values.mutant]
 if (values.mutant !== undefined && mutant === undefined)
   throw new Error(`no mutant ${values.mutant}; there are ${Object.keys(MUTANTS).join(', ')}`)
 
+function isCourse(name: string): name is CourseName {
+  return name in COURSES
+}
+
+/** By chance from the seed, or one that is told from beginning to end, whose seed is its own. */
+function one(seed: number): RunResult {
+  const broken = {
+    ...mutant,
+    ...(values.trace ? { onTrace: (line: string) => console.log(line) } : {}),
+  }
+  if (values.course === undefined)
+    return simulate({
+      seed,
+      minutes: Number(values.minutes),
+      nodes: values.nodes === '5' ? 5 : 3,
+      durability: values.durability === 'async' ? 'async' : 'quorum',
+      ...broken,
+    })
+  if (!isCourse(values.course))
+    throw new Error(`no course ${values.course}; there are ${Object.keys(COURSES).join(', ')}`)
+  return simulateCourse(COURSES[values.course], broken)
+}
+
 function range(): boolean {
   const count = Number(values.count)
   const began = Date.now()
   let bad = 0
   let simulatedMs = 0
   for (let i = 0; i < count; i++) {
-    const result = simulate({
-      seed: Number(values.seed) + i,
-      minutes: Number(values.minutes),
-      nodes: values.nodes === '5' ? 5 : 3,
-      durability: values.durability === 'async' ? 'async' : 'quorum',
-      ...(mutant ?? {}),
-      ...(values.trace ? { onTrace: (line: string) => console.log(line) } : {}),
-    })
+    const result = one(Number(values.seed) + i)
     simulatedMs += result.simulatedMs
     if (count === 1) console.log(result.lines.slice(-Number(values.lines)).join('\n'))
     if (result.violation === null) continue

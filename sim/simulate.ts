@@ -1,5 +1,6 @@
 /** One run: phases of faults, each followed by mending everything and looking that the cluster comes to rest by itself. */
 import { Violation } from './checks.ts'
+import { type Course, play } from './course.ts'
 import { hopeless, unwell } from './health.ts'
 import type { SimNode } from './node.ts'
 import { type BrokenShell, type Decide, World } from './world.ts'
@@ -13,6 +14,9 @@ const RESTS_WITHIN_MS = 60_000
 
 /** An operator has to say how it goes on: the run is over, and nothing was violated. */
 class NeedsOperator extends Error {}
+
+/** What a run breaks on purpose, and who hears of it. */
+export type Broken = Pick<RunOptions, 'decide' | 'shell' | 'onTrace' | 'keep'>
 
 export interface RunOptions {
   readonly seed: number
@@ -40,23 +44,45 @@ export interface RunResult {
 }
 
 export function simulate(options: RunOptions): RunResult {
-  const world = new World(options)
-  let violation: string | null = null
-  let slowestHealingMs = 0
-  try {
+  return live(new World(options), options.seed, (world) => {
     if (world.random.chance(0.1)) world.startEmpty()
     else world.startSteady()
     world.clients.start(2)
     const endAtMs = options.minutes * 60_000
-    slowestHealingMs = awaitHealth(world, null)
+    let slowestHealingMs = awaitHealth(world, null)
     while (world.loop.now < endAtMs) slowestHealingMs = Math.max(slowestHealingMs, episode(world))
+    return slowestHealingMs
+  })
+}
+
+/** Instead of faults by chance those of the course, at its moments. */
+export function simulateCourse(course: Course, broken: Broken = {}): RunResult {
+  return live(new World({ ...course, ...broken }), course.seed, (world) => {
+    world.startSteady()
+    world.clients.start(2)
+    awaitHealth(world, null)
+    world.clients.pauseMs = 100
+    play(world, course)
+    world.clients.pauseMs = 600
+    world.faults.heal()
+    const healedAfterMs = awaitHealth(world, null)
+    comeToRest(world)
+    return healedAfterMs
+  })
+}
+
+function live(world: World, seed: number, life: (world: World) => number): RunResult {
+  let violation: string | null = null
+  let slowestHealingMs = 0
+  try {
+    slowestHealingMs = life(world)
   } catch (error) {
     if (error instanceof NeedsOperator) world.count(`ended: ${error.message}`)
     else if (error instanceof Violation) violation = error.message
     else throw error
   }
   return {
-    seed: options.seed,
+    seed,
     simulatedMs: world.loop.now,
     epochs: world.store.primacy?.value.epoch ?? 0,
     acknowledged: world.checks.acknowledged,
