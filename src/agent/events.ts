@@ -28,7 +28,8 @@ export class EventLog {
   #events: ClusterEvent[]
   #complained = false
   #waiting: string[] = []
-  #writing: Promise<void> | null = null
+  #writes = false
+  #writing: Promise<void> = Promise.resolve()
   /** That this node knows of; events that are of no other one are told as of this one. */
   epoch: number | null = null
   /** Since the election of an epoch began, in milliseconds of the monotonic clock; null when it is over, or not known. */
@@ -83,12 +84,12 @@ export class EventLog {
   #append(event: ClusterEvent): void {
     this.#waiting.push(`${JSON.stringify(event)}\n`)
     if (this.#waiting.length > WAITING_LINES) this.#waiting.shift()
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = null
-    })
+    if (!this.#writes) this.#writing = this.#write()
   }
 
+  /** One after the other; what is added meanwhile goes with the next. */
   async #write(): Promise<void> {
+    this.#writes = true
     while (this.#waiting.length > 0) {
       const text = this.#waiting.splice(0).join('')
       try {
@@ -100,6 +101,8 @@ export class EventLog {
         this.#complained = true
       }
     }
+    // In the same moment as the look above: nothing can be added in between and be forgotten.
+    this.#writes = false
   }
 }
 
