@@ -29,22 +29,45 @@ export function firstTimeline(): TimelineHistory {
   return { timelineId: 1, ancestors: [] }
 }
 
-/**
- * I6: only odd numbers are allocated. A server that somebody promotes by hand takes the number after the newest that it knows, which is
- * odd, so what it begins is even and never anybody's. With every number allocated such a timeline and the next elected one could be the same
- * number with two contents, left at the same position: then nothing tells them apart, and a standby streams on the wrong one.
- */
-export function nextAllocated(highestTimelineId: number): number {
-  return highestTimelineId + (highestTimelineId % 2 === 0 ? 1 : 2)
+/** What a cluster has allocated so far; every document of who is primary says it. */
+export interface Allocated {
+  /** Of the primary's timeline. */
+  readonly history: TimelineHistory
+  readonly highestTimelineId: number
 }
 
-export function isAllocated(timelineId: number): boolean {
-  return timelineId % 2 === 1
+/**
+ * I6: every second number is allocated, beginning with the timeline on which the cluster began: the odd ones, unless that was a server from
+ * before. A server that somebody promotes by hand takes the number after the newest that it knows, so what it begins is never anybody's. With
+ * every number allocated such a timeline and the next elected one could be the same number with two contents, left at the same position: then
+ * nothing tells them apart, and a standby streams on the wrong one.
+ */
+export function nextAllocated({ history, highestTimelineId }: Allocated): number {
+  return highestTimelineId + (isOfSameParity(highestTimelineId, history.timelineId) ? 2 : 1)
+}
+
+/** A primary came by whatever is in its history, and by what was before that; no parity can say otherwise. */
+export function isAllocated(timelineId: number, { history }: Pick<Allocated, 'history'>): boolean {
+  const [oldest = history] = history.ancestors
+  return (
+    isOfSameParity(timelineId, history.timelineId) ||
+    timelineId < oldest.timelineId ||
+    history.ancestors.some((ancestor) => ancestor.timelineId === timelineId)
+  )
+}
+
+function isOfSameParity(a: number, b: number): boolean {
+  return (a - b) % 2 === 0
 }
 
 /** Whether it is, or came by, a timeline that nobody has allocated: what was written from there on is nobody's. */
-export function beganByHand({ timelineId, ancestors }: TimelineHistory): boolean {
-  return !isAllocated(timelineId) || ancestors.some((ancestor) => !isAllocated(ancestor.timelineId))
+export function beganByHand(
+  { timelineId, ancestors }: TimelineHistory,
+  allocated: Pick<Allocated, 'history'>,
+): boolean {
+  return [timelineId, ...ancestors.map((each) => each.timelineId)].some(
+    (each) => !isAllocated(each, allocated),
+  )
 }
 
 /**
@@ -83,16 +106,15 @@ export function isOnHistory(history: TimelineHistory, position: TimelinePosition
   return end === 'current' || position.lsn <= end
 }
 
-/**
- * The end of what a node at `position`, on `history`, has of timelines that were allocated, up to `highest`; null when that is nothing (I6).
- */
+/** The end of what a node at `position`, on `history`, has of timelines that were allocated; null when that is nothing (I6). */
 export function endOfAllocated(
   history: TimelineHistory,
   position: TimelinePosition,
-  highest: number,
+  allocated: Allocated,
 ): { readonly position: TimelinePosition; readonly history: TimelineHistory } | null {
-  const counts = (timelineId: number): boolean => timelineId <= highest && isAllocated(timelineId)
-  if (counts(position.timelineId) && !beganByHand(history)) return { position, history }
+  const counts = (timelineId: number): boolean =>
+    timelineId <= allocated.highestTimelineId && isAllocated(timelineId, allocated)
+  if (counts(position.timelineId) && !beganByHand(history, allocated)) return { position, history }
   const ends = endsOf(history)
   const strange = ends.findIndex(({ timelineId }) => !counts(timelineId))
   const before = strange < 0 ? ends : ends.slice(0, strange)

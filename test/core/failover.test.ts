@@ -387,7 +387,8 @@ describe('promotion', () => {
 
   it('takes a new epoch when somebody has promoted it by hand since it voted (I6)', () => {
     const astray = { ...STOPPED, directory: cluster({ timelineId: 2 }) }
-    const later = storeWith({ ...promoting, timelineId: 3, highestTimelineId: 3 })
+    const history = { ...promoting.history, timelineId: 3 }
+    const later = storeWith({ ...promoting, timelineId: 3, highestTimelineId: 3, history })
     expect(decideOn({ self: 'bravo', store: later, local: astray }).actions).toMatchObject([
       { kind: 'writePrimacy', primacy: { epoch: 3, phase: 'electing' } },
     ])

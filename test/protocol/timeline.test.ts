@@ -1,9 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { type Lsn, lsnOf, parseLsn } from '../../src/core/lsn.ts'
 import {
+  beganByHand,
   commonPoint,
   firstTimeline,
+  isAllocated,
   isOnHistory,
+  nextAllocated,
   switchpointOf,
   timelineAt,
 } from '../../src/core/timeline.ts'
@@ -87,5 +90,45 @@ describe('timeline arithmetic', () => {
     // Both continue on a timeline 3, left at different points, into a timeline of the same number: not the same one.
     const other = parseTimelineHistory(5, '1\t0/A011A00\tx\n3\t0/BFFFFFF\tx\n')
     expect(commonPoint(history, other)).toEqual({ timelineId: 3, lsn: lsn('0/BFFFFFF') })
+  })
+})
+
+describe('which numbers are allocated (I6)', () => {
+  const history = (timelineId: number, ...ancestors: number[]) => ({
+    timelineId,
+    ancestors: ancestors.map((each) => ({ timelineId: each, switchpointLsn: lsnOf(0x1000n), reason: '' })),
+  })
+  const cluster = (highestTimelineId: number, timelineId: number, ...ancestors: number[]) => ({
+    highestTimelineId,
+    history: history(timelineId, ...ancestors),
+  })
+
+  test('every second one, so that what somebody begins by hand is never one of them', () => {
+    const fresh = cluster(1, 1)
+    expect(nextAllocated(fresh)).toBe(3)
+    expect(beganByHand(history(2, 1), fresh)).toBe(true)
+    const later = cluster(7, 5, 1, 3)
+    expect(nextAllocated(later)).toBe(9)
+    for (const timelineId of [1, 3, 5, 7]) expect(isAllocated(timelineId, later)).toBe(true)
+    for (const timelineId of [2, 4, 6, 8]) expect(isAllocated(timelineId, later)).toBe(false)
+    // Promoted by hand twice: the number is ours, what it came by is not.
+    expect(beganByHand(history(7, 1, 3, 5, 6), later)).toBe(true)
+    expect(beganByHand(history(7, 1, 3, 5), later)).toBe(false)
+  })
+
+  test('beginning with the timeline of a server from before, whose own past is not held against anybody', () => {
+    const taken = cluster(4, 4)
+    expect(nextAllocated(taken)).toBe(6)
+    expect(beganByHand(history(4, 1, 2, 3), taken)).toBe(false)
+    expect(beganByHand(history(5, 1, 2, 3, 4), taken)).toBe(true)
+    const later = cluster(6, 6, 1, 2, 3, 4)
+    expect(nextAllocated(later)).toBe(8)
+    expect(beganByHand(history(6, 1, 2, 3, 4), later)).toBe(false)
+    expect(beganByHand(history(5, 1, 2, 3, 4), later)).toBe(true)
+  })
+
+  test('a store that was put back may know of a number that nobody has allocated: the next one is beyond', () => {
+    expect(nextAllocated(cluster(6, 3, 1))).toBe(7)
+    expect(nextAllocated(cluster(7, 3, 1))).toBe(9)
   })
 })

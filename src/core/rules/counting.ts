@@ -57,7 +57,7 @@ function withoutBallot(primacy: Primacy, facts: StoreFacts): readonly string[] {
 function elect(view: ClusterView, primacy: Versioned<Primacy>, facts: StoreFacts, winner: Ballot): Verdict {
   const { value } = primacy
   const rule = ruleOfElected(winner, value, facts.ballots, view.spec.durability === 'quorum')
-  const timelineId = nextAllocated(value.highestTimelineId)
+  const timelineId = nextAllocated(value)
   const promoting: Primacy = {
     ...value,
     phase: 'promoting',

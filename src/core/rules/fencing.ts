@@ -152,7 +152,7 @@ export function namesCarried(view: ClusterView, primacy: Primacy): string {
 function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { position, history } = view.local
   if (position === null) return { reason: 'has no position to vote', actions: [] }
-  if (position.timelineId > primacy.highestTimelineId || beganByHand(history))
+  if (position.timelineId > primacy.highestTimelineId || beganByHand(history, primacy))
     return voteBeforeAstray(view, primacy, promise)
   const ballot: Ballot = {
     epoch: primacy.epoch,
@@ -172,7 +172,7 @@ function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
  */
 function voteBeforeAstray(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { position, history } = view.local
-  const held = position === null ? null : endOfAllocated(history, position, primacy.highestTimelineId)
+  const held = position === null ? null : endOfAllocated(history, position, primacy)
   if (held === null)
     return { reason: 'what it has is on a timeline that nobody has allocated: no vote', actions: [] }
   return voteGone(

@@ -146,7 +146,7 @@ function mayBeOpened(view: ClusterView, memory: Memory, primacy: Primacy): Openi
     return waitedMs < patienceMs
       ? { kind: 'wait', reason: `until others have what ${primacy.primary} has` }
       : { kind: 'never' }
-  if (wasPromotedByHand(view.local)) return openingOfPromoted(view, primacy)
+  if (wasPromotedByHand(view.local, primacy)) return openingOfPromoted(view, primacy)
   if (currentRule(primacy).acks > 0) return { kind: 'yes' }
   const others = wholeCopies(view, primacy)
   if (others.some((each) => each.state === 'streaming' && each.epoch === primacy.epoch))

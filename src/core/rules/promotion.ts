@@ -36,7 +36,7 @@ const promotion: DecisionRule = {
       return { reason, actions: [callElection(primacy, view.self, reason)] }
     }
     // It has voted what it had before, and cannot go on from there. Writable it is stopped, too (takeOffice).
-    if (wasPromotedByHand(local) && local.server?.inRecovery !== false) {
+    if (wasPromotedByHand(local, primacy.value) && local.server?.inRecovery !== false) {
       const reason = `somebody has promoted the elected node ${view.self} by hand`
       return { reason, actions: [callElection(primacy, view.self, reason)] }
     }

@@ -101,7 +101,7 @@ type Standing = 'within' | 'diverged' | 'unknown'
 /** I8. What was followed in this epoch after such a check is within by itself. */
 function standing(view: ClusterView, primacy: Primacy): Standing {
   const { position, history } = view.local
-  if (position !== null && beganByHand(history)) return 'diverged'
+  if (position !== null && beganByHand(history, primacy)) return 'diverged'
   if (hasFollowed(view.local, primacy)) return 'within'
   if (position === null) return 'unknown'
   if (isOnHistory(primacy.history, position)) return isNamesake(view, primacy) ? 'diverged' : 'within'
