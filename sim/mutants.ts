@@ -140,6 +140,16 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
         : view,
     ),
   },
+  handMadeVotes: {
+    why: 'a node that somebody has promoted by hand votes with what it wrote since (I6)',
+    decide: doing((action, { local }) => {
+      const { position, history, sentinel } = local
+      if (action.kind !== 'vote' || !action.ballot.gone || sentinel !== null || position === null)
+        return action
+      const { timelineId, lsn } = position
+      return { ...action, ballot: { ...action.ballot, gone: false, history, position: { timelineId, lsn } } }
+    }),
+  },
   diskLossAnySrc: {
     why: 'a node clones whoever has data, not only the primary of the epoch that it then votes in (I12)',
     decide: doing((action, view) => {
