@@ -11,8 +11,10 @@ import type { ResolvedConfig, ResolvedNode } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { SUPERUSER } from '../connection.ts'
 import { openClient } from '../open-client.ts'
+import { proofSql } from '../proof-sql.ts'
 
 const DEADLINE_MS = 10_000
+const PROOF = proofSql('understudy')
 
 export interface ReplicationProof {
   /** From sending the statement to the acknowledged commit. */
@@ -39,22 +41,18 @@ async function writeAndRead(
   standbys: readonly (readonly [string, pg.Client])[],
 ): Promise<ReplicationProof> {
   // One string is one transaction. IF NOT EXISTS alone fails when two do it at once: two `up` of the same cluster prove it both.
-  await writer.query(`SELECT pg_advisory_xact_lock(hashtext('understudy.proof'));
-    CREATE SCHEMA IF NOT EXISTS understudy;
-    CREATE TABLE IF NOT EXISTS understudy.proof (id uuid PRIMARY KEY, written_at timestamptz NOT NULL DEFAULT clock_timestamp())`)
-  // The delay is that of the row, not that of the table.
-  await Promise.all(
-    standbys.map(([, reader]) =>
-      visible(reader, "SELECT to_regclass('understudy.proof') IS NOT NULL AS seen"),
-    ),
+  await writer.query(
+    ["SELECT pg_advisory_xact_lock(hashtext('understudy.proof'))", ...PROOF.create].join(';\n'),
   )
+  // The delay is that of the row, not that of the table.
+  await Promise.all(standbys.map(([, reader]) => visible(reader, PROOF.exists)))
   const id = randomUUID()
   const sentAtMs = performance.now()
-  await writer.query('INSERT INTO understudy.proof (id) VALUES ($1)', [id])
+  await writer.query(PROOF.write, [id])
   const committedAtMs = performance.now()
   const delays = await Promise.all(
     standbys.map(async ([node, reader]) => {
-      await visible(reader, `SELECT EXISTS (SELECT FROM understudy.proof WHERE id = '${id}') AS seen`)
+      await visible(reader, PROOF.read, [id])
       return { node, delayMs: performance.now() - committedAtMs }
     }),
   )
@@ -66,9 +64,9 @@ async function writeAndRead(
   return { commitMs: committedAtMs - sentAtMs, standbys: delays }
 }
 
-async function visible(reader: pg.Client, question: string): Promise<void> {
+async function visible(reader: pg.Client, question: string, values: readonly string[] = []): Promise<void> {
   for (;;) {
-    const { rows } = await reader.query<{ seen: boolean }>(question)
+    const { rows } = await reader.query<{ seen: boolean }>(question, [...values])
     if (rows[0]?.seen === true) return
     await sleep(1)
   }
