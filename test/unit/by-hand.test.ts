@@ -21,7 +21,7 @@ function sceneWith(more = '', nodes = THREE, file = '/etc/understudy/understudy.
   if (primary === undefined) throw new Error('no node')
   return {
     ...{ config, primary, standbys, major: 16, binDir: '/usr/lib/postgresql/16/bin', owner: 'postgres' },
-    ...{ byRoot: true, diskBytes: new Map() },
+    ...{ byRoot: true, diskBytes: new Map(), epoch: 1 },
   }
 }
 

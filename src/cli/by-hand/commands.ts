@@ -11,6 +11,7 @@ import {
 import { initdbArguments } from '../../postgres/initialize.ts'
 import { nodeLayout, REPLICATION_ROLE, slotName } from '../../postgres/layout.ts'
 import { postmasterArguments } from '../../postgres/postmaster.ts'
+import { rewindArguments } from '../../postgres/rewind.ts'
 import { quoteLiteral, type RoleKind, type RoleStatement, roleStatements } from '../../postgres/roles.ts'
 import { renderPassfile } from '../../postgres/secrets.ts'
 import { CREATE_SLOT } from '../../postgres/slots.ts'
@@ -117,7 +118,7 @@ export function passfiles(scene: Scene, node: ResolvedNode): string {
   )
   if (node.name === scene.primary.name) return superuser
   const entry = { database: 'replication', user: REPLICATION_ROLE }
-  return `${superuser}\n${line(secretFile(scene, 'replication'), entry, upstreamPassfile(node))}`
+  return `${superuser}\n${line(secretFile(scene, 'replication'), entry, upstreamPassfile(scene, node))}`
 }
 
 export function authorityKey({ config }: Scene): string {
@@ -160,4 +161,29 @@ export function certificate(scene: Scene, node: ResolvedNode): string {
     ),
   ]
   return `${make}\n${sign} <<'END'\n${nodeExtensions([node.host, node.name]).join('\n')}\nEND\nrm ${word(request)}`
+}
+
+export function stop(scene: Scene, node: ResolvedNode): string {
+  return command(
+    program(scene, 'pg_ctl'),
+    '-D',
+    nodeLayout(node.directory).dataDir,
+    '-m',
+    'fast',
+    '-w',
+    'stop',
+  )
+}
+
+/** Of an old primary, which has to be stopped. */
+export function rewindOf(scene: Scene, node: ResolvedNode): string {
+  const { host, port } = scene.primary
+  const source = {
+    host,
+    port,
+    user: SUPERUSER,
+    passfile: superuserPassfile(node),
+    caFile: scene.config.tls.caFile,
+  }
+  return command(program(scene, 'pg_rewind'), ...rewindArguments(nodeLayout(node.directory).dataDir, source))
 }

@@ -34,6 +34,7 @@ export async function sceneOf(config: ResolvedConfig, options: GatherOptions): P
     owner: oneMachine ? await localOwner(config) : await remoteOwner(config),
     byRoot: !oneMachine || isRoot(),
     diskBytes: await disks(config, options.here),
+    epoch: 1,
     primary,
     standbys,
   }

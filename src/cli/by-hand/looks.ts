@@ -1,6 +1,9 @@
 /** What to look at in a replicated cluster: one query each, the same in the script and in the tour. Pure. */
 import { AGENT_ROLE, REPLICATION_ROLE } from '../../postgres/layout.ts'
 import { quoteLiteral } from '../../postgres/roles.ts'
+import { wrap } from '../text.ts'
+
+const LIST_WIDTH = 90
 
 export interface Look {
   readonly sql: string
@@ -53,9 +56,17 @@ export const LOOK_ROLE_OF_SERVER: Look = {
   says: 'A standby is in recovery for as long as it is one.',
 }
 
-export function lookAtSettings(names: readonly string[]): Look {
+export function lookAtSettings(
+  names: readonly string[],
+  columns: readonly ('setting' | 'unit' | 'context')[] = ['setting', 'unit', 'context'],
+): Look {
+  const list = wrap(names.map(quoteLiteral).join(', '), LIST_WIDTH).join('\n    ')
   return {
-    sql: `SELECT name, setting, unit, context FROM pg_settings WHERE name IN (${names.map(quoteLiteral).join(', ')}) ORDER BY name`,
+    sql: `SELECT name, ${columns.join(', ')}
+  FROM pg_settings
+  WHERE name IN (
+    ${list})
+  ORDER BY name`,
     says: 'What is in effect. What has the context postmaster changes at a restart only, sighup at a reload.',
   }
 }

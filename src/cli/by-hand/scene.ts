@@ -20,7 +20,8 @@ export interface Scene {
   readonly byRoot: boolean
   /** Of each node's disk, by its name; assumed where the node is another machine. */
   readonly diskBytes: ReadonlyMap<string, number>
-  /** The first primary. */
+  /** Of the primary; the first one begins epoch 1. */
+  readonly epoch: number
   readonly primary: ResolvedNode
   readonly standbys: readonly ResolvedNode[]
 }
@@ -38,9 +39,9 @@ export function isOneMachine({ config }: Scene): boolean {
 }
 
 /** The rule of commits when every standby streams; one standby alone is asked for, too, when a person wants that. */
-export function ruleOf({ primary, standbys }: Scene): Rule {
+export function ruleOf({ epoch, primary, standbys }: Scene): Rule {
   const acks = Math.max(1, acksFor(standbys.length))
-  return { epoch: 1, primary: primary.name, acks, standbys: standbys.map(({ name }) => name) }
+  return { epoch, primary: primary.name, acks, standbys: standbys.map(({ name }) => name) }
 }
 
 /** A standby carries what it would need as primary (I5). */
@@ -49,9 +50,8 @@ export function synchronousNamesOf(scene: Scene, node: ResolvedNode): string {
   return synchronousStandbyNames(node.name === rule.primary ? rule : carriedBy(node.name, rule))
 }
 
-/** Of epoch 1, which begins with the first primary. */
-export function upstreamPassfile(node: ResolvedNode): string {
-  return `${node.directory}/secrets/upstream-1.passfile`
+export function upstreamPassfile({ epoch }: Scene, node: ResolvedNode): string {
+  return `${node.directory}/secrets/upstream-${epoch}.passfile`
 }
 
 export function superuserPassfile(node: ResolvedNode): string {
@@ -59,10 +59,11 @@ export function superuserPassfile(node: ResolvedNode): string {
 }
 
 export function upstreamOf(
-  { primary: { name, host, port } }: Scene,
+  scene: Scene,
   node: ResolvedNode,
 ): NonNullable<ReplicationConfiguration['upstream']> {
-  return { name, host, port, passfile: upstreamPassfile(node), rejoining: false }
+  const { name, host, port } = scene.primary
+  return { name, host, port, passfile: upstreamPassfile(scene, node), rejoining: false }
 }
 
 /** What the node is before commits wait for anybody. */
