@@ -21,7 +21,7 @@ function sceneWith(more = '', nodes = THREE, file = '/etc/understudy/understudy.
   if (primary === undefined) throw new Error('no node')
   return {
     ...{ config, primary, standbys, major: 16, binDir: '/usr/lib/postgresql/16/bin', owner: 'postgres' },
-    ...{ byRoot: true, diskBytes: new Map(), epoch: 1 },
+    ...{ byRoot: true, diskBytes: new Map(), epoch: 1, taken: [] },
   }
 }
 
@@ -101,8 +101,16 @@ test('asynchronous replication waits for nobody, and one node replicates nothing
   expect(asynchronous).not.toContain('ANY ')
   expect(asynchronous).toContain('DROP SCHEMA')
   const alone = scriptOf(sceneWith('', '{ alpha: { host: 10.0.0.1 } }'))
-  expect(alone).not.toMatch(/pg_basebackup|CREATE_REPLICATION_SLOT|standby\.signal/)
+  expect(alone).not.toMatch(/pg_basebackup -D|CREATE_REPLICATION_SLOT|standby\.signal/)
   expect(splitScript(alone).map(({ on }) => on)).not.toContain('bravo')
+})
+
+test('directories that hold data already are warned of before anything else', () => {
+  const first = (scene: Scene): string => scriptOf(scene).split('\n')[0] ?? ''
+  expect(first({ ...sceneWith(), taken: ['alpha', 'bravo'] })).toMatch(
+    /^# NOT HERE: alpha and bravo have data/,
+  )
+  expect(first(sceneWith())).not.toContain('NOT HERE')
 })
 
 test('on one machine nothing is copied between servers', () => {

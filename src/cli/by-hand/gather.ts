@@ -7,6 +7,7 @@ import type { ResolvedConfig } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { findBinaries } from '../../postgres/binaries.ts'
 import { diskSize } from '../../postgres/configure.ts'
+import { nodeLayout } from '../../postgres/layout.ts'
 import { chooseRunAs, findUser } from '../../postgres/run-as.ts'
 import { demand } from '../local/prepare.ts'
 import { isRoot, PACKAGE_ROOT } from '../local/privileges.ts'
@@ -34,6 +35,7 @@ export async function sceneOf(config: ResolvedConfig, options: GatherOptions): P
     owner: oneMachine ? await localOwner(config) : await remoteOwner(config),
     byRoot: !oneMachine || isRoot(),
     diskBytes: await disks(config, options.here),
+    taken: await takenDirectories(config),
     epoch: 1,
     primary,
     standbys,
@@ -93,6 +95,16 @@ async function disks(config: ResolvedConfig, here: string | null): Promise<Reado
   return new Map(
     await Promise.all(local.map(async ({ name, directory }) => [name, await diskSize(directory)] as const)),
   )
+}
+
+async function takenDirectories({ nodes }: ResolvedConfig): Promise<readonly string[]> {
+  const seen = await Promise.all(
+    nodes.map(async ({ name, host, directory }) => {
+      const there = isLoopback(host) && (await stat(nodeLayout(directory).dataDir).catch(() => null)) !== null
+      return there ? [name] : []
+    }),
+  )
+  return seen.flat()
 }
 
 /** An embedded PostgreSQL that cannot be run where it lies is copied; looking must leave nothing behind. */

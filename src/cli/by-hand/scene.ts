@@ -20,6 +20,8 @@ export interface Scene {
   readonly byRoot: boolean
   /** Of each node's disk, by its name; assumed where the node is another machine. */
   readonly diskBytes: ReadonlyMap<string, number>
+  /** Nodes of this machine whose data directory is there already. */
+  readonly taken: readonly string[]
   /** Of the primary; the first one begins epoch 1. */
   readonly epoch: number
   readonly primary: ResolvedNode

@@ -41,6 +41,9 @@ export interface Section {
 
 type Part = Omit<Section, 'number' | 'as'> & { readonly asRoot?: true }
 
+/** Some packages split them: what is missing is said before anything is made. */
+const NEEDED_PROGRAMS = ['initdb', 'pg_ctl', 'pg_basebackup', 'pg_verifybackup', 'psql'] as const
+
 /** Of the row that proves it; removed at the end. */
 const PROOF = proofSql('understudy_by_hand')
 /** Any ones will do, as long as both servers mean the same row. */
@@ -102,8 +105,9 @@ function prerequisites(scene: Scene, node: ResolvedNode): Part {
   echo 'create_main_cluster = false' >> /etc/postgresql-common/createcluster.conf
   apt-get install --yes postgresql-${major} openssl
 fi`
+  const present = command('ls', ...NEEDED_PROGRAMS.map((name) => program(scene, name)))
   const make = byRoot
-    ? command('install', '-d', '-m', '700', '-o', owner, '-g', owner, ...directories)
+    ? command('install', '-d', '-m', '700', '-o', owner, ...directories)
     : command('mkdir', '-p', '-m', '700', ...directories)
   return {
     title: 'prerequisites',
@@ -113,7 +117,7 @@ fi`
       `Stock PostgreSQL ${major}, the same major version on every server, and directories that only ${owner} can read.`,
       `The servers reach each other on their PostgreSQL ports (${[...new Set(config.nodes.map(({ port }) => port))].join(', ')}), and their clocks agree to within a day.`,
     ],
-    shell: `${byRoot ? `${install}\n` : ''}${make}`,
+    shell: [...(byRoot ? [install] : []), present, make].join('\n'),
   }
 }
 

@@ -115,12 +115,17 @@ function listenForLeave(): Leaving {
     process.on(each, listener)
     return [each, listener] as const
   })
-  const gone = (): void => first.abort()
+  let readerLeft = false
+  const gone = (): void => {
+    readerLeft = true
+    first.abort()
+  }
   readerGone.addEventListener('abort', gone)
   return {
     first: first.signal,
     second: second.signal,
-    exitCode: () => 128 + signalNumber(name),
+    // Who has read enough (`tour | head`) has got what was wanted.
+    exitCode: () => (readerLeft ? EXIT.done : 128 + signalNumber(name)),
     stop: () => {
       for (const [each, listener] of listeners) process.off(each, listener)
       readerGone.removeEventListener('abort', gone)
