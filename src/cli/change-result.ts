@@ -4,7 +4,7 @@ import type { ResolvedNode } from '../config/load.ts'
 import type { Check } from '../core/check.ts'
 import type { PhaseTime } from '../core/history-phases.ts'
 import { ERRORS, UnderstudyError } from '../errors/codes.ts'
-import { type ChangeWatch, entryOf } from './change-watch.ts'
+import { type ChangeWatch, type Ending, entryOf } from './change-watch.ts'
 import { colourFor, EXIT, failureText, note, print, printJson } from './output.ts'
 import { paintFor } from './paint.ts'
 import { phaseLines } from './phase-lines.ts'
@@ -43,27 +43,47 @@ export async function carryOut(
   const view = createStepView({ stream: process.stderr, plain: options.json, colour })
   view.step(change.name, `${change.from} -> ${change.wanted}`)
   try {
-    const beganAtMs = performance.now()
-    await change.ask()
-    const ending = await watch.ending({
-      epoch: change.epoch,
-      refusedKind: `${change.name}-refused`,
-      tell: (event) => view.detail(change.name, progress(event)),
+    const result = await followChange(change, watch, {
+      nodes: options.nodes,
+      onEvent: (event) => view.detail(change.name, progress(event)),
+      onEnd: ({ primary, epoch }, durationMs) => {
+        const words = endingWords(change, primary, epoch)
+        if (primary === change.wanted) view.done(change.name, words, durationMs)
+        else view.fail(change.name, words)
+        view.close()
+      },
     })
-    const durationMs = Math.round(performance.now() - beganAtMs)
-    const reached = ending.primary === change.wanted
-    const words = endingWords(change, ending.primary, ending.epoch)
-    if (reached) view.done(change.name, words, durationMs)
-    else view.fail(change.name, words)
-    view.close()
-    const entry = await entryOf(options.nodes, ending.epoch)
-    const result = resultOf(change, ending, durationMs, entry)
     if (options.json) printJson(result)
     else tell(result)
-    return reached ? EXIT.done : EXIT.failed
+    return result.reached ? EXIT.done : EXIT.failed
   } finally {
     view.close()
   }
+}
+
+export interface Following {
+  readonly nodes: readonly ResolvedNode[]
+  readonly onEvent: (event: ClusterEvent) => void
+  /** The change is over; the history of it is waited for a moment longer. */
+  readonly onEnd: (ending: Ending, durationMs: number) => void
+}
+
+/** Errors: what the request is refused with; refused, timeout. */
+export async function followChange(
+  change: Change,
+  watch: ChangeWatch,
+  { nodes, onEvent, onEnd }: Following,
+): Promise<ChangeResult> {
+  const beganAtMs = performance.now()
+  await change.ask()
+  const ending = await watch.ending({
+    epoch: change.epoch,
+    refusedKind: `${change.name}-refused`,
+    tell: onEvent,
+  })
+  const durationMs = Math.round(performance.now() - beganAtMs)
+  onEnd(ending, durationMs)
+  return resultOf(change, ending, durationMs, await entryOf(nodes, ending.epoch))
 }
 
 function progress({ node, message }: ClusterEvent): string {

@@ -64,3 +64,10 @@ export function notEmpty(text: string): string {
   if (text.trim() !== '') return text
   throw new InvalidArgumentError('It is empty.')
 }
+
+/** "a,b,c"; blanks around the commas do not count. */
+export function list(text: string): readonly string[] {
+  const words = text.split(',').map((word) => word.trim())
+  if (words.every((word) => word !== '')) return words
+  throw new InvalidArgumentError('It is a list with commas between its words.')
+}

@@ -15,6 +15,7 @@ const epochNumber = wholeNumber(1, 999_999_999)
 
 export function declareLooking(program: Command, options: ProgramOptions): void {
   declareState(program, options)
+  declareTour(program, options)
   declareRecords(program, options)
 }
 
@@ -52,6 +53,22 @@ function declareState(program: Command, { onExit, passthrough }: ProgramOptions)
     .action(async (target: string, flags: ClusterFlags & { readonly superuser?: true }) =>
       onExit(await (await import('./commands/psql.ts')).run({ target, passthrough, ...flags })),
     )
+}
+
+function declareTour(program: Command, { onExit }: ProgramOptions): void {
+  clusterFlags(
+    declare(
+      program,
+      'tour',
+      'show on the running cluster how replication is set up and changed, step by step',
+      'understudy tour --plain --no-changes',
+    ),
+  )
+    .option('--plain', 'wait for no key, and print without colours')
+    .addOption(new Option('--no-changes', 'leave the switchover and the failover out').conflicts('yes'))
+    .addOption(new Option('--yes', 'do not ask before the switchover and the failover'))
+    .addOption(jsonFlag())
+    .action(async (flags: TourFlags) => onExit(await (await import('./commands/tour.ts')).run(flags)))
 }
 
 function declareRecords(program: Command, { onExit }: ProgramOptions): void {
@@ -121,6 +138,12 @@ function declareRecords(program: Command, { onExit }: ProgramOptions): void {
 interface UrlFlags extends ClusterFlags {
   readonly superuser?: true
   readonly password: boolean
+}
+
+interface TourFlags extends ClusterFlags, JsonFlag {
+  readonly plain?: true
+  readonly changes: boolean
+  readonly yes?: true
 }
 
 interface DoctorFlags extends ClusterFlags, JsonFlag {

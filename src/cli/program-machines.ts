@@ -1,5 +1,5 @@
 /** The commands of a cluster on several machines: its configuration, its bundles, its services. */
-import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
+import { Argument, type Command, Option } from 'commander'
 import type { AddOptions } from './commands/add.ts'
 import type { InitOptions } from './commands/init.ts'
 import type { PushOptions } from './commands/push.ts'
@@ -13,6 +13,7 @@ import {
   clusterFlags,
   durabilityFlag,
   jsonFlag,
+  list,
   notEmpty,
   port,
   rtoFlag,
@@ -135,13 +136,6 @@ function declareInit(program: Command, { onExit }: ProgramOptions): void {
     .option('--dry-run', 'only print the configuration, and what would be written')
     .addOption(jsonFlag())
     .action(async (flags: InitOptions) => onExit(await (await import('./commands/init.ts')).run(flags)))
-}
-
-/** "a,b,c"; blanks around the commas do not count. */
-function list(text: string): readonly string[] {
-  const words = text.split(',').map((word) => word.trim())
-  if (words.every((word) => word !== '')) return words
-  throw new InvalidArgumentError('It is a list with commas between its words.')
 }
 
 function declareConfig(program: Command, { onExit }: ProgramOptions): void {

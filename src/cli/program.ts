@@ -3,8 +3,19 @@
  * pay for `up`, and an agent's process holds nothing that it does not need.
  */
 import { Command, Option } from 'commander'
+import type { AgentFlags } from './commands/agent.ts'
 import { declare, example, type ProgramOptions, raiseUsageErrors } from './declare.ts'
-import { dataFlag, durabilityFlag, jsonFlag, nodeCount, notEmpty, port, portBase, rtoFlag } from './flags.ts'
+import {
+  dataFlag,
+  durabilityFlag,
+  jsonFlag,
+  list,
+  nodeCount,
+  notEmpty,
+  port,
+  portBase,
+  rtoFlag,
+} from './flags.ts'
 import { declareChanging } from './program-changing.ts'
 import { declareLooking } from './program-looking.ts'
 import { declareMachines } from './program-machines.ts'
@@ -48,6 +59,17 @@ function declareLocal(program: Command, { onExit }: ProgramOptions): void {
     .addOption(durabilityFlag())
     .addOption(rtoFlag())
     .option('--detach', 'leave the cluster running in the background')
+    .addOption(
+      new Option(
+        '--explain',
+        'start nothing: print the set-up as a commented script to follow by hand',
+      ).conflicts('detach'),
+    )
+    .addOption(
+      new Option('--on <list>', 'with --explain: for these servers, NAME=HOST of each')
+        .argParser(list)
+        .conflicts(['nodes', 'data', 'portBase']),
+    )
     .addOption(jsonFlag())
     .action(async (flags: UpFlags) =>
       onExit(await (await import('./commands/up.ts')).run({ ...flags, ...switches(flags) })),
@@ -69,6 +91,8 @@ interface UpFlags {
   readonly durability?: 'quorum' | 'async'
   readonly rto?: string
   readonly detach?: true
+  readonly explain?: true
+  readonly on?: readonly string[]
   readonly json?: true
 }
 
@@ -98,9 +122,9 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
         notEmpty,
       ),
     )
-    .action(async (flags: { readonly config: string; readonly node?: string }) =>
-      onExit(await (await import('./commands/agent.ts')).run(flags)),
-    )
+    .option('--explain', 'run nothing: print the set-up as a commented script to follow by hand')
+    .addOption(new Option('--json', 'with --explain: print JSON'))
+    .action(async (flags: AgentFlags) => onExit(await (await import('./commands/agent.ts')).run(flags)))
 
   declare(
     program,

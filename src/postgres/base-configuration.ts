@@ -19,6 +19,8 @@ export interface Setting {
   readonly from?: string
   /** It can only be known on the node's own machine. */
   readonly ofDisk?: true
+  /** It is right only where an agent looks after the server. */
+  readonly ofAgent?: true
   /** A value that the user may replace; the others are refused by parameterVerdict. */
   readonly yields?: boolean
 }
@@ -29,12 +31,23 @@ export interface SettingGroup {
 }
 
 export function renderBase(input: ConfigurationInput): string {
+  return `# Written by understudy: edits here are lost. Set your own parameters in the configuration (postgres.parameters).\n\n${renderBaseSettings(input)}`
+}
+
+/** The settings alone, without what is said about the file. */
+export function renderBaseSettings(input: ConfigurationInput): string {
   const set = userSet(input)
-  const body = baseSettings(input).map(({ title, settings }) => {
-    const shown = settings.filter((setting) => setting.yields !== true || !set.has(setting.name))
-    return `# --- ${title}\n${shown.map((setting) => `# ${setting.why}\n${settingLine(setting.name, setting.value)}`).join('\n')}\n`
-  })
-  return `# Written by understudy: edits here are lost. Set your own parameters in the configuration (postgres.parameters).\n\n${body.join('\n')}`
+  return baseSettings(input)
+    .map(({ title, settings }) => {
+      const shown = settings.filter((setting) => setting.yields !== true || !set.has(setting.name))
+      return `# --- ${title}\n${renderSettings(shown)}`
+    })
+    .join('\n')
+}
+
+/** Each with its reason above it. */
+export function renderSettings(settings: readonly Setting[]): string {
+  return settings.map(({ name, value, why }) => `# ${why}\n${settingLine(name, value)}\n`).join('')
 }
 
 /** The names, in lower case, of the user's parameters that are taken. */

@@ -14,12 +14,12 @@ import { DONE, failed, fileFailure, ok } from './outcome.ts'
 
 const DAY_MS = 86_400_000
 /** The authority lives as long as clusters do; its key never leaves the machine that made it. */
-const AUTHORITY_DAYS = 3650
+export const AUTHORITY_DAYS = 3650
 /**
  * Two years: short enough that a lost key ends by itself, long enough that a cluster that nobody restarts does not meet it in its
  * first year. `certificateState` says "expiring" two months before, and re-issuing is one call.
  */
-const NODE_DAYS = 730
+export const NODE_DAYS = 730
 /** Clocks of two machines differ: a certificate that begins this second would be refused by the one that is behind. */
 const BACKDATED_MS = DAY_MS
 const OPENSSL_DEADLINE_MS = 30_000
@@ -54,8 +54,8 @@ export async function ensureAuthority(authority: KeyPairPaths, cluster: string):
   return issue({
     target: authority,
     authority: null,
-    commonName: commonName(`pg-understudy ${cluster} authority`),
-    extensions: ['basicConstraints=critical,CA:TRUE,pathlen:0', 'keyUsage=critical,keyCertSign,cRLSign'],
+    commonName: authorityName(cluster),
+    extensions: AUTHORITY_EXTENSIONS,
     notBefore: new Date(now - BACKDATED_MS),
     notAfter: new Date(now + AUTHORITY_DAYS * DAY_MS),
   })
@@ -63,26 +63,39 @@ export async function ensureAuthority(authority: KeyPairPaths, cluster: string):
 
 /** Issues a certificate for one node, replacing what is there: key first, so that an interruption is seen as a mismatch and mended. */
 export async function issueCertificate(options: IssueOptions): Promise<Outcome> {
-  const names = [...new Set([...options.hosts, 'localhost', '127.0.0.1', '::1'])]
-  const wrong = names.find((name) => !/^[A-Za-z0-9._:*-]+$/.test(name))
+  const wrong = options.hosts.find((name) => !/^[A-Za-z0-9._:*-]+$/.test(name))
   if (wrong !== undefined)
     return failed('config-invalid', `${JSON.stringify(wrong)} is no host name or address`)
-  const alternatives = names.map((name) => (isIP(name) === 0 ? `DNS:${name}` : `IP:${name}`))
   const now = Date.now()
   return issue({
     target: options.target,
     authority: options.authority,
     commonName: commonName(options.node),
-    extensions: [
-      'basicConstraints=critical,CA:FALSE',
-      'keyUsage=critical,digitalSignature',
-      // Both: a node is the server of its clients and the client of its upstream.
-      'extendedKeyUsage=serverAuth,clientAuth',
-      `subjectAltName=${alternatives.join(',')}`,
-    ],
+    extensions: nodeExtensions(options.hosts),
     notBefore: options.notBefore ?? new Date(now - BACKDATED_MS),
     notAfter: options.notAfter ?? new Date(now + NODE_DAYS * DAY_MS),
   })
+}
+
+export function authorityName(cluster: string): string {
+  return commonName(`pg-understudy ${cluster} authority`)
+}
+
+export const AUTHORITY_EXTENSIONS: readonly string[] = [
+  'basicConstraints=critical,CA:TRUE,pathlen:0',
+  'keyUsage=critical,keyCertSign,cRLSign',
+]
+
+/** `hosts`: names and addresses under which others reach the node. */
+export function nodeExtensions(hosts: readonly string[]): readonly string[] {
+  const names = [...new Set([...hosts, 'localhost', '127.0.0.1', '::1'])]
+  return [
+    'basicConstraints=critical,CA:FALSE',
+    'keyUsage=critical,digitalSignature',
+    // Both: a node is the server of its clients and the client of its upstream.
+    'extendedKeyUsage=serverAuth,clientAuth',
+    `subjectAltName=${names.map((name) => (isIP(name) === 0 ? `DNS:${name}` : `IP:${name}`)).join(',')}`,
+  ]
 }
 
 /** Issues only when `certificateState` is not valid. True when it did. */
@@ -150,10 +163,13 @@ async function install(from: string, to: string): Promise<void> {
   await fsyncDirectory(dirname(to))
 }
 
+/** A key of its own, on the curve that every OpenSSL has. */
+export const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'] as const
+
 function requestArguments(order: Order): readonly string[] {
   return [
     ...['req', '-new', '-config', 'openssl.cnf', '-sha256', '-subj', `/CN=${order.commonName}`],
-    ...['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+    ...NEW_KEY,
     ...['-keyout', 'key.pem', '-out', 'request.pem'],
   ]
 }

@@ -3,12 +3,12 @@
  * line has its reason. PURE.
  */
 import type { RefusedParameter, ReplicationConfiguration } from '../ports/postgres.ts'
-import { renderBase } from './base-configuration.ts'
+import { renderBase, renderSettings, type Setting } from './base-configuration.ts'
 import type { ConfigurationInput } from './configuration-input.ts'
 import { hbaLineProblem, renderHba } from './hba.ts'
 import { REPLICATION_ROLE, slotName } from './layout.ts'
 import { parameterVerdict } from './parameters.ts'
-import { quoteConninfo, quoteSetting, settingLine } from './setting-text.ts'
+import { quoteConninfo, settingLine } from './setting-text.ts'
 import { type ReplicationTimings, replicationTimings, STREAM_TIMERS } from './sizing.ts'
 
 export interface RenderedConfiguration {
@@ -86,36 +86,50 @@ function sortHba(extra: readonly string[]): {
 }
 
 function renderReplication(input: ConfigurationInput, replication: ReplicationConfiguration): string {
-  const { upstream } = replication
   const role =
     replication.role === 'primary' ? 'This node is primary.' : 'This node is a standby (data/standby.signal).'
-  return `# Written by understudy at every change of roles: edits here are lost.
-# ${role}
-
-# How to reach the node that this one streams from. Its password stands in a passfile of this epoch only: removing that file is how the
-# node makes sure that it takes nothing more from an old primary.
-primary_conninfo = ${quoteSetting(upstream === null ? '' : conninfo(input, upstream))}
-
-# The upstream keeps the WAL that this node has not taken yet.
-primary_slot_name = ${quoteSetting(upstream === null ? '' : slotName(input.node))}
-
-# Who must have flushed a commit before it is acknowledged. Standbys carry it too: a promoted one waits from its first commit on.
-synchronous_standby_names = ${quoteSetting(replication.synchronousStandbyNames)}
-
-# A crashed backend costs a primary a restart of some ten milliseconds, and no failover. A standby is started by its agent: by itself it would
-# go for the newest timeline that it has heard of, beyond what it has of it, when it has not heard of everything.
-restart_after_crash = ${replication.role === 'primary' ? 'on' : 'off'}
-`
+  const settings = replicationSettings(input, replication).map((setting) => renderSettings([setting]))
+  return `# Written by understudy at every change of roles: edits here are lost.\n# ${role}\n\n${settings.join('\n')}`
 }
 
-function conninfo(
-  input: ConfigurationInput,
-  upstream: NonNullable<ReplicationConfiguration['upstream']>,
-): string {
-  return conninfoParts(input, upstream)
-    .map(({ name, value }) => `${name}=${quoteConninfo(value)}`)
-    .join(' ')
+/** replication.conf: what follows from the node's role right now. */
+export function replicationSettings(
+  input: ConninfoInput,
+  { role, upstream, synchronousStandbyNames }: ReplicationConfiguration,
+): readonly Setting[] {
+  return [
+    {
+      name: 'primary_conninfo',
+      value: upstream === null ? '' : conninfo(conninfoParts(input, upstream)),
+      why: 'How to reach the node that this one streams from. The password stands in a passfile: without that file it takes nothing more from an old primary.',
+    },
+    {
+      name: 'primary_slot_name',
+      value: upstream === null ? '' : slotName(input.node),
+      why: 'The upstream keeps the WAL that this node has not taken yet.',
+    },
+    {
+      name: 'synchronous_standby_names',
+      value: synchronousStandbyNames,
+      why: 'Who must have flushed a commit before it is acknowledged. Standbys carry it too: a promoted one waits from its first commit on.',
+    },
+    {
+      name: 'restart_after_crash',
+      value: role === 'primary',
+      ofAgent: true,
+      why:
+        'A crashed backend costs a primary a restart of some ten milliseconds, and no failover. A standby is started by its agent: by itself it would ' +
+        'go for the newest timeline that it has heard of, beyond what it has of it, when it has not heard of everything.',
+    },
+  ]
 }
+
+/** As libpq reads it (manual: 34.1.1.1). */
+export function conninfo(parts: readonly Pick<ConninfoPart, 'name' | 'value'>[]): string {
+  return parts.map(({ name, value }) => `${name}=${quoteConninfo(value)}`).join(' ')
+}
+
+type ConninfoInput = Pick<ConfigurationInput, 'node' | 'rtoMs' | 'tls'>
 
 export interface ConninfoPart {
   readonly name: string
@@ -126,7 +140,7 @@ export interface ConninfoPart {
 
 /** How a standby reaches its upstream (manual: 34.1.2). */
 export function conninfoParts(
-  input: Pick<ConfigurationInput, 'node' | 'rtoMs' | 'tls'>,
+  input: ConninfoInput,
   upstream: NonNullable<ReplicationConfiguration['upstream']>,
 ): readonly ConninfoPart[] {
   const timings = replicationTimings(input.rtoMs)
@@ -148,7 +162,7 @@ export function conninfoParts(
     {
       name: 'passfile',
       value: upstream.passfile,
-      why: 'The password, for this epoch only: removing the file is the first step of a fence.',
+      why: 'The password. understudy makes one of these per epoch: removing the file is the first step of a fence.',
     },
     {
       name: 'sslmode',

@@ -10,6 +10,11 @@ export interface HbaMember {
 }
 
 export function renderHba(members: readonly HbaMember[], extra: readonly string[]): string {
+  return `# Written by understudy at every change of the members: edits here are lost.\n${renderHbaRules(members, extra)}`
+}
+
+/** The policy alone, without what is said about the file. */
+export function renderHbaRules(members: readonly HbaMember[], extra: readonly string[]): string {
   const lines = (database: string, role: string): string => {
     const seen = new Set<string>()
     return members
@@ -23,8 +28,7 @@ export function renderHba(members: readonly HbaMember[], extra: readonly string[
       })
       .join('\n')
   }
-  return `# Written by understudy at every change of the members: edits here are lost.
-# PostgreSQL takes the FIRST line that matches; who matches none is refused. So the order below is the policy.
+  return `# PostgreSQL takes the FIRST line that matches; who matches none is refused. So the order below is the policy.
 
 # Over the socket, on this machine: everybody with a password.
 local     all          all                    scram-sha-256

@@ -15,7 +15,7 @@ import { fsyncDirectory, fsyncTree } from './durable.ts'
 import { cleanEnvironment } from './environment.ts'
 import { type NodeLayout, UNFINISHED_PREFIX } from './layout.ts'
 import { DONE, failed, fileFailure, ok } from './outcome.ts'
-import { roleStatements } from './roles.ts'
+import { quoteLiteral, ROLES, roleStatements } from './roles.ts'
 import { readSecret } from './secrets.ts'
 
 /** Far beyond what a slow disk needs (seconds): only a hanging one reaches it. */
@@ -79,19 +79,18 @@ export async function initialize(
 }
 
 async function prepareStatements(options: InitializeOptions): Promise<Outcome<readonly string[]>> {
-  const verifiers: Record<keyof SecretPaths, string> = {
-    superuser: '',
-    replication: '',
-    agent: '',
-    application: '',
-  }
-  for (const role of ['superuser', 'replication', 'agent', 'application'] as const) {
+  const verifiers = { superuser: '', replication: '', agent: '', application: '' }
+  for (const role of ROLES) {
     const password = await readSecret(options.secrets[role])
     if (password.kind === 'failed') return password
-    verifiers[role] = scramVerifier({ password: password.value })
+    verifiers[role] = quoteLiteral(scramVerifier({ password: password.value }))
   }
   const { superuser, applicationRole, database, binaries } = options
-  return ok(roleStatements({ superuser, applicationRole, database, verifiers, major: binaries.major }))
+  const passwords = verifiers
+  const statements = roleStatements({
+    ...{ superuser, applicationRole, database, passwords, major: binaries.major },
+  })
+  return ok(statements.map(({ sql }) => sql))
 }
 
 /**
@@ -100,12 +99,13 @@ async function prepareStatements(options: InitializeOptions): Promise<Outcome<re
  * one. The superuser's password follows as a verifier, so initdb never sees it.
  */
 async function runInitdb(options: InitializeOptions, target: string, signal: AbortSignal): Promise<Outcome> {
-  const args = [
-    ...['-D', target, '-U', options.superuser, '-E', 'UTF8', '--locale=C.UTF-8', '-k'],
-    ...['-A', 'reject', '--no-sync', '--no-instructions'],
-  ]
+  const args = [...initdbArguments(target, options.superuser), '--no-sync', '--no-instructions']
   const result = await run(options, options.binaries.initdb, args, signal)
   return judge(result, 'initdb')
+}
+
+export function initdbArguments(dataDir: string, superuser: string): readonly string[] {
+  return ['-D', dataDir, '-U', superuser, '-E', 'UTF8', '--locale=C.UTF-8', '-k', '-A', 'reject']
 }
 
 /**

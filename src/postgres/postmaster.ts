@@ -62,6 +62,10 @@ export interface PostmasterOptions {
   readonly onEnd: (what: string) => void
 }
 
+export function postmasterArguments({ dataDir, configFile }: NodeLayout): readonly string[] {
+  return ['-D', dataDir, '-c', `config_file=${configFile}`]
+}
+
 interface Child {
   readonly pid: number
   readonly process: ChildProcess
@@ -237,16 +241,12 @@ export class Postmaster {
     }
     try {
       if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
-      const spawned = spawn(
-        binaries.postgres,
-        ['-D', layout.dataDir, '-c', `config_file=${layout.configFile}`],
-        {
-          cwd: '/',
-          env: cleanEnvironment(layout.nodeDir, binaries.env),
-          detached: true,
-          stdio: ['ignore', output.fd, output.fd],
-        },
-      )
+      const spawned = spawn(binaries.postgres, postmasterArguments(layout), {
+        cwd: '/',
+        env: cleanEnvironment(layout.nodeDir, binaries.env),
+        detached: true,
+        stdio: ['ignore', output.fd, output.fd],
+      })
       return await this.#follow(spawned)
     } finally {
       await output.close()

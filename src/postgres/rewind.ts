@@ -33,16 +33,12 @@ export async function rewind(
 ): Promise<Outcome> {
   const settled = await settleControl(layout, binaries, target, signal)
   if (settled.kind === 'failed') return settled
-  const result = await runCommand(
-    binaries.pgRewind,
-    ['--target-pgdata', layout.dataDir, '--source-server', connectionString(source)],
-    {
-      // A statement_timeout of the source's configuration must not end it.
-      env: { ...cleanEnvironment(layout.nodeDir, binaries.env), PGOPTIONS: '-c statement_timeout=0' },
-      deadlineMs: DEADLINE_MS,
-      signal,
-    },
-  )
+  const result = await runCommand(binaries.pgRewind, rewindArguments(layout.dataDir, source), {
+    // A statement_timeout of the source's configuration must not end it.
+    env: { ...cleanEnvironment(layout.nodeDir, binaries.env), PGOPTIONS: '-c statement_timeout=0' },
+    deadlineMs: DEADLINE_MS,
+    signal,
+  })
   if (result.kind !== 'exited')
     return failed('rewind-failed', `pg_rewind did not run to its end (${result.kind})`)
   if (result.exitCode !== 0) {
@@ -53,6 +49,10 @@ export async function rewind(
   if (begun.kind === 'failed') return begun
   await removeForeignSlots(layout.dataDir)
   return DONE
+}
+
+export function rewindArguments(dataDir: string, source: RewindSource): readonly string[] {
+  return ['--target-pgdata', dataDir, '--source-server', connectionString(source)]
 }
 
 /**

@@ -1,20 +1,25 @@
 /** The SQL that gives a new cluster its roles and the application's database (manual: 22, 5.9). PURE. */
 import { AGENT_DATABASE, AGENT_ROLE, REPLICATION_ROLE } from './layout.ts'
 
-export interface RoleVerifiers {
-  /** SCRAM verifiers ("SCRAM-SHA-256$4096:…"), stored as they are: no password stands in any statement, log or history. */
-  readonly superuser: string
-  readonly replication: string
-  readonly agent: string
-  readonly application: string
-}
+export const ROLES = ['superuser', 'replication', 'agent', 'application'] as const
+export type RoleKind = (typeof ROLES)[number]
 
 export interface RoleOptions {
   readonly superuser: string
   readonly applicationRole: string
   readonly database: string
-  readonly verifiers: RoleVerifiers
+  /**
+   * What stands behind PASSWORD, as SQL. The agent gives SCRAM verifiers ("SCRAM-SHA-256$4096:…"), which are stored as they are: no password
+   * stands in any statement, log or history.
+   */
+  readonly passwords: Readonly<Record<RoleKind, string>>
   readonly major: number
+}
+
+export interface RoleStatement {
+  readonly role: RoleKind
+  readonly sql: string
+  readonly why: string
 }
 
 /** The agent's sessions: one that looks, one that proves a commit, and some that hang or come from the other members' agents. */
@@ -24,31 +29,69 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
-function quoteLiteral(text: string): string {
+export function quoteLiteral(text: string): string {
   return `'${text.replaceAll("'", "''")}'`
 }
 
 /** In order; each is one statement without a transaction around it, since CREATE DATABASE allows none. */
-export function roleStatements(options: RoleOptions): readonly string[] {
-  const { verifiers, superuser, applicationRole, database } = options
-  const agent = quoteIdentifier(AGENT_ROLE)
+export function roleStatements(options: RoleOptions): readonly RoleStatement[] {
+  const { superuser, applicationRole, database, passwords } = options
   const application = quoteIdentifier(applicationRole)
-  const statements = [
-    `ALTER ROLE ${quoteIdentifier(superuser)} PASSWORD ${quoteLiteral(verifiers.superuser)}`,
-    `CREATE ROLE ${quoteIdentifier(REPLICATION_ROLE)} LOGIN REPLICATION PASSWORD ${quoteLiteral(verifiers.replication)}`,
-    // REPLICATION also lets it create, advance and drop slots. It is no superuser: it acts by files and signals.
-    `CREATE ROLE ${agent} LOGIN REPLICATION CONNECTION LIMIT ${AGENT_CONNECTIONS} PASSWORD ${quoteLiteral(verifiers.agent)}`,
-    `GRANT pg_monitor, pg_checkpoint TO ${agent}`,
-    // A paused standby that is to be promoted must be able to finish its replay.
-    `GRANT EXECUTE ON FUNCTION pg_catalog.pg_wal_replay_resume() TO ${agent}`,
+  const statements: RoleStatement[] = [
+    {
+      role: 'superuser',
+      sql: `ALTER ROLE ${quoteIdentifier(superuser)} PASSWORD ${passwords.superuser}`,
+      why: 'Everybody who comes in has a password.',
+    },
+    {
+      role: 'replication',
+      sql: `CREATE ROLE ${quoteIdentifier(REPLICATION_ROLE)} LOGIN REPLICATION PASSWORD ${passwords.replication}`,
+      why: 'As this role the standbys copy and stream. It reads no table, and pg_hba.conf lets it in from the members only.',
+    },
+    ...agentStatements(options),
   ]
-  // When clients have taken every connection the agent must still be able to look.
-  if (options.major >= 16) statements.push(`GRANT pg_use_reserved_connections TO ${agent}`)
   if (applicationRole !== superuser) {
-    statements.push(`CREATE ROLE ${application} LOGIN PASSWORD ${quoteLiteral(verifiers.application)}`)
+    statements.push({
+      role: 'application',
+      sql: `CREATE ROLE ${application} LOGIN PASSWORD ${passwords.application}`,
+      why: 'The application is no superuser.',
+    })
   }
   if (database !== AGENT_DATABASE) {
-    statements.push(`CREATE DATABASE ${quoteIdentifier(database)} OWNER ${application}`)
+    statements.push({
+      role: 'application',
+      sql: `CREATE DATABASE ${quoteIdentifier(database)} OWNER ${application}`,
+      why: 'Its database.',
+    })
+  }
+  return statements
+}
+
+function agentStatements({ passwords, major }: RoleOptions): readonly RoleStatement[] {
+  const agent = quoteIdentifier(AGENT_ROLE)
+  const statements: RoleStatement[] = [
+    {
+      role: 'agent',
+      sql: `CREATE ROLE ${agent} LOGIN REPLICATION CONNECTION LIMIT ${AGENT_CONNECTIONS} PASSWORD ${passwords.agent}`,
+      why: 'REPLICATION also lets it create, advance and drop slots. It is no superuser: it acts by files and signals.',
+    },
+    {
+      role: 'agent',
+      sql: `GRANT pg_monitor, pg_checkpoint TO ${agent}`,
+      why: 'It looks, and it begins a checkpoint.',
+    },
+    {
+      role: 'agent',
+      sql: `GRANT EXECUTE ON FUNCTION pg_catalog.pg_wal_replay_resume() TO ${agent}`,
+      why: 'A paused standby that is to be promoted must be able to finish its replay.',
+    },
+  ]
+  if (major >= 16) {
+    statements.push({
+      role: 'agent',
+      sql: `GRANT pg_use_reserved_connections TO ${agent}`,
+      why: 'When clients have taken every connection the agent must still be able to look.',
+    })
   }
   return statements
 }

@@ -8,12 +8,11 @@ const DUPLICATE_OBJECT = '42710'
 const UNDEFINED_OBJECT = '42704'
 const OBJECT_IN_USE = '55006'
 
+export const CREATE_SLOT = 'SELECT pg_create_physical_replication_slot($1, true)'
+
 /** immediately_reserve: a slot that reserves nothing until its first use may find its WAL gone by then. */
 export async function createSlot(session: Session, name: string, deadlineMs: number): Promise<Outcome> {
-  const created = await session.query(
-    { text: 'SELECT pg_create_physical_replication_slot($1, true)', values: [name] },
-    deadlineMs,
-  )
+  const created = await session.query({ text: CREATE_SLOT, values: [name] }, deadlineMs)
   if (created.kind === 'ok') return DONE
   if (sqlStateOf(created) !== DUPLICATE_OBJECT) return created
   const present = await session.query(

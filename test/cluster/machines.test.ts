@@ -71,6 +71,15 @@ describe.skipIf(!hasParts)('several machines (apt install postgresql-15 etcd-ser
       'charlie',
     ])
 
+    const tour = await machines.run(
+      target,
+      ...['tour', '--json', '--no-changes', '--config', machines.configFile(target)],
+    )
+    expect({ code: tour.code, stderr: tour.stderr }).toEqual({ code: 0, stderr: '' })
+    const { steps } = JSON.parse(tour.stdout) as { steps: readonly Record<string, string>[] }
+    expect(steps.find((each) => each['id'] === 'verification')).toMatchObject({ result: 'shown' })
+    expect(steps.find((each) => each['id'] === 'failover')?.['reason']).toContain('machines of their own')
+
     const changed = await machines.run(
       target,
       ...['switchover', '--to', target, '--yes', '--config', machines.configFile(target)],

@@ -13,9 +13,21 @@ export interface AgentFlags {
   readonly config: string
   /** Left out: the node of the bundle that the configuration lies in. */
   readonly node?: string
+  /** Nothing is run; what an agent would do is printed. */
+  readonly explain?: true
+  readonly json?: true
 }
 
 export async function run(flags: AgentFlags): Promise<number> {
+  if (flags.explain === true) {
+    // Not at the top: an agent's process holds nothing that it does not need.
+    const { explainAgent } = await import('../by-hand/explain.ts')
+    return explainAgent({ ...flags, json: flags.json === true })
+  }
+  if (flags.json === true)
+    throw new UnderstudyError('usage', 'an agent prints a log and no result', {
+      hint: '--json goes with --explain.',
+    })
   if (!isRoot()) await applyStaged(flags.config)
   const config = await loadConfig(flags.config)
   const mark = await readBundleMark(config.file)

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises'
 import type { ClusterStatus } from '../../api/contract.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { connectionLines, renderBoard } from '../board.ts'
+import { explainUp } from '../by-hand/explain.ts'
 import { humanDuration } from '../humanise.ts'
 import { followStart, type Readiness } from '../local/follow.ts'
 import { logFile, supervisorPart } from '../local/layout.ts'
@@ -24,10 +25,19 @@ import { createStepView, type StepView } from '../steps.ts'
 export interface UpOptions extends UpFlags {
   readonly data?: string
   readonly detach: boolean
+  /** Nothing is started; what would be done is printed. */
+  readonly explain?: true
+  /** With explain: NAME=HOST of each server. */
+  readonly on?: readonly string[]
   readonly json: boolean
 }
 
 export async function run(options: UpOptions): Promise<number> {
+  if (options.explain === true) return explainUp(options)
+  if (options.on !== undefined)
+    throw new UnderstudyError('usage', '`up` starts a cluster on this machine only', {
+      hint: '--on goes with --explain; `understudy init` is for several machines.',
+    })
   const named = namedDirectory(options)
   if (isRoot()) {
     const { user, directory } = await prepareForUser(named)

@@ -158,7 +158,8 @@ function streamOf(
   return [...parts, slot]
 }
 
-function inputOf(
+/** As the agent of `node` has it. */
+export function inputOf(
   config: ResolvedConfig,
   node: ResolvedNode,
   major: number,

@@ -59,7 +59,7 @@ async function prepareAlone(directory: string, flags: UpFlags): Promise<Prepared
   const known = await readSettings(directory)
   if (known === null) await refuseForeign(directory)
   else refuseOtherFlags(known, flags)
-  const settings = known ?? (await newSettings(directory, flags))
+  const settings = known ?? (await newSettings(flags, binariesCache(directory)))
   // Before anything remembers the ports: the way out is another --port-base, which must not be refused as another flag then.
   if (known === null) await refuseTakenPortsOf(settings, HOST)
   const renewed = await makeFiles(directory, settings)
@@ -73,8 +73,9 @@ export function binariesCache(directory: string): string {
   return path.join(directory, 'binaries')
 }
 
-async function newSettings(directory: string, flags: UpFlags): Promise<LocalSettings> {
-  const binaries = demand(await findBinaries({ request: flags.pg, cacheDir: binariesCache(directory) }))
+/** Nothing is written, but for binaries that cannot be used where they lie. Errors: no-binaries, unsupported-version, usage. */
+export async function newSettings(flags: UpFlags, cacheDir: string): Promise<LocalSettings> {
+  const binaries = demand(await findBinaries({ request: flags.pg, cacheDir }))
   const rto = flags.rto ?? '3s'
   const rtoMs = parseDuration(rto)
   if (rtoMs === null || rtoMs < 500 || rtoMs > 600_000)
@@ -94,7 +95,8 @@ async function newSettings(directory: string, flags: UpFlags): Promise<LocalSett
   }
 }
 
-function refuseOtherFlags(known: LocalSettings, flags: UpFlags): void {
+/** Errors: flags-differ. */
+export function refuseOtherFlags(known: LocalSettings, flags: UpFlags): void {
   const asked: readonly (readonly [string, unknown, unknown])[] = [
     ['--nodes', flags.nodes, known.nodes],
     ['--port-base', flags.portBase, known.portBase],
@@ -185,7 +187,8 @@ function socketDirectory(directory: string, node: string, settings: LocalSetting
   return path.join(tmpdir(), `understudy-${process.getuid?.() ?? 0}-${digest}`)
 }
 
-function renderConfig(directory: string, settings: LocalSettings): string {
+/** understudy.yaml of a local cluster in this directory. */
+export function renderConfig(directory: string, settings: LocalSettings): string {
   const ports = portsFrom(settings.portBase)
   const nodes = NODE_NAMES.slice(0, settings.nodes).map((name, index) => {
     const sockets = socketDirectory(directory, name, settings)

@@ -26,7 +26,7 @@ import { LOCATION_NAME, readSettings, realDirectory } from './open.ts'
 import { demand, makeDirectory } from './prepare.ts'
 
 const SHARED_ROOT = '/var/lib/understudy'
-const PACKAGE_ROOT = fileURLToPath(new URL('../../../..', import.meta.url))
+export const PACKAGE_ROOT = fileURLToPath(new URL('../../../..', import.meta.url))
 
 /** What an installed unit runs. */
 export const MAIN_PROGRAM_PATH = path.join(PACKAGE_ROOT, 'dist', 'src', 'cli', 'main.js')
@@ -79,11 +79,9 @@ export async function runAs(user: SystemUser, args: readonly string[], shown: st
 /** The named directory when the user can get there, else one below /var/lib/understudy, which location.json then names. */
 async function placeFor(named: string, real: string, user: SystemUser): Promise<string> {
   if (real !== named) return handOver(real, user)
-  const parent = path.dirname(named)
-  await mkdir(parent, { recursive: true })
-  if (await reachableBy(user, parent)) return handOver(named, user)
-  const digest = createHash('sha256').update(named).digest('hex').slice(0, 12)
-  const directory = path.join(SHARED_ROOT, 'clusters', digest)
+  await mkdir(path.dirname(named), { recursive: true })
+  const directory = await reachablePlace(named, user)
+  if (directory === named) return handOver(named, user)
   await makeDirectory(named)
   const others = (await readdir(named)).filter((entry) => entry !== LOCATION_NAME)
   if (others.length > 0)
@@ -92,6 +90,13 @@ async function placeFor(named: string, real: string, user: SystemUser): Promise<
   const owned = await handOver(directory, user)
   await writeFile(path.join(named, LOCATION_NAME), `${JSON.stringify({ directory: owned })}\n`)
   return owned
+}
+
+/** Where a new cluster goes that a person names so. */
+export async function reachablePlace(named: string, user: SystemUser): Promise<string> {
+  if (await reachableBy(user, path.dirname(named))) return named
+  const digest = createHash('sha256').update(named).digest('hex').slice(0, 12)
+  return path.join(SHARED_ROOT, 'clusters', digest)
 }
 
 /** Only an empty directory changes hands: what has contents belongs to somebody. */

@@ -32,32 +32,32 @@ export interface NamedHost {
 }
 
 /** Errors: usage. */
-export function parseNodes(words: readonly string[]): readonly NamedHost[] {
-  const nodes = words.map(parseNode)
+export function parseNodes(words: readonly string[], flag = '--nodes'): readonly NamedHost[] {
+  const nodes = words.map((word) => parseNode(word, flag))
   for (const { name } of nodes)
     if (nodes.filter((each) => each.name === name).length > 1)
-      throw usage(`--nodes names ${name} twice`, 'Each node has a name of its own.')
+      throw usage(`${flag} names ${name} twice`, 'Each node has a name of its own.')
   return nodes
 }
 
 /** NAME=HOST, NAME=HOST:PORT, NAME=fd00::1, NAME=[fd00::1]:PORT. */
-function parseNode(word: string): NamedHost {
+function parseNode(word: string, flag: string): NamedHost {
   const [, name = '', rest = ''] = /^([^=]*)=(.*)$/.exec(word) ?? []
   if (name === '' || rest === '')
     throw usage(
-      `--nodes: ${JSON.stringify(word)} is not NAME=HOST`,
-      'Write --nodes alpha=10.0.0.1,bravo=10.0.0.2,charlie=db3.example.com.',
+      `${flag}: ${JSON.stringify(word)} is not NAME=HOST`,
+      `Write ${flag} alpha=10.0.0.1,bravo=10.0.0.2,charlie=db3.example.com.`,
     )
   if (!NODE_NAME.test(name))
     throw usage(
-      `--nodes: ${JSON.stringify(name)} is no node name`,
+      `${flag}: ${JSON.stringify(name)} is no node name`,
       'A node name is lower-case letters, digits, - and _, at most 31, beginning with a letter.',
     )
   const { host, port } = splitPort(rest)
   const problem = hostProblem(host)
-  if (problem !== null) throw usage(`--nodes: ${name}=${rest}: ${problem}`, 'A host is a name or an address.')
+  if (problem !== null) throw usage(`${flag}: ${name}=${rest}: ${problem}`, 'A host is a name or an address.')
   if (port !== undefined && !(port >= 1 && port <= 65_535))
-    throw usage(`--nodes: ${name}=${rest}: the port is not from 1 to 65535`, 'Write NAME=HOST:PORT.')
+    throw usage(`${flag}: ${name}=${rest}: the port is not from 1 to 65535`, 'Write NAME=HOST:PORT.')
   return { name, host, port }
 }
 
