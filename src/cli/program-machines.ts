@@ -1,7 +1,6 @@
 /** The commands of a cluster on several machines: its configuration, its bundles, its services. */
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
 import type { AddOptions } from './commands/add.ts'
-import type { InitOptions } from './commands/init.ts'
 import type { PushOptions } from './commands/push.ts'
 import type { RemoveOptions } from './commands/remove.ts'
 import type { RotateOptions } from './commands/rotate.ts'
@@ -17,6 +16,7 @@ import {
   port,
   rtoFlag,
 } from './flags.ts'
+import type { InitOptions } from './machines/given.ts'
 
 export function declareMachines(program: Command, options: ProgramOptions): void {
   declareInit(program, options)
@@ -127,12 +127,33 @@ function declareInit(program: Command, { onExit }: ProgramOptions): void {
     .addOption(new Option('--port <port>', 'the port of every PostgreSQL (default: 5432)').argParser(port))
     .addOption(new Option('--api-port <port>', 'the port of every agent (default: 8008)').argParser(port))
     .addOption(
-      new Option('--owner <user>', 'who owns a bundle’s files when root unpacks it')
-        .argParser(notEmpty)
-        .default('postgres'),
+      new Option(
+        '--owner <user>',
+        'who owns a bundle’s files when root unpacks it (default: postgres)',
+      ).argParser(notEmpty),
     )
     .addOption(new Option('--format <format>', 'of the bundles').choices(['tar', 'directory']).default('tar'))
-    .option('--dry-run', 'only print the configuration, and what would be written')
+    .addOption(
+      new Option(
+        '--from <url>',
+        'begin with the server that runs on this machine: postgresql:///postgres, or with user, host and port',
+      ).argParser(notEmpty),
+    )
+    .addOption(
+      new Option('--node <name>', '--from: which of --nodes is this machine (default: the first)').argParser(
+        notEmpty,
+      ),
+    )
+    .addOption(
+      new Option(
+        '--bundle-directory <dir>',
+        '--from: where the bundle of this machine goes (default: /etc/understudy)',
+      ).argParser(notEmpty),
+    )
+    .option('--end-archiving', '--from: end the WAL archiving of that server')
+    .option('--undo', 'give a server that was taken over back to its service')
+    .option('--dry-run', 'only print the configuration, or the plan, and what would be written')
+    .addOption(yesFlag())
     .addOption(jsonFlag())
     .action(async (flags: InitOptions) => onExit(await (await import('./commands/init.ts')).run(flags)))
 }

@@ -28,6 +28,32 @@ function quoteLiteral(text: string): string {
   return `'${text.replaceAll("'", "''")}'`
 }
 
+export interface ExistingRoleOptions {
+  /** Of understudy's own: the one that was there keeps its password. */
+  readonly superuser: string
+  readonly verifiers: Omit<RoleVerifiers, 'application'>
+  readonly major: number
+  /** Those that were made before an interruption. */
+  readonly present: ReadonlySet<string>
+}
+
+/** For a server that was there before: nothing is said of any role of its own. */
+export function existingRoleStatements({
+  superuser,
+  verifiers,
+  major,
+  present,
+}: ExistingRoleOptions): readonly string[] {
+  const make = (name: string, attributes: string, verifier: string): string =>
+    `${present.has(name) ? 'ALTER' : 'CREATE'} ROLE ${quoteIdentifier(name)} LOGIN ${attributes} PASSWORD ${quoteLiteral(verifier)}`
+  return [
+    make(REPLICATION_ROLE, 'REPLICATION', verifiers.replication),
+    make(AGENT_ROLE, `REPLICATION CONNECTION LIMIT ${AGENT_CONNECTIONS}`, verifiers.agent),
+    make(superuser, 'SUPERUSER', verifiers.superuser),
+    ...agentGrants(major),
+  ]
+}
+
 /** In order; each is one statement without a transaction around it, since CREATE DATABASE allows none. */
 export function roleStatements(options: RoleOptions): readonly string[] {
   const { verifiers, superuser, applicationRole, database } = options
@@ -38,12 +64,8 @@ export function roleStatements(options: RoleOptions): readonly string[] {
     `CREATE ROLE ${quoteIdentifier(REPLICATION_ROLE)} LOGIN REPLICATION PASSWORD ${quoteLiteral(verifiers.replication)}`,
     // REPLICATION also lets it create, advance and drop slots. It is no superuser: it acts by files and signals.
     `CREATE ROLE ${agent} LOGIN REPLICATION CONNECTION LIMIT ${AGENT_CONNECTIONS} PASSWORD ${quoteLiteral(verifiers.agent)}`,
-    `GRANT pg_monitor, pg_checkpoint TO ${agent}`,
-    // A paused standby that is to be promoted must be able to finish its replay.
-    `GRANT EXECUTE ON FUNCTION pg_catalog.pg_wal_replay_resume() TO ${agent}`,
+    ...agentGrants(options.major),
   ]
-  // When clients have taken every connection the agent must still be able to look.
-  if (options.major >= 16) statements.push(`GRANT pg_use_reserved_connections TO ${agent}`)
   if (applicationRole !== superuser) {
     statements.push(`CREATE ROLE ${application} LOGIN PASSWORD ${quoteLiteral(verifiers.application)}`)
   }
@@ -51,4 +73,15 @@ export function roleStatements(options: RoleOptions): readonly string[] {
     statements.push(`CREATE DATABASE ${quoteIdentifier(database)} OWNER ${application}`)
   }
   return statements
+}
+
+function agentGrants(major: number): readonly string[] {
+  const agent = quoteIdentifier(AGENT_ROLE)
+  return [
+    `GRANT pg_monitor, pg_checkpoint TO ${agent}`,
+    // A paused standby that is to be promoted must be able to finish its replay.
+    `GRANT EXECUTE ON FUNCTION pg_catalog.pg_wal_replay_resume() TO ${agent}`,
+    // When clients have taken every connection the agent must still be able to look.
+    ...(major >= 16 ? [`GRANT pg_use_reserved_connections TO ${agent}`] : []),
+  ]
 }

@@ -9,7 +9,6 @@ import type pg from 'pg'
 import { hostInUri } from '../../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
-import { SUPERUSER } from '../connection.ts'
 import { openClient } from '../open-client.ts'
 
 const DEADLINE_MS = 10_000
@@ -79,7 +78,14 @@ async function connect(config: ResolvedConfig, node: ResolvedNode): Promise<pg.C
   const ca = await readFile(config.tls.caFile, 'utf8')
   try {
     return await openClient({
-      ...{ host: node.host, port: node.port, user: SUPERUSER, database: 'postgres', password, ssl: { ca } },
+      ...{
+        host: node.host,
+        port: node.port,
+        user: config.postgres.superuser,
+        database: 'postgres',
+        password,
+        ssl: { ca },
+      },
       application_name: 'understudy proof',
       connectionTimeoutMillis: 5_000,
     })

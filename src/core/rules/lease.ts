@@ -4,6 +4,7 @@
  */
 import type { ClusterView, LocalView } from '../cluster-view.ts'
 import type { DecisionRule } from '../decision.ts'
+import { isGiven } from '../facts.ts'
 import { currentRule, type Primacy } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
 
@@ -40,7 +41,7 @@ export function holdsLease(view: ClusterView): boolean {
 }
 
 /** Alone there is nobody who could be promoted instead. */
-function needsLease(view: ClusterView, primacy: Primacy): boolean {
+export function needsLease(view: ClusterView, primacy: Primacy): boolean {
   return primacy.primary === view.self && currentRule(primacy).acks === 0 && view.spec.members.length > 1
 }
 
@@ -85,7 +86,10 @@ const takeLease: DecisionRule = {
     const { primacy, leaseHolder } = view.store.facts
     if (primacy === null || primacy.value.phase !== 'steady' || !needsLease(view, primacy.value)) return null
     if (holdsLease(view) && leaseHolder === view.self) return null
-    if (!holdsLease(view) && view.local.postmaster.kind !== 'stopped') return null
+    // One that this agent is about to replace: the lease is there before the outage begins.
+    const { postmaster } = view.local
+    const begins = postmaster.kind === 'stopped' || isGiven(postmaster)
+    if (!holdsLease(view) && !begins) return null
     if (leaseHolder !== null && leaseHolder !== view.self) {
       return { reason: `waits until the lease of ${leaseHolder} has run out (I10)`, actions: [] }
     }
