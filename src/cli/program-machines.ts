@@ -1,6 +1,7 @@
 /** The commands of a cluster on several machines: its configuration, its bundles, its services. */
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
 import type { AddOptions } from './commands/add.ts'
+import type { JoinFlags } from './commands/join.ts'
 import type { PushOptions } from './commands/push.ts'
 import type { RemoveOptions } from './commands/remove.ts'
 import type { RotateOptions } from './commands/rotate.ts'
@@ -42,11 +43,39 @@ function declareMembers(program: Command, { onExit }: ProgramOptions): void {
     .argument('<node>', 'NAME=HOST, or NAME=HOST:PORT', notEmpty)
     .addOption(homeFlag())
     .addOption(new Option('--api-port <port>', 'the port of its agent (default: 8008)').argParser(port))
+    .addOption(
+      new Option(
+        '--directory <dir>',
+        'where its files go on its machine (default: /var/lib/understudy/CLUSTER/NODE)',
+      ).argParser(notEmpty),
+    )
+    .addOption(new Option('--socket-directory <dir>', 'where its unix socket goes').argParser(notEmpty))
     .option('--dry-run', 'only print the configuration that would be')
     .addOption(jsonFlag())
     .action(async (node: string, flags: Omit<AddOptions, 'node'>) =>
       onExit(await (await import('./commands/add.ts')).run({ node, ...flags })),
     )
+
+  declare(
+    program,
+    'join',
+    'let a standby that streams already become this node, without a new clone',
+    'understudy join --from postgresql:///postgres --config /etc/understudy/understudy.yaml --dry-run',
+  )
+    .addOption(
+      new Option('--from <url>', 'the standby that runs on this machine, as its superuser').argParser(
+        notEmpty,
+      ),
+    )
+    .requiredOption('--config <file>', 'the configuration of this node’s bundle', notEmpty)
+    .addOption(
+      new Option('--node <name>', 'which node it becomes (default: that of the bundle)').argParser(notEmpty),
+    )
+    .option('--undo', 'give it back to the service of before')
+    .option('--dry-run', 'only look, and print what would be done')
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (flags: JoinFlags) => onExit(await (await import('./commands/join.ts')).run(flags)))
 
   declare(
     program,

@@ -90,6 +90,9 @@ export const ERRORS = {
   'role-exists': {
     hint: 'Drop or rename it: understudy makes a role of that name. Was this server taken over before? Then `understudy init --undo` in the directory of then.',
   },
+  'wrong-timeline': {
+    hint: 'It has what the primary does not have. Move its data directory away and let the node join by a clone.',
+  },
   'already-managed': { hint: 'An agent of understudy runs it already: `understudy status --config FILE`.' },
   'store-taken': {
     hint: 'Choose another name with --cluster; what a cluster that is gone has left goes by `etcdctl del --prefix /understudy/CLUSTER/`.',

@@ -1,5 +1,5 @@
 /** A server that ran before understudy did becomes the primary of a cluster where its data lies, and can be given back. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -19,13 +19,12 @@ import {
   nodeDirectoryBeside,
   openDebianCluster,
   openPlainServer,
+  openStandbyOf,
   postmasterIn,
   textOf,
 } from '../support/existing-server.ts'
-import { findInstalls } from '../support/postgres-installs.ts'
+import { findInstalls, type PostgresInstall } from '../support/postgres-installs.ts'
 import { freePort, giveToServerUser, makeWorkspace } from '../support/postgres-server.ts'
-
-const NEWEST = findInstalls().toSorted((a, b) => b.major - a.major)[0]
 
 let store: StoreServer
 let stage: Stage | null = null
@@ -232,8 +231,7 @@ onEtcd('a packaged cluster of Debian (root; apt install postgresql-15, etcd-serv
 
 onEtcd('a server of its own (apt install etcd-server)', () => {
   async function plain(...configuration: readonly string[]): Promise<Taken> {
-    if (NEWEST === undefined) throw new Error('no PostgreSQL was found')
-    const install = NEWEST
+    const install = newest()
     return taken(
       await Stage.open((workspace) => openPlainServer({ workspace, name: 'plain', install, configuration })),
     )
@@ -268,6 +266,82 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
     })
   })
 
+  test('brings its standby with it, without a new clone, and both can be given back', async () => {
+    const { server, take, undo } = await plain()
+    const place = makeWorkspace('joining')
+    const standby = await openStandbyOf(server, { workspace: place.path, install: newest() })
+    const bundle = path.join(place.path, 'bundle')
+    const nodeDirectory = path.join(place.path, 'node')
+    const config = path.join(bundle, 'understudy.yaml')
+    const join = (...more: readonly string[]): Promise<CliResult> =>
+      runCli(['join', '--config', config, '--from', standby.url, ...more])
+    try {
+      expect(await take()).toMatchObject({ code: 0 })
+      const [before] = await server.sql('SELECT pg_postmaster_start_time()::text AS at')
+      const added = await runCli([
+        ...[
+          'add',
+          `bravo=127.0.0.1:${standby.port}`,
+          '--dir',
+          current().home,
+          '--api-port',
+          String(await freePort()),
+        ],
+        ...['--directory', nodeDirectory, '--socket-directory', place.path],
+      ])
+      expect(added).toMatchObject({ code: 0 })
+      mkdirSync(bundle, { mode: 0o700 })
+      execFileSync('tar', [
+        '-xzf',
+        path.join(current().home, 'bundles', 'bravo.tar.gz'),
+        '-C',
+        bundle,
+        '--no-same-owner',
+      ])
+      giveToServerUser(bundle, { recursive: true })
+
+      // It finds its primary again within five seconds of a restart (wal_retrieve_retry_interval).
+      await until(
+        async () =>
+          (await standby.sql("SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'")).length > 0,
+      )
+      const looked = await join('--dry-run', '--json')
+      expect(JSON.parse(looked.stdout)).toMatchObject({ refusals: [] })
+      expect(JSON.parse(looked.stdout)).toMatchObject({
+        possible: true,
+        changed: false,
+        upstream: { status: 'streaming' },
+      })
+      expect(await join('--yes')).toMatchObject({ code: 0 })
+
+      await server.asApplication("INSERT INTO item VALUES ('after')")
+      await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 2)
+      expect(await standby.sql('SELECT pg_is_in_recovery() AS standby')).toEqual([{ standby: true }])
+      expect(
+        await server.sql(
+          "SELECT count(*)::int AS n FROM pg_stat_replication WHERE application_name = 'bravo'",
+        ),
+      ).toEqual([{ n: 1 }])
+      // It is the directory of before: nothing was cloned, and nothing moved aside.
+      expect(existsSync(path.join(nodeDirectory, 'aside'))).toBe(false)
+      // Neither did the primary stop for its first standby, nor for the lease that it needs from then on (I10).
+      expect(await server.sql('SELECT pg_postmaster_start_time()::text AS at')).toEqual([before])
+      expect(await undo()).toMatchObject({ code: 1, stderr: expect.stringContaining('bravo has joined') })
+
+      expect(await runCli(['join', '--undo', '--yes', '--config', config])).toMatchObject({ code: 0 })
+      expect(await standby.sql('SHOW config_file')).toEqual([
+        { config_file: path.join(standby.dataDirectory, 'postgresql.conf') },
+      ])
+      await server.asApplication("INSERT INTO item VALUES ('again')")
+      await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 3)
+    } finally {
+      const journal = await readJournal(bundle).catch(() => null)
+      for (const pid of journal === null ? [] : await agentPids(journal)) signal(pid, 'SIGKILL')
+      await standby.remove()
+      place.remove()
+    }
+  })
+
   test('is finished or given back, at whichever step the command was killed', async () => {
     const seed = Number(process.env['UNDERSTUDY_SEED'] ?? Date.now() % 1_000_000)
     console.info(`seed ${seed} (UNDERSTUDY_SEED repeats it)`)
@@ -300,6 +374,16 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
     }
   }, 600_000)
 })
+
+function newest(): PostgresInstall {
+  const [found] = findInstalls().toSorted((a, b) => b.major - a.major)
+  if (found === undefined) throw new Error('no PostgreSQL was found')
+  return found
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await sleep(50)
+}
 
 interface Refused {
   readonly possible: boolean

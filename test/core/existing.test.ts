@@ -1,7 +1,8 @@
 /** A server that was there before and is given to the agent: everything else comes first, so that clients miss it for one stop and one start. */
 import { describe, expect, it } from 'vitest'
-import { decideOn } from '../support/decisions.ts'
-import { EMPTY_STORE, IDENTITY, primacy, report, rule, storeFacts } from '../support/views.ts'
+import { decide } from '../../src/core/decide.ts'
+import { decideOn, KNOWN } from '../support/decisions.ts'
+import { EMPTY_STORE, IDENTITY, primacy, report, rule, storeFacts, view } from '../support/views.ts'
 
 const FOREIGN = { kind: 'foreign', pid: 1, reason: 'process 1 runs it' } as const
 const GIVEN = { ...FOREIGN, mayEnd: true } as const
@@ -52,6 +53,19 @@ describe('a server that was there before', () => {
       rule: 'replace-existing',
       kinds: [],
     })
+  })
+
+  it('holds the lease while it is alone, so that it need not stop for its first standby (I10)', () => {
+    const spec = { members: [{ name: 'alpha', host: 'alpha', port: 5432 }] }
+    const alone = (leaseHolder: string | null, primaryLeaseUntilMs: number | null) => {
+      const store = storeFacts({ primacy: { value: primacy({ rules: [ALONE] }), revision: 1n }, leaseHolder })
+      const seen = view({ store, local: { primaryLeaseUntilMs } })
+      return decide({ ...seen, spec: { ...seen.spec, ...spec } }, KNOWN).actions.map(({ kind }) => kind)
+    }
+    expect(alone(null, null)).toEqual(['takePrimaryLease'])
+    expect(alone('alpha', 1e9)).not.toContain('takePrimaryLease')
+    // Whoever holds it, nobody could be promoted: it goes on.
+    expect(alone('bravo', null)).not.toContain('stop')
   })
 
   it('is not stopped twice', () => {

@@ -3,15 +3,7 @@
  * again, and a plain one on a data directory with its configuration inside.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import {
-  appendFileSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import pg from 'pg'
 import { connectTo, readTarget } from '../../src/cli/existing/connect.ts'
@@ -36,6 +28,7 @@ export interface ExistingServer {
   asApplication(text: string): Promise<readonly Record<string, unknown>[]>
   /** As its service does it. */
   start(): void
+  stop(): void
   restart(): void
   remove(): Promise<void>
 }
@@ -85,6 +78,7 @@ export async function openDebianCluster(options: ExistingOptions): Promise<Exist
     startFile: path.join(configDirectory, 'start.conf'),
     url: `postgresql:///postgres?host=${workspace}&port=${port}`,
     start: () => ctl('start'),
+    stop: () => ctl('stop', '-m', 'fast'),
     restart: () => ctl('restart'),
     remove: async () => {
       await endAllIn(dataDirectory)
@@ -99,20 +93,10 @@ export async function openPlainServer(
   options: ExistingOptions & { readonly install: PostgresInstall },
 ): Promise<ExistingServer> {
   const { workspace, install, configuration = [] } = options
-  const port = await freePort()
   const dataDirectory = path.join(workspace, 'data')
-  const program = (name: string): string => path.join(install.binDirectory, name)
-  const asServer = (...words: readonly string[]): void => {
-    const [file = '', ...args] = words
-    const ran = spawnSync(file, args, {
-      ...(serverUser() ?? {}),
-      cwd: '/',
-      stdio: ['ignore', 'ignore', 'ignore'],
-      env: { ...process.env, LC_ALL: 'C.UTF-8', HOME: workspace },
-    })
-    if (ran.status !== 0) throw new Error(`${words.join(' ')} failed`)
-  }
-  asServer(program('initdb'), '-D', dataDirectory, '-U', 'postgres', '--locale=C.UTF-8', '-N', '--auth=trust')
+  const initdb = [path.join(install.binDirectory, 'initdb'), '-D', dataDirectory, '-U', 'postgres']
+  asServer(workspace, [...initdb, '--locale=C.UTF-8', '-N', '--auth=trust'])
+  const port = await freePort()
   const lines = [
     `port = ${port}`,
     `unix_socket_directories = '${workspace}'`,
@@ -120,36 +104,92 @@ export async function openPlainServer(
     'work_mem = 7MB',
   ]
   appendFileSync(path.join(dataDirectory, 'postgresql.conf'), `${[...lines, ...configuration].join('\n')}\n`)
-  const hba = path.join(dataDirectory, 'pg_hba.conf')
-  writeFileSync(hba, 'local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n')
-  const user = serverUser()
-  if (user !== null) chownSync(hba, user.uid, user.gid)
+  const hba = [
+    'local all all trust',
+    'local replication all trust',
+    'host all all 127.0.0.1/32 scram-sha-256',
+  ]
+  writeFileSync(path.join(dataDirectory, 'pg_hba.conf'), `${hba.join('\n')}\n`)
+  const parts = plainParts({ workspace, install, port })
+  parts.start()
+  return await finish(parts)
+}
+
+/** A copy of a plain server that streams from it, as a person would have set it up: over the socket, without a slot. */
+export async function openStandbyOf(
+  primary: ExistingServer,
+  { workspace, install }: { readonly workspace: string; readonly install: PostgresInstall },
+): Promise<ExistingServer> {
+  const port = await freePort()
+  const dataDirectory = path.join(workspace, 'data')
+  primary.stop()
+  asServer(workspace, ['cp', '-a', primary.dataDirectory, dataDirectory])
+  primary.start()
+  const lines = [`port = ${port}`, `unix_socket_directories = '${workspace}'`]
+  appendFileSync(path.join(dataDirectory, 'postgresql.conf'), `${lines.join('\n')}\n`)
+  const conninfo = `host=${path.dirname(primary.dataDirectory)} port=${primary.port} user=postgres`
+  appendFileSync(path.join(dataDirectory, 'postgresql.auto.conf'), `primary_conninfo = '${conninfo}'\n`)
+  asServer(workspace, ['touch', path.join(dataDirectory, 'standby.signal')])
+  const parts = plainParts({ workspace, install, port })
+  parts.start()
+  return withQueries(parts)
+}
+
+function plainParts({
+  workspace,
+  install,
+  port,
+}: {
+  readonly workspace: string
+  readonly install: PostgresInstall
+  readonly port: number
+}): Parts {
+  const dataDirectory = path.join(workspace, 'data')
   const log = path.join(workspace, 'server.log')
-  const start = (): void => asServer(program('pg_ctl'), '-D', dataDirectory, '-l', log, '-w', 'start')
-  start()
-  return await finish({
-    ...{ port, dataDirectory, start },
+  const control = (...words: readonly string[]): void =>
+    asServer(workspace, [
+      path.join(install.binDirectory, 'pg_ctl'),
+      '-D',
+      dataDirectory,
+      '-l',
+      log,
+      '-w',
+      ...words,
+    ])
+  return {
+    ...{ port, dataDirectory },
     configDirectory: dataDirectory,
     startFile: path.join(dataDirectory, 'postgresql.conf'),
     url: `postgresql:///postgres?host=${workspace}&port=${port}`,
-    restart: () => asServer(program('pg_ctl'), '-D', dataDirectory, '-l', log, '-w', 'restart'),
+    start: () => control('start'),
+    stop: () => control('stop', '-m', 'fast'),
+    restart: () => control('restart', '-m', 'fast'),
     remove: () => endAllIn(dataDirectory),
-  })
+  }
 }
 
-async function finish(parts: Omit<ExistingServer, 'sql' | 'asApplication'>): Promise<ExistingServer> {
-  const server: ExistingServer = {
+function asServer(workspace: string, words: readonly string[]): void {
+  const [file = '', ...args] = words
+  const ran = spawnSync(file, args, {
+    ...(serverUser() ?? {}),
+    cwd: '/',
+    stdio: ['ignore', 'ignore', 'ignore'],
+    env: { ...process.env, LC_ALL: 'C.UTF-8', HOME: workspace },
+  })
+  if (ran.status !== 0) throw new Error(`${words.join(' ')} failed`)
+}
+
+type Parts = Omit<ExistingServer, 'sql' | 'asApplication'>
+
+function withQueries(parts: Parts): ExistingServer {
+  return {
     ...parts,
     sql: async (text) => query(await connectTo(readTarget(parts.url), { readOnly: false }), text),
     asApplication: async (text) => {
+      const where = { host: '127.0.0.1', port: parts.port, user: 'shop', database: 'shop' }
       const client = new pg.Client({
-        ...{
-          host: '127.0.0.1',
-          port: parts.port,
-          user: 'shop',
-          database: 'shop',
-          password: APPLICATION_PASSWORD,
-        },
+        ...where,
+        password: APPLICATION_PASSWORD,
         connectionTimeoutMillis: 5_000,
       })
       client.on('error', () => {})
@@ -157,6 +197,10 @@ async function finish(parts: Omit<ExistingServer, 'sql' | 'asApplication'>): Pro
       return query(client, text)
     },
   }
+}
+
+async function finish(parts: Parts): Promise<ExistingServer> {
+  const server = withQueries(parts)
   try {
     await server.sql(`CREATE ROLE shop LOGIN PASSWORD '${APPLICATION_PASSWORD}'`)
     await server.sql('CREATE DATABASE shop OWNER shop')

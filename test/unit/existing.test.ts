@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { readTarget } from '../../src/cli/existing/connect.ts'
+import { type Joining, ofCluster } from '../../src/cli/existing/join.ts'
 import { judge, type ToJudge } from '../../src/cli/existing/judge.ts'
 import { managerOf, otherManagers } from '../../src/cli/existing/machine.ts'
 import { startModeOf } from '../../src/cli/existing/plan.ts'
@@ -9,6 +10,7 @@ import {
   translateListen,
   translateSettings,
 } from '../../src/cli/existing/translate.ts'
+import { lsnOf } from '../../src/core/lsn.ts'
 import { ERRORS } from '../../src/errors/codes.ts'
 import { restoredAutoConf, sanitizeAutoConf } from '../../src/postgres/auto-conf.ts'
 import { renderHba } from '../../src/postgres/hba.ts'
@@ -192,6 +194,48 @@ describe('a server is refused', () => {
     }
     expect(judge({ ...seen, endArchiving: true })).toMatchObject({ refusals: [] })
     expect(judge({ ...seen, endArchiving: true }).warnings.join(' ')).toContain('archiving ends')
+  })
+})
+
+describe('a standby that was there before', () => {
+  const joining = (more: Partial<Joining> = {}): Joining => ({
+    server: { systemIdentifier: '1', inRecovery: true, major: 15 },
+    upstream: { status: 'streaming', slot: '', timelineId: 3, lsn: '0/5000000', delay: '0' },
+    identity: { systemIdentifier: '1', major: 15 },
+    primacy: {
+      ...{ primary: 'alpha', phase: 'steady' },
+      history: {
+        timelineId: 3,
+        ancestors: [{ timelineId: 2, switchpointLsn: lsnOf(0x4000000n), reason: '' }],
+      },
+    },
+    node: 'bravo',
+    ...more,
+  })
+  const codes = (more: Partial<Joining>): readonly string[] =>
+    ofCluster(joining(more)).map(({ code }) => code)
+  const upstream = (more: Partial<Joining['upstream']>): Partial<Joining> => ({
+    upstream: { ...joining().upstream, ...more },
+  })
+
+  test('joins with what it has when that is within the history of the primary', () => {
+    expect(codes({})).toEqual([])
+    expect(codes(upstream({ timelineId: 2, lsn: '0/3000000' }))).toEqual([])
+  })
+
+  test.each([
+    ['wrong-timeline', upstream({ timelineId: 2, lsn: '0/4000001' })],
+    ['wrong-timeline', upstream({ timelineId: 4 })],
+    ['not-streaming', upstream({ status: null })],
+    ['not-streaming', upstream({ status: 'waiting' })],
+    ['refused', upstream({ delay: '1h' })],
+    ['system-identifier', { identity: { systemIdentifier: '2', major: 15 } }],
+    ['wrong-major', { identity: { systemIdentifier: '1', major: 16 } }],
+    ['refused', { server: { systemIdentifier: '1', inRecovery: false, major: 15 } }],
+    ['already-primary', { node: 'alpha' }],
+    ['election-running', { primacy: { ...joining().primacy, phase: 'electing' } }],
+  ] as const)('is refused: %s', (code, more) => {
+    expect(codes(more as Partial<Joining>)).toEqual([code])
   })
 })
 

@@ -186,7 +186,7 @@ function tellDone(journal: Journal, directory: string, { json }: InitOptions): v
     `${node} is the primary of ${cluster}, with the data where it was, in ${server.dataDirectory}.`,
     '',
     `  understudy status --config ${config}`,
-    `  understudy add bravo=HOST --dir ${directory}      a standby`,
+    `  understudy add bravo=HOST --dir ${directory}      a standby; one that streams already goes on with \`understudy join\` on its machine`,
     `  understudy init --undo --dir ${directory}         back to the service of before, until another node has joined`,
   ])
 }

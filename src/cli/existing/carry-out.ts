@@ -31,6 +31,9 @@ export const STEPS: readonly Step[] = [
   restartStep,
 ]
 
+/** A standby has its bundle and the roles of its primary already. */
+const JOIN_STEPS: readonly Step[] = [nodeStep, guardStep, agentStep, restartStep]
+
 export const STEP_IDS: readonly string[] = STEPS.map(({ id }) => id)
 
 export interface CarryOptions {
@@ -48,7 +51,7 @@ function contextOf(journal: Journal, { directory, target, say }: CarryOptions): 
 /** Each step is durable before the next one begins. */
 export async function carryOut(begun: Journal, options: CarryOptions): Promise<Journal> {
   let journal = begun
-  for (const step of STEPS) {
+  for (const step of begun.role === 'primary' ? STEPS : JOIN_STEPS) {
     if (journal.done.includes(step.id)) continue
     const context = contextOf(journal, options)
     options.say(step.title(context))
@@ -78,12 +81,14 @@ export async function undo(begun: Journal, options: CarryOptions): Promise<void>
     await startOldServer(journal)
     options.say('the server of before runs again')
   }
-  await rolesStep.undo(context)
-  options.say('the roles of understudy are dropped')
-  await forgetCluster(context)
-  await bundleStep.undo(context)
+  if (journal.role === 'primary') {
+    await rolesStep.undo(context)
+    options.say('the roles of understudy are dropped')
+    await forgetCluster(context)
+    await bundleStep.undo(context)
+  }
   await nodeStep.undo(context)
-  await homeStep.undo(context)
+  if (journal.role === 'primary') await homeStep.undo(context)
   await rm(journalFile(options.directory), { force: true })
 }
 

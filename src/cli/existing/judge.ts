@@ -1,6 +1,6 @@
 /** Why a server cannot be taken over as it is, each with a code, a sentence and a hint; and what a person should know beside it. Pure. */
 import { ERRORS, type ErrorCode } from '../../errors/codes.ts'
-import { slotWalKeepMb } from '../../postgres/sizing.ts'
+import { LEAST_WALSENDERS, NEEDED_WALSENDERS, slotWalKeepMb } from '../../postgres/sizing.ts'
 import type { ServerLook } from './facts.ts'
 import type { MachineLook } from './machine.ts'
 import type { TranslatedLines } from './translate.ts'
@@ -53,7 +53,7 @@ function* ofServer({ server }: ToJudge): Generator<Refusal> {
     yield refusal(
       'not-primary',
       'it is a standby: a cluster is begun with its primary',
-      'Name the primary, on its own machine; its standbys follow with `understudy add`.',
+      'Name the primary, on its own machine; its standbys follow with `understudy add` and `understudy join`.',
     )
   if (server.tablespaces.length > 0)
     yield refusal('tablespaces', `it has tablespaces: ${server.tablespaces.join(', ')}`)
@@ -73,6 +73,12 @@ function* ofReplication({ server, machine, endArchiving }: ToJudge): Generator<R
     yield refusal(
       'sync-names-set',
       `commits wait for ${names} (synchronous_standby_names): taken over they would wait for nobody at first`,
+    )
+  if (Number(setting('max_wal_senders')) < LEAST_WALSENDERS && server.standbys.length > 0)
+    yield refusal(
+      'refused',
+      `its max_wal_senders would be raised, and the replay of ${server.standbys.map(({ name }) => name).join(', ')} would pause`,
+      `Set max_wal_senders = ${NEEDED_WALSENDERS} on the standbys first, and restart them.`,
     )
   const archives = setting('archive_command') !== '' || setting('archive_library') !== ''
   if (setting('archive_mode') !== 'off' && archives && !endArchiving)

@@ -5,6 +5,7 @@ import { baseSettings, userSet } from '../../postgres/base-configuration.ts'
 import type { ConfigurationInput } from '../../postgres/configuration-input.ts'
 import { AGENT_ROLE, nodeLayout, REPLICATION_ROLE } from '../../postgres/layout.ts'
 import { valueText } from '../../postgres/setting-text.ts'
+import { LEAST_WALSENDERS, NEEDED_WALSENDERS } from '../../postgres/sizing.ts'
 import type { ConfigValues } from '../config/annotate.ts'
 import type { ServerLook } from './facts.ts'
 import { socketsOf } from './judge.ts'
@@ -50,12 +51,13 @@ export function keptValues(wanted: Wanted): { readonly cluster: ConfigValues; re
   const { server, machine, host, hasIPv6 } = wanted
   const setting = (name: string): string => server.settings.get(name) ?? ''
   const [socketDirectory] = socketsOf(server)
+  const translated = translateSettings(server, { major: server.major, autoConf: machine.autoConf })
   const ident = translateIdent(machine.identText).lines
   return {
     cluster: {
       postgres: {
         binaries: machine.binDirectory,
-        parameters: translateSettings(server, { major: server.major, autoConf: machine.autoConf }).parameters,
+        parameters: { ...walsendersOf(server), ...translated.parameters },
         hba: translateHba(machine.hbaText).lines,
         clientAccess: 'own',
         ...(ident.length > 0 && { ident }),
@@ -71,6 +73,12 @@ export function keptValues(wanted: Wanted): { readonly cluster: ConfigValues; re
       listen: translateListen(setting('listen_addresses'), { host, hasIPv6 }),
     },
   }
+}
+
+/** As many as it has, where that is enough: the replay of standbys that have fewer than their primary pauses (manual: 27.4.3). */
+function walsendersOf({ settings }: ServerLook): Readonly<Record<string, number>> {
+  const has = Number(settings.get('max_wal_senders'))
+  return has >= LEAST_WALSENDERS && has < NEEDED_WALSENDERS ? { max_wal_senders: has } : {}
 }
 
 /** Those that understudy needs and that are others now. Values are compared as texts: 60s and 1min are told as a change. */

@@ -93,7 +93,11 @@ async function waitUntilReady({ node, journal }: StepContext): Promise<void> {
 const READY = new Set(['postmaster-foreign', 'replace-existing', 'keep-running'])
 
 async function removeUnits(journal: Journal): Promise<void> {
-  const units = [agentUnitName(journal), etcdUnitName(journal.cluster)]
+  // A member of the store that runs beside a standby is not this node's alone.
+  const units = [
+    agentUnitName(journal),
+    ...(journal.role === 'primary' ? [etcdUnitName(journal.cluster)] : []),
+  ]
   for (const unit of units) {
     if (!existsSync(path.join('/etc/systemd/system', unit))) continue
     await systemctl('disable', '--now', unit)

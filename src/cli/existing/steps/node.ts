@@ -14,6 +14,8 @@ export const nodeStep: Step = {
     const { nodeDirectory, server, role } = context.journal
     const { uid, gid } = server.owner
     try {
+      // Of directories above it, as /var/lib/understudy, everybody may go through.
+      await mkdir(path.dirname(nodeDirectory), { recursive: true, mode: 0o755 })
       for (const directory of ['', 'log', 'state']) {
         const made = path.join(nodeDirectory, directory)
         await mkdir(made, { recursive: true, mode: 0o700 })
