@@ -144,6 +144,8 @@ export interface ComposedAgent {
   /** What the nodes' host names mean; refreshed by whoever runs the agent. */
   readonly addresses: HostAddresses
   readonly access: AccessUpdater
+  /** Of the PostgreSQL that it runs. */
+  readonly binDirectory: string
 }
 
 export async function composeAgent(config: ResolvedConfig, name: string): Promise<ComposedAgent> {
@@ -209,5 +211,6 @@ export async function composeAgent(config: ResolvedConfig, name: string): Promis
     },
     addresses,
     access,
+    binDirectory: binaries.binDir,
   }
 }

@@ -3,6 +3,7 @@ import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
 import type { AddOptions } from './commands/add.ts'
 import type { JoinFlags } from './commands/join.ts'
 import type { PushOptions } from './commands/push.ts'
+import type { ReleaseOptions } from './commands/release.ts'
 import type { RemoveOptions } from './commands/remove.ts'
 import type { RotateOptions } from './commands/rotate.ts'
 import type { SystemdOptions } from './commands/systemd.ts'
@@ -25,6 +26,7 @@ export function declareMachines(program: Command, options: ProgramOptions): void
   declareSystemd(program, options)
   declareMembers(program, options)
   declareDelivery(program, options)
+  declareRelease(program, options)
 }
 
 function homeFlag(): Option {
@@ -120,6 +122,20 @@ function declareDelivery(program: Command, { onExit }: ProgramOptions): void {
     .action(async (what: RotateOptions['what'], flags: Omit<RotateOptions, 'what'>) =>
       onExit(await (await import('./commands/rotate.ts')).run({ what, ...flags })),
     )
+}
+
+function declareRelease(program: Command, { onExit }: ProgramOptions): void {
+  declare(
+    program,
+    'release',
+    'give every server back as plain PostgreSQL replication, without stopping any',
+    'understudy release --dry-run',
+  )
+    .addOption(homeFlag())
+    .option('--dry-run', 'only look, and print what would be done and what is then done by hand')
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (flags: ReleaseOptions) => onExit(await (await import('./commands/release.ts')).run(flags)))
 }
 
 function declareInit(program: Command, { onExit }: ProgramOptions): void {

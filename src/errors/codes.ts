@@ -93,6 +93,9 @@ export const ERRORS = {
   'wrong-timeline': {
     hint: 'It has what the primary does not have. Move its data directory away and let the node join by a clone.',
   },
+  released: {
+    hint: 'Disable the agent’s unit on that machine (systemctl disable --now).',
+  },
   'already-managed': { hint: 'An agent of understudy runs it already: `understudy status --config FILE`.' },
   'store-taken': {
     hint: 'Choose another name with --cluster; what a cluster that is gone has left goes by `etcdctl del --prefix /understudy/CLUSTER/`.',

@@ -1,6 +1,6 @@
 /** A server that ran before understudy did becomes the primary of a cluster where its data lies, and can be given back. */
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -99,6 +99,10 @@ class Stage {
     child.kill('SIGKILL')
     await ended
     await this.note()
+  }
+
+  async agents(): Promise<readonly number[]> {
+    return this.#journal === null ? [] : agentPids(this.#journal)
   }
 
   async isTaken(): Promise<void> {
@@ -267,79 +271,79 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
   })
 
   test('brings its standby with it, without a new clone, and both can be given back', async () => {
-    const { server, take, undo } = await plain()
-    const place = makeWorkspace('joining')
-    const standby = await openStandbyOf(server, { workspace: place.path, install: newest() })
-    const bundle = path.join(place.path, 'bundle')
-    const nodeDirectory = path.join(place.path, 'node')
-    const config = path.join(bundle, 'understudy.yaml')
-    const join = (...more: readonly string[]): Promise<CliResult> =>
-      runCli(['join', '--config', config, '--from', standby.url, ...more])
-    try {
-      expect(await take()).toMatchObject({ code: 0 })
+    const { server, undo } = await plain()
+    await withStandby(async ({ standby, join, nodeDirectory }) => {
       const [before] = await server.sql('SELECT pg_postmaster_start_time()::text AS at')
-      const added = await runCli([
-        ...[
-          'add',
-          `bravo=127.0.0.1:${standby.port}`,
-          '--dir',
-          current().home,
-          '--api-port',
-          String(await freePort()),
-        ],
-        ...['--directory', nodeDirectory, '--socket-directory', place.path],
-      ])
-      expect(added).toMatchObject({ code: 0 })
-      mkdirSync(bundle, { mode: 0o700 })
-      execFileSync('tar', [
-        '-xzf',
-        path.join(current().home, 'bundles', 'bravo.tar.gz'),
-        '-C',
-        bundle,
-        '--no-same-owner',
-      ])
-      giveToServerUser(bundle, { recursive: true })
-
-      // It finds its primary again within five seconds of a restart (wal_retrieve_retry_interval).
-      await until(
-        async () =>
-          (await standby.sql("SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'")).length > 0,
-      )
       const looked = await join('--dry-run', '--json')
-      expect(JSON.parse(looked.stdout)).toMatchObject({ refusals: [] })
-      expect(JSON.parse(looked.stdout)).toMatchObject({
-        possible: true,
-        changed: false,
-        upstream: { status: 'streaming' },
-      })
+      expect(JSON.parse(looked.stdout)).toMatchObject({ possible: true, refusals: [], changed: false })
       expect(await join('--yes')).toMatchObject({ code: 0 })
 
       await server.asApplication("INSERT INTO item VALUES ('after')")
       await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 2)
       expect(await standby.sql('SELECT pg_is_in_recovery() AS standby')).toEqual([{ standby: true }])
-      expect(
-        await server.sql(
-          "SELECT count(*)::int AS n FROM pg_stat_replication WHERE application_name = 'bravo'",
-        ),
-      ).toEqual([{ n: 1 }])
+      expect(await streaming(server)).toContain('bravo')
       // It is the directory of before: nothing was cloned, and nothing moved aside.
       expect(existsSync(path.join(nodeDirectory, 'aside'))).toBe(false)
       // Neither did the primary stop for its first standby, nor for the lease that it needs from then on (I10).
       expect(await server.sql('SELECT pg_postmaster_start_time()::text AS at')).toEqual([before])
       expect(await undo()).toMatchObject({ code: 1, stderr: expect.stringContaining('bravo has joined') })
 
-      expect(await runCli(['join', '--undo', '--yes', '--config', config])).toMatchObject({ code: 0 })
-      expect(await standby.sql('SHOW config_file')).toEqual([
-        { config_file: path.join(standby.dataDirectory, 'postgresql.conf') },
-      ])
+      expect(await join('--undo', '--yes')).toMatchObject({ code: 0 })
+      expect(await standby.sql('SHOW config_file')).toEqual([{ config_file: standby.startFile }])
       await server.asApplication("INSERT INTO item VALUES ('again')")
       await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 3)
-    } finally {
-      const journal = await readJournal(bundle).catch(() => null)
-      for (const pid of journal === null ? [] : await agentPids(journal)) signal(pid, 'SIGKILL')
-      await standby.remove()
-      place.remove()
-    }
+    })
+  })
+
+  test('and its standby are released as plain replication, which no agent looks after and no restart ends', async () => {
+    const { server } = await plain()
+    await withStandby(async ({ standby, join, agents }) => {
+      expect(await join('--yes')).toMatchObject({ code: 0 })
+      const began = async (): Promise<unknown> =>
+        Promise.all(
+          [server, standby].map((each) => each.sql('SELECT pg_postmaster_start_time()::text AS at')),
+        )
+      const before = await began()
+      const release = (...more: readonly string[]): Promise<CliResult> =>
+        runCli(['release', '--dir', current().home, '--json', ...more])
+      const looked = await release('--dry-run')
+      expect(JSON.parse(looked.stdout)).toMatchObject({
+        released: false,
+        nodes: [
+          { node: 'bravo', role: 'standby', service: { kind: 'plain' } },
+          { node: 'alpha', role: 'primary', service: { kind: 'plain' } },
+        ],
+      })
+      expect(await release('--yes')).toMatchObject({ code: 0 })
+      await until(async () => (await agents()).length === 0)
+      expect(await began()).toEqual(before)
+      await server.asApplication("INSERT INTO item VALUES ('after')")
+      await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 2)
+      expect(
+        await standby.sql("SELECT FROM pg_replication_slots WHERE slot_name LIKE 'understudy%'"),
+      ).toEqual([])
+      expect(await standby.sql('SHOW restart_after_crash')).toEqual([{ restart_after_crash: 'on' }])
+      const client = clientOf(store)
+      expect(await client.list(clusterKeys('main').all)).toMatchObject({ kind: 'ok', value: { entries: [] } })
+      client.close()
+      const agent = ['agent', '--config', path.join(current().bundle, 'understudy.yaml')]
+      expect(await runCli(agent)).toMatchObject({ code: 1, stderr: expect.stringContaining('released') })
+
+      // By hand, as it was printed: the file of before gets its name again, and includes what they run with.
+      for (const [each, nodeDirectory] of [
+        [server, nodeDirectoryBeside(server.dataDirectory)],
+        [standby, path.join(path.dirname(standby.dataDirectory), 'node')],
+      ] as const) {
+        renameSync(`${each.startFile}.before-understudy`, each.startFile)
+        appendFileSync(each.startFile, `include '${nodeDirectory}/conf/postgresql.conf'\n`)
+        each.stop()
+        each.start()
+        expect(await each.sql('SHOW config_file')).toEqual([{ config_file: each.startFile }])
+      }
+      await until(async () => (await streaming(server)).includes('bravo'))
+      await server.asApplication("INSERT INTO item VALUES ('at last')")
+      await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 3)
+    })
   })
 
   test('is finished or given back, at whichever step the command was killed', async () => {
@@ -374,6 +378,57 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
     }
   }, 600_000)
 })
+
+interface Standing {
+  readonly standby: ExistingServer
+  readonly nodeDirectory: string
+  readonly join: (...more: readonly string[]) => Promise<CliResult>
+  /** Of both nodes. */
+  readonly agents: () => Promise<readonly number[]>
+}
+
+/** The server is taken over; a standby of it, which streams as a person has set it up, has the bundle of bravo beside it. */
+async function withStandby(work: (standing: Standing) => Promise<void>): Promise<void> {
+  const { server, home } = current()
+  const place = makeWorkspace('joining')
+  const bundle = path.join(place.path, 'bundle')
+  const nodeDirectory = path.join(place.path, 'node')
+  const standby = await openStandbyOf(server, { workspace: place.path, install: newest() })
+  const agentsOfStandby = async (): Promise<readonly number[]> => {
+    const journal = await readJournal(bundle).catch(() => null)
+    return journal === null ? [] : agentPids(journal)
+  }
+  try {
+    expect(await current().take()).toMatchObject({ code: 0 })
+    const bravo = ['add', `bravo=127.0.0.1:${standby.port}`, '--api-port', String(await freePort())]
+    const places = ['--dir', home, '--directory', nodeDirectory, '--socket-directory', place.path]
+    expect(await runCli([...bravo, ...places])).toMatchObject({ code: 0 })
+    mkdirSync(bundle, { mode: 0o700 })
+    const archive = path.join(home, 'bundles', 'bravo.tar.gz')
+    execFileSync('tar', ['-xzf', archive, '-C', bundle, '--no-same-owner'])
+    giveToServerUser(bundle, { recursive: true })
+    // It finds its primary again within five seconds of a restart (wal_retrieve_retry_interval).
+    await until(async () => (await streaming(server)).length > 0)
+    const config = path.join(bundle, 'understudy.yaml')
+    await work({
+      ...{ standby, nodeDirectory },
+      join: (...more) => runCli(['join', '--config', config, '--from', standby.url, ...more]),
+      agents: async () => [...(await agentsOfStandby()), ...(await current().agents())],
+    })
+  } finally {
+    for (const pid of await agentsOfStandby()) signal(pid, 'SIGKILL')
+    await standby.remove()
+    place.remove()
+  }
+}
+
+/** Names of what streams from it. */
+async function streaming(server: ExistingServer): Promise<readonly unknown[]> {
+  const rows = await server.sql(
+    "SELECT application_name AS name FROM pg_stat_replication WHERE state = 'streaming'",
+  )
+  return rows.map(({ name }) => name)
+}
 
 function newest(): PostgresInstall {
   const [found] = findInstalls().toSorted((a, b) => b.major - a.major)

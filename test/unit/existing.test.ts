@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import type { ReleaseAnswer } from '../../src/api/contract.ts'
+import { byHand } from '../../src/cli/existing/by-hand.ts'
 import { readTarget } from '../../src/cli/existing/connect.ts'
 import { type Joining, ofCluster } from '../../src/cli/existing/join.ts'
 import { judge, type ToJudge } from '../../src/cli/existing/judge.ts'
@@ -14,6 +16,7 @@ import { lsnOf } from '../../src/core/lsn.ts'
 import { ERRORS } from '../../src/errors/codes.ts'
 import { restoredAutoConf, sanitizeAutoConf } from '../../src/postgres/auto-conf.ts'
 import { renderHba } from '../../src/postgres/hba.ts'
+import { releasedText } from '../../src/postgres/release.ts'
 
 describe('the server that --from names', () => {
   test.each([
@@ -194,6 +197,43 @@ describe('a server is refused', () => {
     }
     expect(judge({ ...seen, endArchiving: true })).toMatchObject({ refusals: [] })
     expect(judge({ ...seen, endArchiving: true }).warnings.join(' ')).toContain('archiving ends')
+  })
+})
+
+describe('a server that is given back', () => {
+  const released = (service: ReleaseAnswer['service']): ReleaseAnswer => ({
+    ...{ node: 'alpha', role: 'primary', dataDirectory: '/srv/data', nodeDirectory: '/srv/node' },
+    ...{ configFile: '/srv/node/conf/postgresql.conf', binDirectory: '/usr/lib/postgresql/15/bin', service },
+  })
+
+  test('by Debian is one line more in its own configuration, and starts as it did', () => {
+    const lines = byHand('main', {
+      ...released({
+        ...{ kind: 'debian', cluster: '15 main', startFile: '/etc/postgresql/15/main/start.conf' },
+        ...{ startMode: 'auto', configDirectory: '/etc/postgresql/15/main' },
+      }),
+    }).join('\n')
+    expect(lines).toContain('systemctl disable --now understudy-main-alpha.service')
+    expect(lines).toContain(
+      `echo "include '/srv/node/conf/postgresql.conf'" >> /etc/postgresql/15/main/postgresql.conf`,
+    )
+    expect(lines).toContain('echo auto > /etc/postgresql/15/main/start.conf')
+    expect(lines).toContain('pg_ctlcluster 15 main restart')
+  })
+
+  test('that began with understudy is started by the words that are printed', () => {
+    expect(byHand('main', released(null)).join('\n')).toContain(
+      '/usr/lib/postgresql/15/bin/postgres -D /srv/data -c config_file=/srv/node/conf/postgresql.conf',
+    )
+  })
+
+  test('has files that say whose they are, and starts again after a crash by itself', () => {
+    const text =
+      '# Written by understudy at every change of roles: edits here are lost.\nrestart_after_crash = off\n'
+    const after = releasedText('replication.conf', text)
+    expect(after).toMatch(/the file is yours\.\nrestart_after_crash = on\n$/)
+    expect(releasedText('replication.conf', after)).toBe(after)
+    expect(releasedText('user.conf', 'restart_after_crash = off\n')).toContain('off')
   })
 })
 

@@ -20,7 +20,7 @@ export async function refuseOthers(journal: Journal, directory: string): Promise
     'refused',
     `${others.map(({ name }) => name).join(', ')} has joined the cluster`,
     {
-      hint: 'Remove it first: `understudy remove NODE`.',
+      hint: 'Remove it first (`understudy remove NODE`), or give all of them back as they run: `understudy release`.',
     },
   )
 }

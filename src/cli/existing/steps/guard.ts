@@ -3,7 +3,8 @@ import { chown, rename, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { fsyncDirectory, readTextIfPresent, writeFileAtomic } from '../../../postgres/durable.ts'
 import { fileError } from '../../local/prepare.ts'
-import { guardedName } from '../plan.ts'
+import { guardedName, startModeOf } from '../plan.ts'
+import { writeService } from '../service.ts'
 import type { Step, StepContext } from './step.ts'
 
 export const guardStep: Step = {
@@ -13,8 +14,9 @@ export const guardStep: Step = {
       ? `${journal.server.startFile}: disabled`
       : `${journal.server.startFile} moved aside`,
   async carryOut({ journal }) {
-    const { manager, startFile } = journal.server
+    const { manager, startFile, startText } = journal.server
     try {
+      await writeService(journal, startModeOf(startText))
       if (manager.kind === 'debian') return await writeLike(startFile, DISABLED, manager.directory)
       if ((await readTextIfPresent(guardedName(startFile))) !== null) return
       await rename(startFile, guardedName(startFile))
