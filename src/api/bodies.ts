@@ -40,6 +40,7 @@ export const bundleBody = z.strictObject({
   dryRun,
   by,
 })
+export const releaseBody = z.strictObject({ dryRun, by })
 export const reinitBody = z.strictObject({ dryRun, by })
 
 /** The body when it is as it should be, else a sentence that names what is not. An empty body is an empty object. */

@@ -361,6 +361,31 @@ export interface BundleAnswer {
   readonly restarts: boolean
 }
 
+/** POST /v1/release */
+export interface ReleaseBody {
+  readonly dryRun?: boolean | undefined
+  readonly by?: string | undefined
+}
+
+/** What a person needs to look after the server. Paths are of the node's machine. */
+export interface ReleaseAnswer {
+  readonly node: string
+  readonly role: 'primary' | 'standby'
+  readonly dataDirectory: string
+  /** postgres -c config_file=… */
+  readonly configFile: string
+  readonly nodeDirectory: string
+  readonly binDirectory: string
+  /** What had started it before understudy did; null: it began with understudy. */
+  readonly service: {
+    readonly kind: 'debian' | 'plain'
+    readonly cluster: string | null
+    readonly startFile: string
+    readonly startMode: string
+    readonly configDirectory: string
+  } | null
+}
+
 /** GET /v1/history: oldest first. */
 export interface HistoryEntry extends HistoryRecord {
   readonly beganAt: string | null

@@ -12,6 +12,7 @@ import {
   readBody,
   recoverStoreBody,
   reinitBody,
+  releaseBody,
   resumeBody,
   switchoverBody,
 } from './bodies.ts'
@@ -29,6 +30,8 @@ import type {
   RecoverStoreBody,
   ReinitAnswer,
   ReinitBody,
+  ReleaseAnswer,
+  ReleaseBody,
   SwitchoverAnswer,
   SwitchoverBody,
 } from './contract.ts'
@@ -45,6 +48,7 @@ export interface ControlSource {
   retireMember(node: string, by: string | undefined): Promise<Outcome<MemberAnswer>>
   admitMember(node: string, by: string | undefined): Promise<Outcome<MemberAnswer>>
   bundle(body: BundleBody): Promise<Outcome<BundleAnswer>>
+  release(body: ReleaseBody): Promise<Outcome<ReleaseAnswer>>
 }
 
 /** Whatever changes the cluster asks for the token: reading is open to who reaches the port, commanding is not. */
@@ -74,6 +78,7 @@ export function declareControls(app: Hono, source: ControlSource, token: string)
     answer(context, memberBody, ({ by }) => source.retireMember(context.req.param('node'), by)),
   )
   app.put('/v1/bundle', (context) => answer(context, bundleBody, (body) => source.bundle(body)))
+  app.post('/v1/release', (context) => answer(context, releaseBody, (body) => source.release(body)))
   app.post('/v1/reinit', (context) => change(context, reinitBody, (body) => source.reinit(body)))
 }
 

@@ -19,9 +19,10 @@ export interface AgentApiParts {
   readonly self: string
   readonly peers: PeerClient
   readonly bundle: ApiSource['bundle']
+  readonly release: ApiSource['release']
 }
 
-export function agentApi({ config, agent, self, peers, bundle }: AgentApiParts): ApiSource {
+export function agentApi({ config, agent, self, peers, bundle, release }: AgentApiParts): ApiSource {
   const detailOf = async (node: ResolvedNode): Promise<readonly [string, NodeDetail | null]> => {
     const detail = node.name === self ? agent.detail : await peers.nodeDetail(node, PEER_DEADLINE_MS)
     return [node.name, detail]
@@ -45,6 +46,7 @@ export function agentApi({ config, agent, self, peers, bundle }: AgentApiParts):
     retireMember: (node, by) => agent.controls.retireMember(node, by),
     admitMember: (node, by) => agent.controls.admitMember(node, by),
     bundle,
+    release,
     cluster: async () => {
       const store = agent.view?.store
       const facts = store === undefined ? null : store.kind === 'read' ? store.facts : store.last

@@ -5,7 +5,7 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { Agent } from '../agent/agent.ts'
-import type { BundleAnswer, BundleBody } from '../api/contract.ts'
+import type { BundleAnswer, BundleBody, ReleaseAnswer, ReleaseBody } from '../api/contract.ts'
 import { PeerClient } from '../api/peer-client.ts'
 import { type ApiTls, type RunningApi, serveApi } from '../api/server.ts'
 import { loadConfig, nodeOf, type ResolvedConfig, type ResolvedNode } from '../config/load.ts'
@@ -19,6 +19,7 @@ import { acquireLock, type Lock } from './local/lock.ts'
 import { demand } from './local/prepare.ts'
 import { checkPlacement, readBundleMark } from './machines/placement.ts'
 import { applyStaged, stageBundle } from './machines/receive.ts'
+import { finishRelease, refuseReleased, releaseNode } from './machines/release-node.ts'
 import { type ServiceManager, serviceManager } from './machines/service-manager.ts'
 import { startUpkeep, type Upkeep } from './machines/upkeep.ts'
 
@@ -39,6 +40,7 @@ export class AgentProcess {
   /** Errors: already-running, wrong-bundle, wrong-host, and whatever an agent cannot begin without. */
   static async open(config: ResolvedConfig, node: ResolvedNode): Promise<AgentProcess> {
     await checkPlacement(config, node, await readBundleMark(config.file))
+    await refuseReleased(config, node)
     for (const directory of [node.directory, path.join(node.directory, 'log'), node.socketDirectory])
       await mkdir(directory, { recursive: true, mode: 0o700 })
     const lock = await acquireLock(node.directory, 'agent')
@@ -77,6 +79,10 @@ export class AgentProcess {
         await this.#end()
         throw givenWay(node.name, agent.rival)
       }
+      if (this.#running.released) {
+        await finishRelease(config, node)
+        break
+      }
       // A signal that comes while the next one starts finds it.
       if (this.#ending) break
       this.#running = await startAnew(config, node)
@@ -96,6 +102,8 @@ interface RunningAgent {
   readonly node: ResolvedNode
   readonly agent: Agent
   readonly log: Awaited<ReturnType<typeof composeAgent>>['dependencies']['log']
+  /** Its PostgreSQL was given up: no other agent follows. */
+  readonly released: boolean
   /** API and upkeep; the agent has ended. */
   close(): Promise<void>
 }
@@ -107,26 +115,39 @@ async function startAnew(config: ResolvedConfig, node: ResolvedNode): Promise<Ru
 }
 
 async function startAgent(config: ResolvedConfig, node: ResolvedNode): Promise<RunningAgent> {
-  const { options, dependencies, addresses, access } = await composeAgent(config, node.name)
+  const { options, dependencies, addresses, access, binDirectory } = await composeAgent(config, node.name)
   const { log } = dependencies
   const agent = await Agent.open(options, dependencies)
+  const { events } = agent
   const peers = new PeerClient()
   const readTls = (): Promise<ApiTls | null> => readTlsOf(config, node)
-  const running: { api?: RunningApi; upkeep?: Upkeep } = {}
+  const running: { api?: RunningApi; upkeep?: Upkeep; released: boolean } = { released: false }
   const bundle = (body: BundleBody): Promise<Outcome<BundleAnswer>> =>
     takeBundle({ config, node, agent, body, lookAgain: () => running.upkeep?.look() })
-  const api = await serveApi(agentApi({ config, agent, self: node.name, peers, bundle }), {
+  const release = async ({ by, dryRun = false }: ReleaseBody): Promise<Outcome<ReleaseAnswer>> => {
+    const { postgres } = dependencies
+    const released = await releaseNode({ config, node, postgres, binDirectory, by, dryRun })
+    if (released.kind === 'ok' && !dryRun) {
+      running.released = true
+      events.add({ kind: 'released', message: `${by ?? 'somebody'} released this node: PostgreSQL goes on` })
+      setTimeout(() => agent.leave(), ANSWER_MS)
+    }
+    return released
+  }
+  const api = await serveApi(agentApi({ config, agent, self: node.name, peers, bundle, release }), {
     node: node.name,
     listen: node.listen,
     port: node.apiPort,
     token: (await readFile(config.secrets.apiToken, 'utf8')).trim(),
     tls: await readTls(),
   })
-  const { events } = agent
   const upkeep = startUpkeep({ nodes: config.nodes, addresses, access, api, readTls, events, log })
   running.upkeep = upkeep
   return {
     ...{ config, node, agent, log },
+    get released() {
+      return running.released
+    },
     close: async () => {
       upkeep.stop()
       peers.close()

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { pino } from 'pino'
 import type { AgentDependencies, AgentOptions } from '../agent/dependencies.ts'
 import { holdAgent, probeAgent } from '../api/probe.ts'
-import { nodeOf, type ResolvedConfig, type ResolvedNode } from '../config/load.ts'
+import { nodeOf, ownAccessOf, type ResolvedConfig, type ResolvedNode } from '../config/load.ts'
 import { timersOf } from '../core/timers.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 import type { Clock } from '../ports/clock.ts'
@@ -81,6 +81,9 @@ export function composePostgres(
     database: config.application.database,
     parameters: config.postgres.parameters,
     extraHba: config.postgres.hba,
+    ownAccess: ownAccessOf(config),
+    ident: config.postgres.ident,
+    superuser: config.postgres.superuser,
     log,
   })
 }
@@ -141,6 +144,8 @@ export interface ComposedAgent {
   /** What the nodes' host names mean; refreshed by whoever runs the agent. */
   readonly addresses: HostAddresses
   readonly access: AccessUpdater
+  /** Of the PostgreSQL that it runs. */
+  readonly binDirectory: string
 }
 
 export async function composeAgent(config: ResolvedConfig, name: string): Promise<ComposedAgent> {
@@ -164,6 +169,7 @@ export async function composeAgent(config: ResolvedConfig, name: string): Promis
     tls: tlsPathsOf(config, node),
     members: () => addresses.membersOf(config.nodes),
     extraHba: config.postgres.hba,
+    ownAccess: ownAccessOf(config),
     reload: () => postgres.reload(),
     replicationPassword: config.secrets.replicationPassword,
   })
@@ -205,5 +211,6 @@ export async function composeAgent(config: ResolvedConfig, name: string): Promis
     },
     addresses,
     access,
+    binDirectory: binaries.binDir,
   }
 }

@@ -15,11 +15,9 @@ export interface Connection {
   readonly caFile: string
   /** null for a single node: whoever names a node means that node, whatever its role is. */
   readonly sessionAttributes: 'read-write' | 'prefer-standby' | null
-  /** Where the user's password is. */
-  readonly passwordFile: string
+  /** Where the user's password is; null: it is not understudy's. */
+  readonly passwordFile: string | null
 }
-
-export const SUPERUSER = 'postgres'
 
 const ANY_NODE = ['auto', 'read-write', 'read-only'] as const
 
@@ -27,6 +25,7 @@ const ANY_NODE = ['auto', 'read-write', 'read-only'] as const
 const MULTI_HOST_CONNECT_TIMEOUT_S = 5
 
 interface KnownCluster extends Pick<ResolvedConfig, 'cluster' | 'application' | 'secrets' | 'tls'> {
+  readonly postgres: Pick<ResolvedConfig['postgres'], 'superuser'>
   readonly nodes: readonly Pick<ResolvedNode, 'name' | 'host' | 'port'>[]
 }
 
@@ -41,10 +40,14 @@ export function connectionFor(
   return {
     hosts: nodes.map(({ host, port }) => ({ host, port })),
     database: config.application.database,
-    user: superuser ? SUPERUSER : config.application.user,
+    user: superuser ? config.postgres.superuser : config.application.user,
     caFile: config.tls.caFile,
     sessionAttributes: anyNode ? (target === 'read-only' ? 'prefer-standby' : 'read-write') : null,
-    passwordFile: superuser ? config.secrets.superuserPassword : config.secrets.applicationPassword,
+    passwordFile: superuser
+      ? config.secrets.superuserPassword
+      : config.application.managed
+        ? config.secrets.applicationPassword
+        : null,
   }
 }
 
@@ -86,7 +89,7 @@ function encode(text: string): string {
 }
 
 /** The password stays out of the environment, which a process's neighbours can often read: it goes by the passfile. */
-export function libpqEnvironment(connection: Connection, passFile: string): Record<string, string> {
+export function libpqEnvironment(connection: Connection, passFile: string | null): Record<string, string> {
   const environment: Record<string, string> = {
     PGHOST: connection.hosts.map(({ host }) => host).join(','),
     PGPORT: connection.hosts.map(({ port }) => port).join(','),
@@ -94,7 +97,7 @@ export function libpqEnvironment(connection: Connection, passFile: string): Reco
     PGDATABASE: connection.database,
     PGSSLMODE: 'verify-full',
     PGSSLROOTCERT: connection.caFile,
-    PGPASSFILE: passFile,
+    ...(passFile !== null && { PGPASSFILE: passFile }),
   }
   if (connection.sessionAttributes !== null)
     environment['PGTARGETSESSIONATTRS'] = connection.sessionAttributes

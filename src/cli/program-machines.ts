@@ -1,8 +1,9 @@
 /** The commands of a cluster on several machines: its configuration, its bundles, its services. */
 import { Argument, type Command, Option } from 'commander'
 import type { AddOptions } from './commands/add.ts'
-import type { InitOptions } from './commands/init.ts'
+import type { JoinFlags } from './commands/join.ts'
 import type { PushOptions } from './commands/push.ts'
+import type { ReleaseOptions } from './commands/release.ts'
 import type { RemoveOptions } from './commands/remove.ts'
 import type { RotateOptions } from './commands/rotate.ts'
 import type { SystemdOptions } from './commands/systemd.ts'
@@ -18,6 +19,7 @@ import {
   port,
   rtoFlag,
 } from './flags.ts'
+import type { InitOptions } from './machines/given.ts'
 
 export function declareMachines(program: Command, options: ProgramOptions): void {
   declareInit(program, options)
@@ -25,6 +27,7 @@ export function declareMachines(program: Command, options: ProgramOptions): void
   declareSystemd(program, options)
   declareMembers(program, options)
   declareDelivery(program, options)
+  declareRelease(program, options)
 }
 
 function homeFlag(): Option {
@@ -43,11 +46,39 @@ function declareMembers(program: Command, { onExit }: ProgramOptions): void {
     .argument('<node>', 'NAME=HOST, or NAME=HOST:PORT', notEmpty)
     .addOption(homeFlag())
     .addOption(new Option('--api-port <port>', 'the port of its agent (default: 8008)').argParser(port))
+    .addOption(
+      new Option(
+        '--directory <dir>',
+        'where its files go on its machine (default: /var/lib/understudy/CLUSTER/NODE)',
+      ).argParser(notEmpty),
+    )
+    .addOption(new Option('--socket-directory <dir>', 'where its unix socket goes').argParser(notEmpty))
     .option('--dry-run', 'only print the configuration that would be')
     .addOption(jsonFlag())
     .action(async (node: string, flags: Omit<AddOptions, 'node'>) =>
       onExit(await (await import('./commands/add.ts')).run({ node, ...flags })),
     )
+
+  declare(
+    program,
+    'join',
+    'let a standby that streams already become this node, without a new clone',
+    'understudy join --from postgresql:///postgres --config /etc/understudy/understudy.yaml --dry-run',
+  )
+    .addOption(
+      new Option('--from <url>', 'the standby that runs on this machine, as its superuser').argParser(
+        notEmpty,
+      ),
+    )
+    .requiredOption('--config <file>', 'the configuration of this node’s bundle', notEmpty)
+    .addOption(
+      new Option('--node <name>', 'which node it becomes (default: that of the bundle)').argParser(notEmpty),
+    )
+    .option('--undo', 'give it back to the service of before')
+    .option('--dry-run', 'only look, and print what would be done')
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (flags: JoinFlags) => onExit(await (await import('./commands/join.ts')).run(flags)))
 
   declare(
     program,
@@ -94,6 +125,20 @@ function declareDelivery(program: Command, { onExit }: ProgramOptions): void {
     )
 }
 
+function declareRelease(program: Command, { onExit }: ProgramOptions): void {
+  declare(
+    program,
+    'release',
+    'give every server back as plain PostgreSQL replication, without stopping any',
+    'understudy release --dry-run',
+  )
+    .addOption(homeFlag())
+    .option('--dry-run', 'only look, and print what would be done and what is then done by hand')
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (flags: ReleaseOptions) => onExit(await (await import('./commands/release.ts')).run(flags)))
+}
+
 function declareInit(program: Command, { onExit }: ProgramOptions): void {
   declare(
     program,
@@ -128,12 +173,33 @@ function declareInit(program: Command, { onExit }: ProgramOptions): void {
     .addOption(new Option('--port <port>', 'the port of every PostgreSQL (default: 5432)').argParser(port))
     .addOption(new Option('--api-port <port>', 'the port of every agent (default: 8008)').argParser(port))
     .addOption(
-      new Option('--owner <user>', 'who owns a bundle’s files when root unpacks it')
-        .argParser(notEmpty)
-        .default('postgres'),
+      new Option(
+        '--owner <user>',
+        'who owns a bundle’s files when root unpacks it (default: postgres)',
+      ).argParser(notEmpty),
     )
     .addOption(new Option('--format <format>', 'of the bundles').choices(['tar', 'directory']).default('tar'))
-    .option('--dry-run', 'only print the configuration, and what would be written')
+    .addOption(
+      new Option(
+        '--from <url>',
+        'begin with the server that runs on this machine: postgresql:///postgres, or with user, host and port',
+      ).argParser(notEmpty),
+    )
+    .addOption(
+      new Option('--node <name>', '--from: which of --nodes is this machine (default: the first)').argParser(
+        notEmpty,
+      ),
+    )
+    .addOption(
+      new Option(
+        '--bundle-directory <dir>',
+        '--from: where the bundle of this machine goes (default: /etc/understudy)',
+      ).argParser(notEmpty),
+    )
+    .option('--end-archiving', '--from: end the WAL archiving of that server')
+    .option('--undo', 'give a server that was taken over back to its service')
+    .option('--dry-run', 'only print the configuration, or the plan, and what would be written')
+    .addOption(yesFlag())
     .addOption(jsonFlag())
     .action(async (flags: InitOptions) => onExit(await (await import('./commands/init.ts')).run(flags)))
 }

@@ -4,7 +4,6 @@ import type pg from 'pg'
 import { hostInUri } from '../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { UnderstudyError } from '../errors/codes.ts'
-import { SUPERUSER } from './connection.ts'
 import { openClient } from './open-client.ts'
 import { readPassword } from './password.ts'
 
@@ -31,7 +30,8 @@ export async function openSuperuser(
   }
   try {
     return await openClient({
-      ...{ host: node.host, port: node.port, user: SUPERUSER, database: 'postgres', password, ssl: { ca } },
+      ...{ host: node.host, port: node.port, database: 'postgres', password, ssl: { ca } },
+      user: config.postgres.superuser,
       application_name: applicationName,
       connectionTimeoutMillis: CONNECT_MS,
       ...(asText === true && text),

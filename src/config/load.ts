@@ -49,8 +49,18 @@ export interface ResolvedConfig {
     readonly binaries: string | null
     readonly parameters: Readonly<Record<string, string | number | boolean>>
     readonly hba: readonly string[]
+    /** own: the lines of `hba` alone let clients in. */
+    readonly clientAccess: 'standard' | 'own'
+    /** Lines of pg_ident.conf. */
+    readonly ident: readonly string[]
+    readonly superuser: string
   }
-  readonly application: { readonly database: string; readonly user: string }
+  readonly application: {
+    readonly database: string
+    readonly user: string
+    /** Whether its password is understudy's. */
+    readonly managed: boolean
+  }
   readonly secrets: {
     readonly directory: string
     readonly superuserPassword: string
@@ -119,6 +129,9 @@ export function resolveConfig(config: ClusterConfig, file: string): ResolvedConf
       binaries: config.postgres.binaries ?? null,
       parameters: config.postgres.parameters,
       hba: config.postgres.hba,
+      clientAccess: config.postgres.clientAccess,
+      ident: config.postgres.ident,
+      superuser: config.postgres.superuser,
     },
     application: config.application,
     secrets: {
@@ -166,6 +179,11 @@ function speaksTls({ api, nodes }: ClusterConfig): boolean {
 /** A name may come to mean another address while the server runs, which then would not listen there. */
 function defaultListen(host: string): readonly string[] {
   return isIP(host) !== 0 || isLoopback(host) ? [host] : ['*']
+}
+
+/** Of pg_hba.conf: who lets clients in; undefined: understudy itself, too. */
+export function ownAccessOf({ postgres }: ResolvedConfig): { readonly superuser: string } | undefined {
+  return postgres.clientAccess === 'own' ? { superuser: postgres.superuser } : undefined
 }
 
 export function nodeOf(config: ResolvedConfig, name: string): ResolvedNode {

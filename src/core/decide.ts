@@ -8,6 +8,7 @@ import type { Decision, DecisionRule, Memory } from './decision.ts'
 import { bootstrapRules } from './rules/bootstrap.ts'
 import { directoryRules, taskUnderWay } from './rules/directory.ts'
 import { electionRules } from './rules/election.ts'
+import { existingRules } from './rules/existing.ts'
 import { fenceRules, leaseRules } from './rules/lease.ts'
 import { manualFailoverRules } from './rules/manual-failover.ts'
 import { primaryRules } from './rules/primary.ts'
@@ -32,6 +33,7 @@ export const RULES: readonly DecisionRule[] = [
   starved,
   taskUnderWay,
   ...switchoverRules,
+  ...existingRules,
   ...primaryRules,
   ...standbyRules,
   ...quorumRules,

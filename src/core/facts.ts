@@ -51,8 +51,16 @@ export type PostmasterState =
       readonly pid: number
       readonly status: 'starting' | 'ready' | 'standby' | 'stopping'
     }
-  /** A postmaster in our directory that no agent of this node started. */
-  | { readonly kind: 'foreign'; readonly pid: number; readonly reason: string }
+  /**
+   * A postmaster in our directory that no agent of this node started. `mayEnd`: an operator has given exactly this process to the agent
+   * (`init --from`), which may stop it and start PostgreSQL in its place.
+   */
+  | { readonly kind: 'foreign'; readonly pid: number; readonly reason: string; readonly mayEnd?: true }
+
+/** A server that was there before, given to this node's agent. */
+export function isGiven(postmaster: PostmasterState): boolean {
+  return postmaster.kind === 'foreign' && postmaster.mayEnd === true
+}
 
 export interface WalreceiverFacts {
   readonly pid: number

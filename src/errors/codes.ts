@@ -67,6 +67,42 @@ export const ERRORS = {
   'data-damaged': {
     hint: 'Do not start it by hand. Read the log that is named, and restore or re-clone the node.',
   },
+  // --- a server that was there before
+  'not-local': {
+    hint: 'Run it on the machine of that server, in the same container where there is one, as root or as the owner of its data.',
+  },
+  'not-superuser': {
+    hint: 'Name a superuser in the URI; over the socket, as root: --from postgresql:///postgres.',
+  },
+  'sync-names-set': {
+    hint: 'Take it away first (ALTER SYSTEM RESET, or its line in postgresql.conf, then pg_reload_conf()): understudy sets its own when standbys stream.',
+  },
+  'archive-set': {
+    hint: 'Archiving is not managed yet. End it yourself first, or add --end-archiving to have it ended by this.',
+  },
+  'managed-elsewhere': {
+    hint: 'End that program and its service on every machine first: two of them would fight over who is primary.',
+  },
+  'wrong-owner': { hint: 'Run it as root, and let the data belong to an ordinary user (postgres).' },
+  'config-read-only': {
+    hint: 'Make it writable, or change it where it is made (configuration management), so that the old service cannot start again.',
+  },
+  'slot-behind': {
+    hint: 'Let its consumer catch up, or drop it: SELECT pg_drop_replication_slot(NAME). Otherwise set max_slot_wal_keep_size higher first.',
+  },
+  'role-exists': {
+    hint: 'Drop or rename it: understudy makes a role of that name. Was this server taken over before? Then `understudy init --undo` in the directory of then.',
+  },
+  'wrong-timeline': {
+    hint: 'It has what the primary does not have. Move its data directory away and let the node join by a clone.',
+  },
+  released: {
+    hint: 'Disable the agent’s unit on that machine (systemctl disable --now).',
+  },
+  'already-managed': { hint: 'An agent of understudy runs it already: `understudy status --config FILE`.' },
+  'store-taken': {
+    hint: 'Choose another name with --cluster; what a cluster that is gone has left goes by `etcdctl del --prefix /understudy/CLUSTER/`.',
+  },
   // --- the store
   'store-unreachable': {
     hint: 'Check that the store runs and that its address, token and certificates are right.',

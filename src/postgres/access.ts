@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path'
 import type { Outcome } from '../ports/postgres.ts'
 import type { TlsPaths } from './configuration-input.ts'
 import { readTextIfPresent, writeFileAtomic, writeFileIfDifferent } from './durable.ts'
-import { type HbaMember, renderHba, takenHbaLines } from './hba.ts'
+import { type HbaMember, type OwnAccess, renderHba, takenHbaLines } from './hba.ts'
 import { type NodeLayout, REPLICATION_ROLE } from './layout.ts'
 import { fileFailure, ok } from './outcome.ts'
 import { readSecret, renewPassfile } from './secrets.ts'
@@ -19,6 +19,7 @@ export interface AccessOptions {
   readonly tls: TlsPaths
   readonly members: () => readonly HbaMember[]
   readonly extraHba: readonly string[]
+  readonly ownAccess?: OwnAccess | undefined
   readonly reload: () => Promise<Outcome>
   /** What a standby's passfiles have, too. */
   readonly replicationPassword: string
@@ -63,8 +64,9 @@ export class AccessUpdater {
   }
 
   #writeHba(file: string): Promise<boolean> {
-    const { members, extraHba } = this.#options
-    return writeFileIfDifferent(file, renderHba(members(), takenHbaLines(extraHba)), { durable: false })
+    const { members, extraHba, ownAccess } = this.#options
+    const text = renderHba(members(), takenHbaLines(extraHba), ownAccess ?? null)
+    return writeFileIfDifferent(file, text, { durable: false })
   }
 
   /** Of the certificate that the server was last told to read: also the next agent knows whether it has another one. */

@@ -20,6 +20,37 @@ export function sanitizeAutoConf(text: string, major: number): SanitizedAutoConf
   return { text: lines.join('\n'), refused }
 }
 
+/**
+ * As it was before: what was commented out counts again. ALTER SYSTEM writes the whole file anew and drops every comment; then what the old
+ * one had, and nothing has now, is put at the end.
+ */
+export function restoredAutoConf(now: string, before: string): string {
+  const text = now.replace(/^# commented out by understudy: .*\n# /gm, '')
+  const names = new Set(settingsOf(text).map(({ name }) => name.toLowerCase()))
+  const lost = settingsOf(before).filter(
+    ({ name, value }) => !names.has(name.toLowerCase()) && isCommentedOut(name, value),
+  )
+  return lost.length === 0
+    ? text
+    : `${text.replace(/\n*$/, '\n')}${lost.map(({ line }) => line).join('\n')}\n`
+}
+
+/** Only what understudy would have commented out: the rest was reset by somebody. */
+function isCommentedOut(name: string, value: string): boolean {
+  return parameterVerdict(name, value, NEWEST_MAJOR).kind !== 'allowed'
+}
+
+const NEWEST_MAJOR = 18
+
+function settingsOf(
+  text: string,
+): readonly { readonly name: string; readonly value: string; readonly line: string }[] {
+  return text.split('\n').flatMap((line) => {
+    const parsed = parseLine(line)
+    return parsed.kind === 'setting' ? [{ name: parsed.name, value: parsed.value, line }] : []
+  })
+}
+
 function problemOf(line: string, major: number): { readonly name: string; readonly reason: string } | null {
   const parsed = parseLine(line)
   switch (parsed.kind) {

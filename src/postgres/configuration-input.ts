@@ -1,5 +1,5 @@
 /** What a node's configuration is made of. */
-import type { HbaMember } from './hba.ts'
+import type { HbaMember, OwnAccess } from './hba.ts'
 import type { NodeLayout } from './layout.ts'
 import type { UserParameters } from './setting-text.ts'
 
@@ -22,6 +22,10 @@ export interface ConfigurationInput {
   readonly members: readonly HbaMember[]
   readonly parameters: UserParameters
   readonly extraHba: readonly string[]
+  /** Left out: clients are let in as everywhere. */
+  readonly ownAccess?: OwnAccess | undefined
+  /** Lines of pg_ident.conf. */
+  readonly ident?: readonly string[]
   readonly rtoMs: number
   /** Size of the file system that holds the data. */
   readonly diskBytes: number

@@ -31,11 +31,8 @@ export function renderConfiguration(
       ['user.conf', user.text],
       ['base.conf', renderBase(input)],
       [REPLICATION_FILE, renderReplication(input, replication)],
-      ['pg_hba.conf', renderHba(input.members, hba.taken)],
-      [
-        'pg_ident.conf',
-        '# Written by understudy. No operating system user is mapped to a role: everybody has a password.\n',
-      ],
+      ['pg_hba.conf', renderHba(input.members, hba.taken, input.ownAccess ?? null)],
+      ['pg_ident.conf', renderIdent(input.ident ?? [])],
     ]),
     refused: [...user.refused, ...hba.refused],
   }
@@ -83,6 +80,12 @@ function sortHba(extra: readonly string[]): {
       refused.push({ name: `pg_hba line ${JSON.stringify(line)}`, reason: problem, origin: 'configuration' })
   }
   return { taken, refused }
+}
+
+function renderIdent(lines: readonly string[]): string {
+  return lines.length === 0
+    ? '# Written by understudy. No operating system user is mapped to a role: everybody has a password.\n'
+    : `# Written by understudy: edits here are lost. From the configuration: postgres.ident.\n${lines.join('\n')}\n`
 }
 
 function renderReplication(input: ConfigurationInput, replication: ReplicationConfiguration): string {

@@ -25,7 +25,7 @@ import type { Binaries } from './binaries.ts'
 import type { TlsPaths } from './configuration-input.ts'
 import { diskSize, writeConfiguration } from './configure.ts'
 import { inspectDirectory } from './directory.ts'
-import type { HbaMember } from './hba.ts'
+import type { HbaMember, OwnAccess } from './hba.ts'
 import { initialize, type SecretPaths } from './initialize.ts'
 import { type NodeLayout, nodeLayout } from './layout.ts'
 import { removeLeftovers } from './leftovers.ts'
@@ -76,6 +76,10 @@ export interface PostgresOptions {
   readonly parameters?: UserParameters
   /** Lines of pg_hba.conf that come after ours. */
   readonly extraHba?: readonly string[]
+  /** Left out: clients are let in as everywhere. */
+  readonly ownAccess?: OwnAccess | undefined
+  /** Lines of pg_ident.conf. */
+  readonly ident?: readonly string[]
   readonly log?: AdapterLog
   /** Bytes of the file system that holds the data; for tests, and where a quota is smaller than the disk. */
   readonly probeDiskBytes?: (path: string) => Promise<number>
@@ -177,6 +181,8 @@ class LocalPostgres implements Postgres {
         members: this.#options.members(),
         parameters: this.#options.parameters ?? {},
         extraHba: this.#options.extraHba ?? [],
+        ownAccess: this.#options.ownAccess,
+        ident: this.#options.ident ?? [],
         diskBytes: diskBytes.value,
       },
       configuration,
@@ -185,12 +191,12 @@ class LocalPostgres implements Postgres {
 
   /** Asked once: a disk that grows under a running agent is noticed at its next start. */
   async #diskBytes(): Promise<Outcome<number>> {
-    const { nodeDir } = this.#layout
+    const { dataDir } = this.#layout
     try {
-      this.#diskSize ??= await (this.#options.probeDiskBytes ?? diskSize)(nodeDir)
+      this.#diskSize ??= await (this.#options.probeDiskBytes ?? diskSize)(dataDir)
       return ok(this.#diskSize)
     } catch (error) {
-      return fileFailure(error, nodeDir)
+      return fileFailure(error, dataDir)
     }
   }
 

@@ -9,12 +9,27 @@ export interface HbaMember {
   readonly addresses?: readonly string[]
 }
 
-export function renderHba(members: readonly HbaMember[], extra: readonly string[]): string {
-  return `# Written by understudy at every change of the members: edits here are lost.\n${renderHbaRules(members, extra)}`
+/** Clients are let in by the user's own lines alone. */
+export interface OwnAccess {
+  /** Of the cluster's own: it comes from the members and from nowhere else. */
+  readonly superuser: string
+}
+
+export function renderHba(
+  members: readonly HbaMember[],
+  extra: readonly string[],
+  own: OwnAccess | null = null,
+): string {
+  return `# Written by understudy at every change of the members: edits here are lost.\n${renderHbaRules(members, extra, own)}`
 }
 
 /** The policy alone, without what is said about the file. */
-export function renderHbaRules(members: readonly HbaMember[], extra: readonly string[]): string {
+export function renderHbaRules(
+  members: readonly HbaMember[],
+  extra: readonly string[],
+  own: OwnAccess | null = null,
+): string {
+  const ours = [REPLICATION_ROLE, AGENT_ROLE, ...(own === null ? [] : [quoteRole(own.superuser)])].join(',')
   const lines = (database: string, role: string): string => {
     const seen = new Set<string>()
     return members
@@ -30,8 +45,7 @@ export function renderHbaRules(members: readonly HbaMember[], extra: readonly st
   }
   return `# PostgreSQL takes the FIRST line that matches; who matches none is refused. So the order below is the policy.
 
-# Over the socket, on this machine: everybody with a password.
-local     all          all                    scram-sha-256
+${own === null ? SOCKET : socketOf(ours)}
 
 # Replication: exactly the members of this cluster, over TLS. Host addresses only, so that no neighbour in the network can copy
 # the whole cluster even if it knew the password. (Better addresses than names: a name costs every connection a look-up at the DNS.)
@@ -39,19 +53,39 @@ ${lines('replication', REPLICATION_ROLE)}
 
 # The agents of the members look at each other's server.
 ${lines(`${AGENT_DATABASE}   `, `${AGENT_ROLE}      `)}
-
-# From anywhere else, or without TLS, these two roles cannot log in at all, whatever follows.
+${own === null ? '' : `\n# pg_rewind and \`understudy rotate\` log in so.\n${lines('all        ', quoteRole(own.superuser))}\n`}
+# From anywhere else, or without TLS, these roles cannot log in at all, whatever follows.
 host      replication  ${REPLICATION_ROLE}  all  reject
-host      all          ${REPLICATION_ROLE},${AGENT_ROLE}  all  reject
-
-# Clients: with TLS from anywhere; without it only from this machine, where nobody can listen in between.
-hostssl   all          all                    all  scram-sha-256
-host      all          all                    127.0.0.1/32  scram-sha-256
-host      all          all                    ::1/128  scram-sha-256
-
-# Lines of the user's own (configuration: postgres.hba). They come last, so they can only add to what is allowed above.
+host      all          ${ours}  all  reject
+${own === null ? `\n${CLIENTS}\n` : ''}
+${own === null ? ADDED : ALONE}
 ${extra.length === 0 ? '# (none)' : extra.join('\n')}
 `
+}
+
+const SOCKET = `# Over the socket, on this machine: everybody with a password.
+local     all          all                    scram-sha-256`
+
+/** Roles that were there before may come in as other users of the machine (peer): only what is ours is said here. */
+function socketOf(ours: string): string {
+  return `# Over the socket, on this machine: what is understudy's own. Whoever else comes that way finds a line of his own below.
+local     all          ${ours}  scram-sha-256
+local     replication  ${ours}  scram-sha-256`
+}
+
+const CLIENTS = `# Clients: with TLS from anywhere; without it only from this machine, where nobody can listen in between.
+hostssl   all          all                    all  scram-sha-256
+host      all          all                    127.0.0.1/32  scram-sha-256
+host      all          all                    ::1/128  scram-sha-256`
+
+const ADDED =
+  "# Lines of the user's own (configuration: postgres.hba). They come last, so they can only add to what is allowed above."
+const ALONE =
+  "# Lines of the user's own (configuration: postgres.hba, with clientAccess own): they alone let clients in."
+
+/** A plain name needs no quotes; in quotes it is never taken for a keyword. */
+function quoteRole(name: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(name) && name !== 'all' ? name : `"${name.replaceAll('"', '""')}"`
 }
 
 /** A host name stands as it is: PostgreSQL then resolves it at each connection, both ways. */

@@ -17,7 +17,9 @@ const DEADLINE_MS = 10_000
 const DESCRIPTION_BYTES = 1024 * 1024
 
 /** Every name that these binaries know, in lower case; an extension's names ("prefix.name") are not among them. */
-export async function knownParameters(binaries: Binaries): Promise<Outcome<ReadonlySet<string>>> {
+export async function knownParameters(
+  binaries: Pick<Binaries, 'postgres' | 'env'>,
+): Promise<Outcome<ReadonlySet<string>>> {
   const result = await runCommand(binaries.postgres, ['--describe-config'], {
     env: cleanEnvironment('/', binaries.env),
     deadlineMs: DEADLINE_MS,

@@ -12,7 +12,7 @@ import {
   parseMegabytes,
   valueText,
 } from './setting-text.ts'
-import { LEAST_WAL_KEEP_MB, NEEDED_SLOTS, NEEDED_WALSENDERS } from './sizing.ts'
+import { LEAST_WAL_KEEP_MB, LEAST_WALSENDERS, NEEDED_SLOTS } from './sizing.ts'
 
 export type ParameterVerdict =
   | { readonly kind: 'allowed' }
@@ -98,8 +98,8 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   [
     'max_wal_senders',
     {
-      reason: `replication needs at least ${NEEDED_WALSENDERS}, on every node`,
-      allows: atLeast(NEEDED_WALSENDERS, parseCount),
+      reason: `replication needs at least ${LEAST_WALSENDERS}, on every node`,
+      allows: atLeast(LEAST_WALSENDERS, parseCount),
     },
   ],
   [

@@ -9,6 +9,7 @@ import type { Outcome, PostmasterState } from '../ports/postgres.ts'
 import type { AdapterLog } from './adapter-log.ts'
 import type { Binaries } from './binaries.ts'
 import { cleanEnvironment } from './environment.ts'
+import { isGiven } from './given.ts'
 import type { NodeLayout } from './layout.ts'
 import { markLogs, readLogsSince } from './log-tail.ts'
 import { DONE, type Failure, failed, fileFailure, ok } from './outcome.ts'
@@ -102,7 +103,8 @@ export class Postmaster {
     }
     if (this.#runningChild()?.pid !== file.pid && !(await isMarked(file.pid, layout.nodeDir))) {
       const reason = `process ${file.pid} runs ${layout.dataDir} and was not started by understudy`
-      return { kind: 'foreign', pid: file.pid, reason }
+      const mayEnd = await isGiven(layout.nodeDir, file.pid)
+      return { kind: 'foreign', pid: file.pid, reason, ...(mayEnd && { mayEnd }) }
     }
     this.#adopt(file.pid)
     const startTicks = await startTicksOf(file.pid)
@@ -164,7 +166,7 @@ export class Postmaster {
 
   async #stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten: AbortSignal): Promise<Outcome> {
     const state = await this.inspect()
-    if (state.kind === 'foreign') return failed('foreign-postmaster', state.reason)
+    if (state.kind === 'foreign' && state.mayEnd !== true) return failed('foreign-postmaster', state.reason)
     if (state.kind === 'stopped') return this.#endOrphans(0)
     const { pid } = state
     let ended = false

@@ -33,6 +33,33 @@ export function quoteLiteral(text: string): string {
   return `'${text.replaceAll("'", "''")}'`
 }
 
+export interface ExistingRoleOptions {
+  /** Of understudy's own: the one that was there keeps its password. */
+  readonly superuser: string
+  /** SCRAM verifiers. */
+  readonly verifiers: Readonly<Record<Exclude<RoleKind, 'application'>, string>>
+  readonly major: number
+  /** Those that were made before an interruption. */
+  readonly present: ReadonlySet<string>
+}
+
+/** For a server that was there before: nothing is said of any role of its own. */
+export function existingRoleStatements({
+  superuser,
+  verifiers,
+  major,
+  present,
+}: ExistingRoleOptions): readonly string[] {
+  const make = (name: string, attributes: string, verifier: string): string =>
+    `${present.has(name) ? 'ALTER' : 'CREATE'} ROLE ${quoteIdentifier(name)} LOGIN ${attributes} PASSWORD ${quoteLiteral(verifier)}`
+  return [
+    make(REPLICATION_ROLE, 'REPLICATION', verifiers.replication),
+    make(AGENT_ROLE, `REPLICATION CONNECTION LIMIT ${AGENT_CONNECTIONS}`, verifiers.agent),
+    make(superuser, 'SUPERUSER', verifiers.superuser),
+    ...agentGrants(major).map(({ sql }) => sql),
+  ]
+}
+
 /** In order; each is one statement without a transaction around it, since CREATE DATABASE allows none. */
 export function roleStatements(options: RoleOptions): readonly RoleStatement[] {
   const { superuser, applicationRole, database, passwords } = options
@@ -68,13 +95,19 @@ export function roleStatements(options: RoleOptions): readonly RoleStatement[] {
 }
 
 function agentStatements({ passwords, major }: RoleOptions): readonly RoleStatement[] {
-  const agent = quoteIdentifier(AGENT_ROLE)
-  const statements: RoleStatement[] = [
+  return [
     {
       role: 'agent',
-      sql: `CREATE ROLE ${agent} LOGIN REPLICATION CONNECTION LIMIT ${AGENT_CONNECTIONS} PASSWORD ${passwords.agent}`,
+      sql: `CREATE ROLE ${quoteIdentifier(AGENT_ROLE)} LOGIN REPLICATION CONNECTION LIMIT ${AGENT_CONNECTIONS} PASSWORD ${passwords.agent}`,
       why: 'REPLICATION also lets it create, advance and drop slots. It is no superuser: it acts by files and signals.',
     },
+    ...agentGrants(major),
+  ]
+}
+
+function agentGrants(major: number): readonly RoleStatement[] {
+  const agent = quoteIdentifier(AGENT_ROLE)
+  const grants: RoleStatement[] = [
     {
       role: 'agent',
       sql: `GRANT pg_monitor, pg_checkpoint TO ${agent}`,
@@ -87,11 +120,11 @@ function agentStatements({ passwords, major }: RoleOptions): readonly RoleStatem
     },
   ]
   if (major >= 16) {
-    statements.push({
+    grants.push({
       role: 'agent',
       sql: `GRANT pg_use_reserved_connections TO ${agent}`,
       why: 'When clients have taken every connection the agent must still be able to look.',
     })
   }
-  return statements
+  return grants
 }

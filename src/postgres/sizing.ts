@@ -9,6 +9,11 @@ const GB = 1024 * MB
  * plus an archiver, and an unused one costs a few hundred bytes.
  */
 export const NEEDED_WALSENDERS = 20
+/**
+ * PostgreSQL's own default, which a server that was there before may keep: raised under standbys that stream from it, their replay would pause
+ * until they have been restarted with more, too. A stream for each of six standbys, and a clone of two connections, fit in.
+ */
+export const LEAST_WALSENDERS = 10
 export const NEEDED_SLOTS = 20
 
 /** Below this a standby that only restarts could already need a new clone. */

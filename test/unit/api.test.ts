@@ -81,6 +81,7 @@ function sourceWith(changes: Partial<ApiSource> = {}): ApiSource {
     retireMember: async () => NOTHING,
     admitMember: async () => NOTHING,
     bundle: async () => NOTHING,
+    release: async () => NOTHING,
     ...changes,
   }
   return source

@@ -200,7 +200,8 @@ describe('events', () => {
 describe('a connection', () => {
   const config = {
     cluster: 'main',
-    application: { database: 'my db', user: 'app:user' },
+    application: { database: 'my db', user: 'app:user', managed: true },
+    postgres: { superuser: 'postgres' },
     nodes: [
       {
         name: 'six',

@@ -15,7 +15,6 @@ import { rewindArguments } from '../../postgres/rewind.ts'
 import { quoteLiteral, type RoleKind, type RoleStatement, roleStatements } from '../../postgres/roles.ts'
 import { renderPassfile } from '../../postgres/secrets.ts'
 import { CREATE_SLOT } from '../../postgres/slots.ts'
-import { SUPERUSER } from '../connection.ts'
 import { upstreamConninfo } from './files.ts'
 import { type Scene, superuserPassfile, upstreamPassfile } from './scene.ts'
 import { command, word } from './shell.ts'
@@ -45,7 +44,7 @@ export function initdb(scene: Scene): string {
   const pwfile = `--pwfile=${secretFile(scene, 'superuser')}`
   return command(
     program(scene, 'initdb'),
-    ...initdbArguments(dataDir, SUPERUSER),
+    ...initdbArguments(dataDir, scene.config.postgres.superuser),
     '--no-instructions',
     pwfile,
   )
@@ -84,7 +83,7 @@ export function roleSql(
   passwords: (role: RoleKind) => string,
 ): readonly RoleStatement[] {
   return roleStatements({
-    superuser: SUPERUSER,
+    superuser: config.postgres.superuser,
     applicationRole: config.application.user,
     database: config.application.database,
     passwords: {
@@ -113,7 +112,7 @@ export function passfiles(scene: Scene, node: ResolvedNode): string {
   }
   const superuser = line(
     secretFile(scene, 'superuser'),
-    { database: '*', user: SUPERUSER },
+    { database: '*', user: scene.config.postgres.superuser },
     superuserPassfile(node),
   )
   if (node.name === scene.primary.name) return superuser
@@ -181,7 +180,7 @@ export function rewindOf(scene: Scene, node: ResolvedNode): string {
   const source = {
     host,
     port,
-    user: SUPERUSER,
+    user: scene.config.postgres.superuser,
     passfile: superuserPassfile(node),
     caFile: scene.config.tls.caFile,
   }

@@ -28,7 +28,7 @@ export function configurationFiles(scene: Scene, node: ResolvedNode): readonly H
     replicationFile(scene, node, ''),
     {
       path: `${confDir}/pg_hba.conf`,
-      content: renderHbaRules(input.members, takenHbaLines(input.extraHba)),
+      content: renderHbaRules(input.members, takenHbaLines(input.extraHba), input.ownAccess ?? null),
     },
     {
       path: `${confDir}/pg_ident.conf`,

@@ -2,7 +2,6 @@
 import type { ResolvedNode } from '../../config/load.ts'
 import { acksFor } from '../../core/primacy.ts'
 import { nodeLayout } from '../../postgres/layout.ts'
-import { SUPERUSER } from '../connection.ts'
 import { enumerate } from '../humanise.ts'
 import { proofSql } from '../proof-sql.ts'
 import {
@@ -233,7 +232,7 @@ function startServer(scene: Scene, node: ResolvedNode): Part {
       ? start(scene, node)
       : [
           start(scene, node),
-          asSuperuser(node),
+          asSuperuser(scene, node),
           until(
             scene,
             "SELECT count(*) = 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'",
@@ -258,7 +257,7 @@ function roles(scene: Scene): Part {
       `Look: ${LOOK_ROLES.psql ?? ''}. ${LOOK_ROLES.says}`,
     ],
     shell: [
-      asSuperuser(scene.primary),
+      asSuperuser(scene, scene.primary),
       psql(scene, [
         ...used.map((role) => `\\set ${role} \`cat ${word(secretFile(scene, role))}\``),
         ...statements.flatMap(({ sql, why }) => [`-- ${why}`, sql]),
@@ -277,7 +276,7 @@ function slots(scene: Scene): Part {
       `Look: pg_replication_slots. ${LOOK_SLOTS.says}`,
     ],
     shell: [
-      asSuperuser(scene.primary),
+      asSuperuser(scene, scene.primary),
       psql(scene, [...scene.standbys.map(createSlot), LOOK_SLOTS.sql]),
     ].join('\n'),
   }
@@ -306,7 +305,7 @@ function writeRow(scene: Scene): Part {
       `Look: pg_stat_replication. ${LOOK_WALSENDERS.says}`,
     ],
     shell: [
-      asSuperuser(scene.primary),
+      asSuperuser(scene, scene.primary),
       psql(scene, [...PROOF.create, withRow(PROOF.write), LOOK_WALSENDERS.sql]),
     ].join('\n'),
   }
@@ -318,7 +317,7 @@ function readRow(scene: Scene, node: ResolvedNode): Part {
     on: node.name,
     about: ['It is there within milliseconds. A standby answers queries (hot_standby) and refuses to write.'],
     shell: [
-      asSuperuser(node),
+      asSuperuser(scene, node),
       until(scene, PROOF.exists, 'the table does not arrive'),
       until(scene, withRow(PROOF.read), 'the row does not arrive'),
       psql(scene, [withRow(PROOF.read), 'SELECT pg_is_in_recovery() AS standby']),
@@ -362,7 +361,7 @@ function waitForStandbys(scene: Scene): Part {
     shell: [
       filed(replicationFile(scene, primary, synchronousNamesOf(scene, primary))),
       reload(scene, primary),
-      asSuperuser(primary),
+      asSuperuser(scene, primary),
       until(
         scene,
         `SELECT count(*) >= ${acks} FROM pg_stat_replication WHERE sync_state = 'quorum'`,
@@ -378,7 +377,7 @@ function removeRow(scene: Scene): Part {
     title: 'remove the row',
     on: scene.primary.name,
     about: ['The row has said what it was for. That it goes is replicated as well.'],
-    shell: [asSuperuser(scene.primary), psql(scene, [PROOF.remove])].join('\n'),
+    shell: [asSuperuser(scene, scene.primary), psql(scene, [PROOF.remove])].join('\n'),
   }
 }
 
@@ -392,7 +391,10 @@ function lookAgain(scene: Scene): Part {
       LOOK_SLOTS.says,
       `${LOOK_WALRECEIVER.says} (${LOOK_WALRECEIVER.sql.replace(/\s+/g, ' ')})`,
     ],
-    shell: [asSuperuser(primary), psql(scene, looksOf([LOOK_WALSENDERS, LOOK_SLOTS, LOOK_ROLES]))].join('\n'),
+    shell: [
+      asSuperuser(scene, primary),
+      psql(scene, looksOf([LOOK_WALSENDERS, LOOK_SLOTS, LOOK_ROLES])),
+    ].join('\n'),
   }
 }
 
@@ -404,9 +406,9 @@ function withRow(sql: string, row = ROWS.first): string {
   return sql.replace('$1', row)
 }
 
-function asSuperuser(node: ResolvedNode): string {
+function asSuperuser({ config }: Scene, node: ResolvedNode): string {
   return [
-    `export PGHOST=${word(node.socketDirectory)} PGPORT=${node.port} PGUSER=${SUPERUSER} PGDATABASE=postgres`,
+    `export PGHOST=${word(node.socketDirectory)} PGPORT=${node.port} PGUSER=${word(config.postgres.superuser)} PGDATABASE=postgres`,
     `export PGPASSFILE=${word(superuserPassfile(node))}`,
   ].join('\n')
 }

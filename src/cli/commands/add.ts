@@ -21,6 +21,9 @@ export interface AddOptions {
   readonly node: string
   readonly dir?: string
   readonly apiPort?: number
+  /** Where the node's files go, on its machine. */
+  readonly directory?: string
+  readonly socketDirectory?: string
   readonly dryRun?: true
   readonly json?: true
 }
@@ -29,7 +32,7 @@ export async function run(options: AddOptions): Promise<number> {
   const home = await openHome(options.dir)
   const [node] = parseNodes([options.node])
   if (node === undefined) throw new UnderstudyError('usage', 'which node?')
-  const { text, config } = withNewNode(home, node, options.apiPort)
+  const { text, config } = withNewNode(home, node, options)
   const others = home.config.nodes.map(({ name }) => name).filter((name) => name !== node.name)
   if (options.dryRun === true) return tellPlan(node, others, text, options)
   await writePrivately(home.layout.configFile, text)
@@ -46,7 +49,7 @@ export async function run(options: AddOptions): Promise<number> {
 function withNewNode(
   { layout, text, config }: Home,
   node: NamedHost,
-  apiPort: number | undefined,
+  { apiPort, directory, socketDirectory }: AddOptions,
 ): { readonly text: string; readonly config: ResolvedConfig } {
   const known = config.nodes.find(({ name }) => name === node.name)
   if (known !== undefined) {
@@ -59,7 +62,7 @@ function withNewNode(
       },
     )
   }
-  const next = withNode(text, { ...node, apiPort })
+  const next = withNode(text, { ...node, apiPort, directory, socketDirectory })
   return { text: next, config: resolveConfig(parseConfig(next, layout.configFile), layout.configFile) }
 }
 

@@ -2,7 +2,6 @@
  * `understudy init`: an annotated understudy.yaml, and for each node a bundle to be unpacked on its machine. What is there already is
  * kept, so that an interrupted run is completed by another one, and an edited file is followed by new bundles.
  */
-import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { readConfigText } from '../../config/findings.ts'
 import { jsonSchema } from '../../config/keys.ts'
@@ -11,7 +10,7 @@ import { UnderstudyError } from '../../errors/codes.ts'
 import { readTextIfPresent } from '../../postgres/durable.ts'
 import { shellQuote } from '../board.ts'
 import { annotatedConfig } from '../config/annotate.ts'
-import type { BundleFormat } from '../machines/bundle.ts'
+import { type InitOptions, readGiven } from '../machines/given.ts'
 import {
   ensureSecrets,
   type HomeLayout,
@@ -21,25 +20,15 @@ import {
   refuseForeignHome,
   writePrivately,
 } from '../machines/home.ts'
-import { configValues, etcdNodes, type InitFlags } from '../machines/plan.ts'
-import { publish, type WrittenBundle } from '../machines/publish.ts'
+import { configValues, etcdNodes } from '../machines/plan.ts'
+import { DEFAULT_OWNER, publish, type WrittenBundle } from '../machines/publish.ts'
 import { EXIT, note, print, printJson, warn } from '../output.ts'
 import { programName } from '../program-name.ts'
 
-export interface InitOptions extends InitFlags {
-  readonly dir?: string
-  readonly storeCa?: string
-  readonly storeCert?: string
-  readonly storeKey?: string
-  readonly storePasswordFile?: string
-  /** Who shall own a bundle's files when root unpacks it. */
-  readonly owner: string
-  readonly format: BundleFormat
-  readonly dryRun?: true
-  readonly json?: true
-}
-
 export async function run(options: InitOptions): Promise<number> {
+  if (options.undo === true) return (await import('./init-from.ts')).runUndo(options)
+  if (options.from !== undefined)
+    return (await import('./init-from.ts')).run({ ...options, from: options.from })
   const layout = homeLayout(path.resolve(options.dir ?? `understudy-${options.cluster ?? 'main'}`))
   await refuseForeignHome(layout.directory)
   const present = await readTextIfPresent(layout.configFile)
@@ -58,7 +47,12 @@ export async function run(options: InitOptions): Promise<number> {
   if (present === null) await writePrivately(layout.configFile, text)
   await writePrivately(layout.schemaFile, `${JSON.stringify(jsonSchema(), null, 2)}\n`)
   await ensureSecrets(layout)
-  const { bundles, issued } = await publish({ layout, config, format: options.format, owner: options.owner })
+  const { bundles, issued } = await publish({
+    layout,
+    config,
+    format: options.format,
+    owner: options.owner ?? DEFAULT_OWNER,
+  })
   tell(layout, config, { bundles, issued, warnings: warnings.map(({ message }) => message) }, options)
   return EXIT.done
 }
@@ -99,49 +93,6 @@ function refuseLocal({ store, nodes }: ResolvedConfig): void {
       hint: 'Name an etcd: --store https://HOST:2379, or --store-on NODE,NODE,NODE.',
     },
   )
-}
-
-/** Name in store/ → content. Errors: usage, not-found, no-permission. */
-async function readGiven(options: InitOptions): Promise<ReadonlyMap<string, string>> {
-  const { storeCa, storeCert, storeKey, storePasswordFile, storeUser, storeOn, store } = options
-  const clash = (message: string, hint: string): never => {
-    throw new UnderstudyError('usage', message, { hint })
-  }
-  if (store !== undefined && storeOn !== undefined)
-    clash(
-      '--store and --store-on exclude each other',
-      'The store is either there already, or set up on nodes.',
-    )
-  if ((storeCert === undefined) !== (storeKey === undefined))
-    clash('--store-cert and --store-key belong together', 'Give both, or neither.')
-  if ((storeUser === undefined) !== (storePasswordFile === undefined))
-    clash('--store-user and --store-password-file belong together', 'Give both, or neither.')
-  const files = {
-    'ca.crt': storeCa,
-    'client.crt': storeCert,
-    'client.key': storeKey,
-    password: storePasswordFile,
-  }
-  const given = Object.entries(files).filter((entry): entry is [string, string] => entry[1] !== undefined)
-  if (storeOn !== undefined && given.length > 0)
-    clash(
-      '--store-on makes its own certificates',
-      'Leave out --store-ca, --store-cert, --store-key and --store-password-file.',
-    )
-  return new Map(
-    await Promise.all(given.map(async ([name, file]) => [name, await readFileGiven(file)] as const)),
-  )
-}
-
-async function readFileGiven(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
-    if (code === 'ENOENT')
-      throw new UnderstudyError('not-found', `there is no file ${file}`, { hint: 'Name a file that exists.' })
-    throw new UnderstudyError('no-permission', `cannot read ${file}`)
-  }
 }
 
 function newConfiguration(options: InitOptions, given: ReadonlyMap<string, string>): string {

@@ -8,13 +8,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { UnderstudyError } from '../../errors/codes.ts'
-import {
-  type Connection,
-  connectionFor,
-  libpqEnvironment,
-  MISLEADING_VARIABLES,
-  passFileText,
-} from '../connection.ts'
+import { connectionFor, libpqEnvironment, MISLEADING_VARIABLES, passFileText } from '../connection.ts'
 import { findPsql } from '../find-psql.ts'
 import type { ClusterFlags } from '../flags.ts'
 import { openCluster } from '../local/open.ts'
@@ -39,6 +33,10 @@ export async function run(options: PsqlOptions): Promise<number> {
     searchPath: process.env['PATH'] ?? '',
   })
   if (psql === null) throw new UnderstudyError('no-psql', 'there is no psql on this machine')
+  const environment = psqlEnvironment()
+  // Of a role that was there before understudy: psql finds its password as it always did, or asks.
+  if (connection.passwordFile === null)
+    return runPsql(psql, options.passthrough, { ...environment, ...libpqEnvironment(connection, null) })
   const password = await readPassword(connection.passwordFile)
   const directory = await mkdtemp(path.join(tmpdir(), 'understudy-psql-'))
   const removeNow = (): void => rmSync(directory, { recursive: true, force: true })
@@ -46,17 +44,20 @@ export async function run(options: PsqlOptions): Promise<number> {
   try {
     const passFile = path.join(directory, 'passfile')
     await writeFile(passFile, passFileText(connection, password), { mode: 0o600 })
-    return await runPsql(psql, options.passthrough, psqlEnvironment(connection, passFile))
+    return await runPsql(psql, options.passthrough, {
+      ...environment,
+      ...libpqEnvironment(connection, passFile),
+    })
   } finally {
     await rm(directory, { recursive: true, force: true })
     process.off('exit', removeNow)
   }
 }
 
-function psqlEnvironment(connection: Connection, passFile: string): NodeJS.ProcessEnv {
+function psqlEnvironment(): NodeJS.ProcessEnv {
   const environment: NodeJS.ProcessEnv = { ...process.env }
   for (const name of MISLEADING_VARIABLES) delete environment[name]
-  return { ...environment, ...libpqEnvironment(connection, passFile) }
+  return environment
 }
 
 /** psql handles Ctrl-C itself (it cancels the statement), so this process must survive it and wait. */

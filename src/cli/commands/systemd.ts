@@ -52,6 +52,18 @@ export async function run(options: SystemdOptions): Promise<number> {
   return EXIT.done
 }
 
+/** What `--install` does, for who sets a node up in one go. */
+export async function installUnits(options: {
+  readonly config: string
+  readonly node: string
+}): Promise<void> {
+  const config = await loadConfig(options.config)
+  const node = nodeOf(config, options.node)
+  const user = await ownerOf(config)
+  const units = await unitsOf(config, node, user)
+  await install(units, [node.directory, ...(await etcdDirectories(config))], user)
+}
+
 /** As the agent itself would choose: the owner of the configuration, or postgres when that is root. */
 async function ownerOf(config: ResolvedConfig): Promise<SystemUser> {
   const { uid } = await stat(config.file)
@@ -91,15 +103,24 @@ async function unitsOf(
         dataDirectory,
       }),
     })
-  const writable = [...new Set([node.directory, directory, node.socketDirectory])].filter(
-    (each, _, all) => !all.some((other) => each.startsWith(`${other}/`)),
-  )
+  const writable = [
+    ...new Set([node.directory, directory, node.socketDirectory, ...(await linkedFrom(node))]),
+  ].filter((each, _, all) => !all.some((other) => each.startsWith(`${other}/`)))
   const agent = {
     ...{ cluster: config.cluster, node: node.name, configFile: config.file, user: user.name, group },
     ...{ command: [command[0] ?? '', '--max-semi-space-size=2', command[1] ?? ''], writable },
     withEtcd: etcd.length > 0,
   }
   return [...units, { name: agentUnitName(agent), text: agentUnit(agent) }]
+}
+
+/** The data of a server that was there before is beside its node's directory, and its WAL may be elsewhere. */
+async function linkedFrom({ directory }: ResolvedNode): Promise<readonly string[]> {
+  const data = path.join(directory, 'data')
+  const found = await Promise.all(
+    [data, path.join(data, 'pg_wal')].map((each) => realpath(each).catch(() => null)),
+  )
+  return found.filter((each) => each !== null && !each.startsWith(`${directory}/`)) as string[]
 }
 
 /** The data directory of the etcd that the bundle sets up on this node, if it does. */

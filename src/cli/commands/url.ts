@@ -17,7 +17,8 @@ export async function run(options: UrlOptions): Promise<number> {
     target: options.target,
     superuser: options.superuser === true,
   })
-  const password = options.password ? await readPassword(connection.passwordFile) : null
+  const { passwordFile } = connection
+  const password = options.password && passwordFile !== null ? await readPassword(passwordFile) : null
   print(libpqUri(connection, password))
   // Only for a person who reads along: what a script captures stays one line, and libpq 15 refuses the parameter.
   if (options.target === 'read-only' && process.stdout.isTTY)

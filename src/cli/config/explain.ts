@@ -2,7 +2,7 @@
  * What follows from a configuration: every timer, and what each node's PostgreSQL is given, with the reasons that stand beside the
  * values in the code that uses them. Pure.
  */
-import type { ResolvedConfig, ResolvedNode } from '../../config/load.ts'
+import { ownAccessOf, type ResolvedConfig, type ResolvedNode } from '../../config/load.ts'
 import { ACKS_REASON, acksFor } from '../../core/primacy.ts'
 import { TIMER_RULES } from '../../core/timers.ts'
 import { baseSettings, userSet } from '../../postgres/base-configuration.ts'
@@ -180,6 +180,8 @@ export function inputOf(
     members: config.nodes,
     parameters: config.postgres.parameters,
     extraHba: config.postgres.hba,
+    ownAccess: ownAccessOf(config),
+    ident: config.postgres.ident,
     rtoMs: config.rtoMs,
     diskBytes,
   }

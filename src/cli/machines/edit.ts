@@ -6,14 +6,21 @@ export interface NewNode {
   readonly host: string
   readonly port: number | undefined
   readonly apiPort: number | undefined
+  readonly directory?: string | undefined
+  readonly socketDirectory?: string | undefined
 }
 
-export function withNode(text: string, { name, host, port, apiPort }: NewNode): string {
+export function withNode(
+  text: string,
+  { name, host, port, apiPort, directory, socketDirectory }: NewNode,
+): string {
   const document = parseDocument(text)
   document.setIn(['nodes', name], {
     host,
     ...(port !== undefined && { port }),
     ...(apiPort !== undefined && { apiPort }),
+    ...(directory !== undefined && { directory }),
+    ...(socketDirectory !== undefined && { socketDirectory }),
   })
   return document.toString(AS_WRITTEN)
 }

@@ -9,6 +9,7 @@ import { UnderstudyError } from '../../errors/codes.ts'
 import { ensureAuthority, ensureCertificate, type KeyPairPaths } from '../../postgres/certificates.ts'
 import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
 import { ensureSecret } from '../../postgres/secrets.ts'
+import { JOURNAL_NAME } from '../existing/names.ts'
 import { demand, fileError } from '../local/prepare.ts'
 
 export interface HomeLayout {
@@ -53,6 +54,7 @@ const OURS = new Set([
   'tls',
   'store',
   'bundles',
+  JOURNAL_NAME,
 ])
 
 /** A directory with other things in it stays as it is. Errors: foreign-data, no-permission. */

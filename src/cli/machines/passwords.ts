@@ -13,7 +13,6 @@ import { AGENT_ROLE, REPLICATION_ROLE } from '../../postgres/layout.ts'
 import { quoteIdentifier } from '../../postgres/roles.ts'
 import { ensureSecret, readSecret } from '../../postgres/secrets.ts'
 import { scramVerifier } from '../../protocol/scram.ts'
-import { SUPERUSER } from '../connection.ts'
 import { demand, fileError } from '../local/prepare.ts'
 import { openClient } from '../open-client.ts'
 import { type HomeLayout, SECRET_NAMES } from './home.ts'
@@ -73,12 +72,13 @@ async function tellPostgres(layout: HomeLayout, config: ResolvedConfig, primary:
   const secretOf = async (name: string): Promise<string> =>
     (await readTextIfPresent(path.join(layout.secrets, 'next', name)))?.trim() ??
     demand(await readSecret(path.join(layout.secrets, name)))
-  const roles = [
+  const { application, postgres } = config
+  const roles: readonly (readonly [string, string])[] = [
     [REPLICATION_ROLE, 'replication'],
     [AGENT_ROLE, 'agent'],
-    [config.application.user, 'application'],
-    [SUPERUSER, 'superuser'],
-  ] as const
+    ...(application.managed ? [[application.user, 'application'] as const] : []),
+    [postgres.superuser, 'superuser'],
+  ]
   try {
     await client.query('BEGIN')
     // A verifier is no password, and still nobody's business in a log.
@@ -118,7 +118,7 @@ async function connectAsSuperuser(
     if (password === undefined) continue
     try {
       return await openClient({
-        ...{ host, port, user: SUPERUSER, database: 'postgres', password, ssl: { ca } },
+        ...{ host, port, user: config.postgres.superuser, database: 'postgres', password, ssl: { ca } },
         connectionTimeoutMillis: DEADLINE_MS,
         query_timeout: DEADLINE_MS,
       })

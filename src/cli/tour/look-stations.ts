@@ -99,9 +99,9 @@ function primarySettings(sight: Sight): Station {
     title: 'The primary’s configuration',
     tell: async () => {
       const scene = await sight.scene()
-      const { members, extraHba } = inputFor(scene, scene.primary)
+      const { members, extraHba, ownAccess } = inputFor(scene, scene.primary)
       const { confDir, configFile } = nodeLayout(scene.primary.directory)
-      const rules = renderHbaRules(members, takenHbaLines(extraHba))
+      const rules = renderHbaRules(members, takenHbaLines(extraHba), ownAccess ?? null)
         .split('\n')
         .filter((line) => line.includes(REPLICATION_ROLE))
       return {

@@ -26,6 +26,21 @@ export const postgresSection = documented(
         takesEffect: 'agent',
         example: ['hostssl reports report 10.9.0.0/16 scram-sha-256'],
       }),
+      clientAccess: documented(z.enum(['standard', 'own']).default('standard'), {
+        description:
+          '`standard`: whoever has a password is let in, over TLS from anywhere and without it from that machine. `own`: clients are let in by the lines of `hba` alone, as on a server that was there before understudy.',
+        takesEffect: 'agent',
+      }),
+      ident: documented(z.array(z.string()).default([]), {
+        description: 'Your own lines of `pg_ident.conf`, for lines of `hba` with `map=`.',
+        takesEffect: 'agent',
+        example: ['deploy /^(.*)@example\\.com$ \\1'],
+      }),
+      superuser: documented(z.string().min(1).max(63).default('postgres'), {
+        description:
+          'The superuser that pg_rewind and `understudy rotate` log in as, and that `--superuser` means. A cluster that understudy begins has it as its first role.',
+        takesEffect: 'fixed',
+      }),
     })
     .prefault({}),
   { description: 'The PostgreSQL of every node.' },
@@ -41,6 +56,11 @@ export const applicationSection = documented(
       user: documented(z.string().min(1).max(63).default('app'), {
         description: 'Its owner: the user that `understudy url` names.',
         takesEffect: 'fixed',
+      }),
+      managed: documented(z.boolean().default(true), {
+        description:
+          'Whether its password is understudy’s. `false`, for a role that was there before: `url` leaves the password out, and `rotate passwords` does not touch it.',
+        takesEffect: 'agent',
       }),
     })
     .prefault({}),

@@ -1,5 +1,6 @@
 /** What the local data directory forbids, whatever the store says. */
 import type { DecisionRule } from '../decision.ts'
+import { isGiven } from '../facts.ts'
 import { currentRule } from '../primacy.ts'
 import { callElection } from './election.ts'
 import { ownPrimacy } from './primary.ts'
@@ -59,7 +60,8 @@ const foreignPostmaster: DecisionRule = {
   id: 'postmaster-foreign',
   evaluate(view) {
     const { postmaster } = view.local
-    return postmaster.kind === 'foreign' ? { reason: postmaster.reason, actions: [] } : null
+    if (postmaster.kind !== 'foreign' || isGiven(postmaster)) return null
+    return { reason: postmaster.reason, actions: [] }
   },
 }
 

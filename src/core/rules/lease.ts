@@ -4,6 +4,7 @@
  */
 import type { ClusterView, LocalView } from '../cluster-view.ts'
 import type { DecisionRule } from '../decision.ts'
+import { isGiven } from '../facts.ts'
 import { currentRule, type Primacy } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
 
@@ -40,8 +41,12 @@ export function holdsLease(view: ClusterView): boolean {
 }
 
 /** Alone there is nobody who could be promoted instead. */
-function needsLease(view: ClusterView, primacy: Primacy): boolean {
-  return primacy.primary === view.self && currentRule(primacy).acks === 0 && view.spec.members.length > 1
+export function needsLease(view: ClusterView, primacy: Primacy): boolean {
+  return primacy.primary === view.self && currentRule(primacy).acks === 0 && !isAlone(view)
+}
+
+function isAlone(view: ClusterView): boolean {
+  return view.spec.members.length <= 1
 }
 
 /**
@@ -50,7 +55,7 @@ function needsLease(view: ClusterView, primacy: Primacy): boolean {
  * nothing, so where the cluster waits for nobody what does not answer is taken for such a primary.
  */
 function waitsForNobody(view: ClusterView): boolean {
-  if (view.spec.members.length <= 1) return false
+  if (isAlone(view)) return false
   const facts = view.store.kind === 'read' ? view.store.facts : view.store.last
   const primacy = facts?.primacy?.value
   if (primacy !== undefined && primacy.primary === view.self) return needsLease(view, primacy)
@@ -77,15 +82,25 @@ const selfFence: DecisionRule = {
   },
 }
 
-/** Before the start; and while it runs, when the store has lost the lease that this node still counts on. */
+/**
+ * Before the start; and while it runs, when the store has lost the lease that this node still counts on. A node that is alone needs none, for
+ * there is nobody who could be promoted instead; it takes one all the same, and while it runs: without it, it would have to stop as soon as
+ * another node is added.
+ */
 const takeLease: DecisionRule = {
   id: 'take-lease',
   evaluate(view) {
     if (view.store.kind !== 'read') return null
     const { primacy, leaseHolder } = view.store.facts
-    if (primacy === null || primacy.value.phase !== 'steady' || !needsLease(view, primacy.value)) return null
+    if (primacy === null || primacy.value.phase !== 'steady') return null
+    const alone = isAlone(view) && primacy.value.primary === view.self
+    if (alone ? currentRule(primacy.value).acks > 0 : !needsLease(view, primacy.value)) return null
     if (holdsLease(view) && leaseHolder === view.self) return null
-    if (!holdsLease(view) && view.local.postmaster.kind !== 'stopped') return null
+    // One that this agent is about to replace: the lease is there before the outage begins.
+    const { postmaster } = view.local
+    const begins = postmaster.kind === 'stopped' || isGiven(postmaster)
+    if (!holdsLease(view) && !begins && !alone) return null
+    if (alone && leaseHolder !== null && leaseHolder !== view.self) return null
     if (leaseHolder !== null && leaseHolder !== view.self) {
       return { reason: `waits until the lease of ${leaseHolder} has run out (I10)`, actions: [] }
     }

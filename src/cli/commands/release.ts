@@ -1,0 +1,170 @@
+/**
+ * `understudy release`: every node as plain PostgreSQL replication. Nothing of PostgreSQL stops: files, slots and streams stay, agents end, the
+ * store forgets the cluster, and what a person then does by hand is printed. Standbys first; interrupted, it is completed by the same command.
+ */
+import { rm } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ClusterStatus, PauseAnswer, ReleaseAnswer } from '../../api/contract.ts'
+import { nodeOf, type ResolvedConfig } from '../../config/load.ts'
+import { UnderstudyError } from '../../errors/codes.ts'
+import { readTextIfPresent } from '../../postgres/durable.ts'
+import { clusterKeys } from '../../store/keys.ts'
+import { askCluster, askNode } from '../api-client.ts'
+import { composeStore } from '../compose.ts'
+import { confirm } from '../confirm.ts'
+import { anyAgent, command } from '../control-client.ts'
+import { byHand } from '../existing/by-hand.ts'
+import { type Home, openHome, writePrivately } from '../machines/home.ts'
+import { operatorName } from '../operator.ts'
+import { EXIT, note, print, printJson } from '../output.ts'
+
+export interface ReleaseOptions {
+  readonly dir?: string
+  readonly dryRun?: true
+  readonly yes?: true
+  readonly json?: true
+}
+
+const STORE_ANSWER_MS = 5_000
+const END_DEADLINE_MS = 60_000
+const LOOK_AGAIN_MS = 100
+/** In the operator's directory: who was released before an interruption, and what is done there by hand. */
+const PROGRESS = '.released.json'
+
+export async function run(options: ReleaseOptions): Promise<number> {
+  const home = await openHome(options.dir)
+  const { config } = home
+  const before = await readProgress(home)
+  const left = config.nodes.filter(({ name }) => !before.some(({ node }) => node === name))
+  const order =
+    left.length === 0
+      ? []
+      : inOrder(
+          await statusOf(
+            config,
+            left.map(({ name }) => name),
+          ),
+          left.map(({ name }) => name),
+        )
+  const looked = await askAll(config, order, true)
+  if (options.dryRun === true) return tell(config, [...before, ...looked], options, false)
+  const names = config.nodes.map(({ name }) => name).join(', ')
+  const question = `Release ${names}? No agent looks after them from then on: nobody takes over when the primary is lost.`
+  if (!(await confirm(question, options.yes === true))) {
+    note('nothing was changed')
+    return EXIT.failed
+  }
+  if (order.length > 0 && before.length === 0) await pause(config)
+  const done = [...before]
+  for (const name of order) {
+    const [answer] = await askAll(config, [name], false)
+    if (answer !== undefined) done.push(answer)
+    await writePrivately(path.join(home.layout.directory, PROGRESS), JSON.stringify(done))
+  }
+  await waitUntilEnded(config)
+  await forget(config)
+  await rm(path.join(home.layout.directory, PROGRESS), { force: true })
+  return tell(config, done, options, true)
+}
+
+async function readProgress({ layout }: Home): Promise<readonly ReleaseAnswer[]> {
+  const text = await readTextIfPresent(path.join(layout.directory, PROGRESS))
+  return text === null ? [] : (JSON.parse(text) as readonly ReleaseAnswer[])
+}
+
+/** Errors: unreachable, election-running. */
+async function statusOf(config: ResolvedConfig, left: readonly string[]): Promise<ClusterStatus> {
+  const status = await askCluster(config.nodes)
+  if (status === null) throw new UnderstudyError('unreachable', 'no agent answers')
+  const silent = status.nodes.filter(({ name, state }) => left.includes(name) && state === 'unreachable')
+  if (silent.length > 0)
+    throw new UnderstudyError(
+      'unreachable',
+      `the agent of ${silent.map(({ name }) => name).join(', ')} does not answer`,
+      {
+        hint: 'Start it, or take the node out first: `understudy remove NODE`.',
+      },
+    )
+  if (status.primary === null || status.phase !== 'steady')
+    throw new UnderstudyError('election-running', 'the primary is being replaced, or there is none')
+  return status
+}
+
+/** The primary last: it is what the others stream from. */
+function inOrder({ primary }: ClusterStatus, names: readonly string[]): readonly string[] {
+  return [...names.filter((name) => name !== primary), ...names.filter((name) => name === primary)]
+}
+
+async function askAll(
+  config: ResolvedConfig,
+  names: readonly string[],
+  dryRun: boolean,
+): Promise<readonly ReleaseAnswer[]> {
+  const answers: ReleaseAnswer[] = []
+  for (const name of names)
+    answers.push(
+      await command<ReleaseAnswer>(config, nodeOf(config, name), {
+        path: '/v1/release',
+        body: { by: operatorName(), dryRun },
+      }),
+    )
+  return answers
+}
+
+/** While some agents have ended and others have not, nobody may elect anybody. */
+async function pause(config: ResolvedConfig): Promise<void> {
+  const by = operatorName()
+  await anyAgent<PauseAnswer>(config, { path: '/v1/pause', body: { reason: 'the cluster is released', by } })
+}
+
+/** An agent that still looks would tell the others that the store has lost its data. Errors: timeout. */
+async function waitUntilEnded(config: ResolvedConfig): Promise<void> {
+  const deadline = performance.now() + END_DEADLINE_MS
+  for (const node of config.nodes) {
+    while ((await askNode(node)).kind === 'ok') {
+      if (performance.now() > deadline)
+        throw new UnderstudyError('timeout', `the agent of ${node.name} does not end`, {
+          hint: 'Run the same command again; the log of that agent says what it waits for.',
+        })
+      await sleep(LOOK_AGAIN_MS)
+    }
+  }
+}
+
+async function forget(config: ResolvedConfig): Promise<void> {
+  const store = await composeStore(config, STORE_ANSWER_MS)
+  try {
+    const { all } = clusterKeys(config.cluster)
+    const gone = await store.transact({ compare: [], success: [{ op: 'deletePrefix', prefix: all }] })
+    if (gone.kind !== 'ok')
+      note(`the store keeps what it knows (${gone.reason}): etcdctl del --prefix ${all}`)
+  } finally {
+    store.close()
+  }
+}
+
+function tell(
+  config: ResolvedConfig,
+  answers: readonly ReleaseAnswer[],
+  { json }: ReleaseOptions,
+  released: boolean,
+): number {
+  const hands = answers.map((each) => ({ ...each, byHand: byHand(config.cluster, each) }))
+  if (json === true) {
+    printJson({ cluster: config.cluster, released, nodes: hands })
+    return EXIT.done
+  }
+  print([
+    released
+      ? 'Every PostgreSQL runs on as it is, as plain replication; the agents have ended, and the store knows nothing of the cluster.'
+      : 'Would be done: pause elections; end the agents of the standbys, then of the primary, without stopping PostgreSQL; forget the cluster in the store.',
+    '',
+    ...hands.flatMap(({ byHand: lines }) => [...lines, '']),
+    'From then on, by hand: `pg_ctl promote` makes a standby the primary, and conf/replication.conf of each node says from whom it streams',
+    '(primary_conninfo, primary_slot_name) and who acknowledges commits (synchronous_standby_names). The roles understudy_agent and',
+    'understudy_superuser are needed no more: DROP ROLE. Certificates end two years after they were issued.',
+  ])
+  if (!released) note('Nothing was changed.')
+  return EXIT.done
+}
