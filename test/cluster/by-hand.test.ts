@@ -38,7 +38,7 @@ const titled =
     part.title === title
 
 describe.skipIf(!hasDebian)('the script of --explain (apt install postgresql-15)', () => {
-  // Seen to fail: without the slot's part pg_basebackup ends with an error; with another password in the passfile, too.
+  // Seen to fail: without the slot's part pg_basebackup ends with an error.
   test.skipIf(missing !== null)(
     `on two servers, each in a network and with files of its own (${missing ?? 'namespaces'})`,
     async () => {
