@@ -1,5 +1,5 @@
 /** Moves a data directory out of the way instead of deleting it: it may be the only copy (failover.md, I11). */
-import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Outcome, REPLACED } from '../ports/postgres.ts'
 import { fsyncDirectory } from './durable.ts'
@@ -65,6 +65,13 @@ function byAge(a: string, b: string): number {
 }
 
 async function renameUnlessTaken(from: string, to: string): Promise<boolean> {
+  // A link to the data of a server that was there before: it goes aside, and what it leads to stays where it is. No directory can be replaced by
+  // it, so its name is looked for first; one agent works in the node's directory, and this second has no other name like it.
+  if ((await lstat(from)).isSymbolicLink()) {
+    if ((await lstat(to).catch(() => null)) !== null) return false
+    await rename(from, to)
+    return true
+  }
   try {
     // Makes the name ours: rename replaces our empty directory, and would as silently have replaced another's.
     await mkdir(to, { mode: 0o700 })

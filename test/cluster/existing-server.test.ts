@@ -1,6 +1,6 @@
 /** A server that ran before understudy did becomes the primary of a cluster where its data lies, and can be given back. */
 import { execFileSync, spawn } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, lstatSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -16,6 +16,7 @@ import {
   countPostmasters,
   DEBIAN_MISSING,
   type ExistingServer,
+  endAllIn,
   nodeDirectoryBeside,
   openDebianCluster,
   openPlainServer,
@@ -135,9 +136,8 @@ class Stage {
   }
 
   async close(): Promise<void> {
-    if (this.#journal !== null) {
-      for (const pid of await agentPids(this.#journal)) signal(pid, 'SIGKILL')
-    }
+    for (const pid of await this.agents()) signal(pid, 'SIGKILL')
+    await endAllIn(path.join(nodeDirectoryBeside(this.server.dataDirectory), 'data'))
     await this.server.remove()
     this.workspace.remove()
     const client = clientOf(store)
@@ -286,12 +286,42 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
       expect(existsSync(path.join(nodeDirectory, 'aside'))).toBe(false)
       // Neither did the primary stop for its first standby, nor for the lease that it needs from then on (I10).
       expect(await server.sql('SELECT pg_postmaster_start_time()::text AS at')).toEqual([before])
-      expect(await undo()).toMatchObject({ code: 1, stderr: expect.stringContaining('bravo has joined') })
+      expect(await undo()).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('bravo belongs to the cluster, too'),
+      })
 
       expect(await join('--undo', '--yes')).toMatchObject({ code: 0 })
       expect(await standby.sql('SHOW config_file')).toEqual([{ config_file: standby.startFile }])
       await server.asApplication("INSERT INTO item VALUES ('again')")
       await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 3)
+    })
+  })
+
+  test('is a node like any other: it follows another primary, and a clone takes the place of the link', async () => {
+    const { server, undo } = await plain()
+    await withStandby(async ({ standby, join }) => {
+      expect(await join('--yes')).toMatchObject({ code: 0 })
+      const config = ['--config', path.join(current().bundle, 'understudy.yaml'), '--yes']
+      // The primary looks once a second: it may not have seen yet that bravo streams.
+      await until(async () => (await runCli(['switchover', '--to', 'bravo', ...config])).code === 0)
+      expect(await join('--undo', '--yes')).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('no standby any more'),
+      })
+      await until(async () => (await streaming(standby)).includes('alpha'))
+      expect(await countPostmasters(server.dataDirectory)).toBe(1)
+      expect(await runCli(['reinit', 'alpha', ...config])).toMatchObject({ code: 0 })
+      const data = path.join(nodeDirectoryBeside(server.dataDirectory), 'data')
+      await until(async () => lstatSync(data, { throwIfNoEntry: false })?.isDirectory() === true)
+      await until(async () => (await streaming(standby)).includes('alpha'))
+      // What it had is where it was, and nobody's to remove (P5).
+      expect(existsSync(path.join(server.dataDirectory, 'PG_VERSION'))).toBe(true)
+      expect(await countPostmasters(server.dataDirectory)).toBe(0)
+      expect(await undo()).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('a clone has taken the place'),
+      })
     })
   })
 
@@ -436,8 +466,17 @@ function newest(): PostgresInstall {
   return found
 }
 
+/** Fails with what the agents say, when it has waited for too long. */
 async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(50)
+  const deadline = performance.now() + 60_000
+  while (!(await holds())) {
+    if (performance.now() > deadline) {
+      const config = path.join(current().bundle, 'understudy.yaml')
+      const { stdout, stderr } = await runCli(['why', '--config', config])
+      throw new Error(`it does not come to be so: ${stdout}${stderr}`)
+    }
+    await sleep(50)
+  }
 }
 
 interface Refused {

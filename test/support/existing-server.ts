@@ -244,7 +244,8 @@ export async function countPostmasters(dataDirectory: string): Promise<number> {
   return found.filter(({ parent }) => !pids.has(parent)).length
 }
 
-async function endAllIn(dataDirectory: string): Promise<void> {
+/** Whatever of PostgreSQL works there. */
+export async function endAllIn(dataDirectory: string): Promise<void> {
   for (const { pid } of await listPostgresIn(dataDirectory).catch(() => [])) signal(pid, 'SIGQUIT')
   for (let waited = 0; waited < 100 && (await listPostgresIn(dataDirectory)).length > 0; waited++)
     await new Promise((resolve) => setTimeout(resolve, 100))

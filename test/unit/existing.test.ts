@@ -5,6 +5,7 @@ import { readTarget } from '../../src/cli/existing/connect.ts'
 import { type Joining, ofCluster } from '../../src/cli/existing/join.ts'
 import { judge, type ToJudge } from '../../src/cli/existing/judge.ts'
 import { managerOf, otherManagers } from '../../src/cli/existing/machine.ts'
+import { whyKept } from '../../src/cli/existing/others.ts'
 import { startModeOf } from '../../src/cli/existing/plan.ts'
 import {
   translateHba,
@@ -197,6 +198,35 @@ describe('a server is refused', () => {
     }
     expect(judge({ ...seen, endArchiving: true })).toMatchObject({ refusals: [] })
     expect(judge({ ...seen, endArchiving: true }).warnings.join(' ')).toContain('archiving ends')
+  })
+})
+
+describe('a server that was taken over is kept', () => {
+  const since = {
+    role: 'primary',
+    restarted: true,
+    otherNodes: [],
+    data: 'link',
+    hasStandbySignal: false,
+  } as const
+  const standby = { ...since, role: 'standby', otherNodes: ['alpha'], hasStandbySignal: true } as const
+
+  test('not while nothing has happened that would be lost', () => {
+    expect(whyKept(since)).toBeNull()
+    expect(whyKept({ ...since, restarted: false, otherNodes: ['bravo'], data: 'absent' })).toBeNull()
+    expect(whyKept(standby)).toBeNull()
+  })
+
+  test.each([
+    ['another node has joined', { ...since, otherNodes: ['bravo'] }],
+    ['a clone has taken the place of its data', { ...since, data: 'other' }],
+    ['the same on a standby', { ...standby, data: 'other' }],
+    [
+      'the standby is the primary now: its old service would make a second one',
+      { ...standby, hasStandbySignal: false },
+    ],
+  ] as const)('when %s', (_, seen) => {
+    expect(whyKept(seen)).toMatchObject({ code: 'refused', hint: expect.stringContaining('release') })
   })
 })
 

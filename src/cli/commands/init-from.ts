@@ -9,6 +9,7 @@ import { type ExistingPlan, planExisting } from '../existing/begin.ts'
 import { carryOut, STEPS, undo } from '../existing/carry-out.ts'
 import { readTarget, type Target } from '../existing/connect.ts'
 import { type Journal, readJournal, writeJournal } from '../existing/journal.ts'
+import { refuseKept } from '../existing/others.ts'
 import { planJson, tellPlan, tellRefusals } from '../existing/tell.ts'
 import { type InitOptions, readGiven } from '../machines/given.ts'
 import { refuseForeignHome } from '../machines/home.ts'
@@ -62,12 +63,11 @@ export async function runUndo(options: InitOptions): Promise<number> {
       hint: 'Name the directory in which `understudy init --from` has written: --dir DIR.',
     })
   const target = options.from === undefined ? withPassword(journal.target) : readTarget(options.from)
+  await refuseKept(journal, directory)
   if (options.dryRun === true) {
     tellUndo(journal, options)
     return EXIT.done
   }
-  const { refuseOthers } = await import('../existing/others.ts')
-  await refuseOthers(journal, directory)
   const felt = journal.done.includes('agent')
   const question = `Give ${journal.server.dataDirectory} back to the service of before${felt ? ', with a restart' : ''}?`
   if (!(await confirm(question, options.yes === true))) {

@@ -11,6 +11,7 @@ import { carryOut, undo } from '../existing/carry-out.ts'
 import { readTarget, type Target } from '../existing/connect.ts'
 import { type JoinPlan, planJoin } from '../existing/join.ts'
 import { type Journal, readJournal, writeJournal } from '../existing/journal.ts'
+import { refuseKept } from '../existing/others.ts'
 import { nodeMeant, readBundleMark } from '../machines/placement.ts'
 import { colourFor, EXIT, failureText, note, print, printJson } from '../output.ts'
 import { paintFor } from '../paint.ts'
@@ -77,6 +78,7 @@ async function goBack(journal: Journal | null, directory: string, options: JoinF
     options.from === undefined
       ? { ...journal.target, password: process.env['PGPASSWORD'] }
       : readTarget(options.from)
+  await refuseKept(journal, directory)
   if (options.dryRun === true) {
     note(`${journal.server.dataDirectory} would be given back to the service of before. Nothing was changed.`)
     return EXIT.done

@@ -82,7 +82,7 @@ async function waitUntilReady({ node, journal }: StepContext): Promise<void> {
     if (performance.now() > deadline) {
       const why = answer.kind === 'ok' ? answer.value.decision.reason : answer.reason
       throw new UnderstudyError('timeout', `the agent of ${journal.node} does not become ready: ${why}`, {
-        hint: `Its log says more (journalctl -u ${agentUnitName(journal)}, or ${path.join(journal.nodeDirectory, 'log', 'agent.log')}). The server runs as before: run the same command again, or \`understudy init --undo\`.`,
+        hint: `Its log says more (journalctl -u ${agentUnitName(journal)}, or ${path.join(journal.nodeDirectory, 'log', 'agent.log')}). The server runs as before, but would not start at boot: run the same command again, or \`understudy init --undo\`.`,
       })
     }
     await sleep(LOOK_AGAIN_MS)
