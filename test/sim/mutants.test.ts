@@ -37,7 +37,7 @@ const CAUGHT: Readonly<Record<string, Catch>> = {
   onlyEpochRecovered: { seed: 30, nodes: 5, by: /^P1/ },
   oldDocumentKept: { seed: 84, nodes: 3, by: /^I6/ },
   trustMemory: { seed: 3, nodes: 3, by: /^I7/ },
-  handMadeVotes: { seed: 2, nodes: 3, by: /^progress/ },
+  handMadeVotes: { seed: 2, nodes: 3, by: /^(I6|progress)/ },
   diskLossAnySrc: { seed: 2, nodes: 3, by: /^I12/ },
   zeroNoFence: { seed: 3, nodes: 5, by: /^I10/, durability: 'async' },
 }
