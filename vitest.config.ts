@@ -23,7 +23,7 @@ export default defineConfig({
       {
         test: {
           name: 'component',
-          include: ['test/{store,postgres,replication,cli,sim}/**/*.test.ts'],
+          include: ['test/{store,postgres,replication,proxy,cli,sim}/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           fileParallelism: true,

@@ -3,6 +3,7 @@ import { lagBytes, parseLsn } from '../core/lsn.ts'
 import { currentRule, type Primacy } from '../core/primacy.ts'
 import type {
   ClusterStatus,
+  Endpoints,
   NodeDetail,
   NodeStatus,
   Paused,
@@ -16,6 +17,7 @@ export interface StatusInput {
   readonly primacy: Primacy | null
   readonly paused: Paused | null
   readonly scheduled: ScheduledSwitchover | null
+  readonly endpoints: Endpoints | null
   readonly members: readonly {
     readonly name: string
     readonly host: string
@@ -45,7 +47,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     quorum: rule === null ? null : { acks: rule.acks, standbys: rule.standbys },
     healthy: isHealthy(primacy, nodes, problems),
     nodes,
-    endpoints: null,
+    endpoints: input.endpoints,
     paused: input.paused,
     scheduled: input.scheduled,
     problems,

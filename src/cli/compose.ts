@@ -67,6 +67,7 @@ export function composePostgres(
       superuser: config.secrets.superuserPassword,
       replication: config.secrets.replicationPassword,
       agent: config.secrets.agentPassword,
+      proxy: config.secrets.proxyPassword,
       application: config.secrets.applicationPassword,
     },
     tls: {

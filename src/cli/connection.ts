@@ -1,7 +1,9 @@
 /**
  * How a client reaches the cluster, as a libpq URI and as libpq's environment variables. Without a proxy, `auto`, `read-write` and
- * `read-only` name every node and let libpq choose (manual, section 34.1.1.3); node's `pg` knows single hosts only. Pure.
+ * `read-only` name every node and let libpq choose (manual, section 34.1.1.3); node's `pg` knows single hosts only. Applications get the
+ * proxy where it serves what they ask for. Pure.
  */
+import type { Endpoints } from '../api/contract.ts'
 import type { ResolvedConfig } from '../config/load.ts'
 import { nearest } from '../config/nearest.ts'
 import { UnderstudyError } from '../errors/codes.ts'
@@ -24,24 +26,48 @@ const ANY_NODE = ['auto', 'read-write', 'read-only'] as const
 /** With several hosts the next one is tried only when this one failed: a frozen one must fail some day. */
 const MULTI_HOST_CONNECT_TIMEOUT_S = 5
 
-type KnownCluster = Pick<ResolvedConfig, 'cluster' | 'nodes' | 'application' | 'secrets' | 'tls'>
+type KnownCluster = Pick<ResolvedConfig, 'cluster' | 'nodes' | 'application' | 'secrets' | 'tls' | 'proxy'>
 
 /** Errors: unknown-node. */
 export function connectionFor(
   config: KnownCluster,
-  { target, superuser }: { readonly target: string; readonly superuser: boolean },
+  {
+    target,
+    superuser,
+    throughProxy = false,
+  }: { readonly target: string; readonly superuser: boolean; readonly throughProxy?: boolean },
 ): Connection {
   const anyNode = (ANY_NODE as readonly string[]).includes(target)
   const nodes = config.nodes.filter((node) => anyNode || node.name === target)
   if (nodes.length === 0) throw unknownTarget(config, target)
+  const proxy = throughProxy && target === 'read-write' ? readWriteOf(config.proxy) : null
   return {
-    hosts: nodes.map(({ host, port }) => ({ host, port })),
+    hosts: proxy === null ? nodes.map(({ host, port }) => ({ host, port })) : [proxy],
     database: config.application.database,
     user: superuser ? SUPERUSER : config.application.user,
     caFile: config.tls.caFile,
-    sessionAttributes: anyNode ? (target === 'read-only' ? 'prefer-standby' : 'read-write') : null,
+    sessionAttributes:
+      anyNode && proxy === null ? (target === 'read-only' ? 'prefer-standby' : 'read-write') : null,
     passwordFile: superuser ? config.secrets.superuserPassword : config.secrets.applicationPassword,
   }
+}
+
+/** What clients are told of the proxy; null when the cluster has none. */
+export function proxyEndpoints({ proxy }: Pick<ResolvedConfig, 'proxy'>): Endpoints | null {
+  if (proxy === null) return null
+  const readWrite = readWriteOf(proxy)
+  return {
+    auto: null,
+    readWrite: readWrite === null ? null : `${hostInUri(readWrite.host)}:${readWrite.port}`,
+    readOnly: null,
+  }
+}
+
+function readWriteOf(
+  proxy: ResolvedConfig['proxy'],
+): { readonly host: string; readonly port: number } | null {
+  const port = proxy?.ports.readWrite
+  return proxy === null || port === undefined ? null : { host: proxy.host, port }
 }
 
 function unknownTarget(config: KnownCluster, target: string): UnderstudyError {

@@ -108,6 +108,17 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
 
   declare(
     program,
+    'proxy',
+    'run the proxy in the foreground: one address that follows the primary',
+    'understudy proxy --config understudy.yaml',
+  )
+    .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)
+    .action(async (flags: { readonly config: string }) =>
+      onExit(await (await import('./commands/proxy.ts')).run(flags)),
+    )
+
+  declare(
+    program,
     'store',
     'run the embedded store in the foreground (`up` starts it)',
     'understudy store --directory store --port 5591 --token-file secrets/store-token',

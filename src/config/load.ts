@@ -8,7 +8,7 @@ import { LineCounter, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { UnderstudyError } from '../errors/codes.ts'
 import { nearest } from './nearest.ts'
-import { type ClusterConfig, configSchema } from './schema.ts'
+import { type ClusterConfig, configSchema, type ProxyConfig } from './schema.ts'
 
 export interface ResolvedNode {
   readonly name: string
@@ -42,11 +42,14 @@ export interface ResolvedConfig {
     readonly hba: readonly string[]
   }
   readonly application: { readonly database: string; readonly user: string }
+  /** null: this cluster has no proxy. Durations in milliseconds. */
+  readonly proxy: ProxyConfig | null
   readonly secrets: {
     readonly directory: string
     readonly superuserPassword: string
     readonly replicationPassword: string
     readonly agentPassword: string
+    readonly proxyPassword: string
     readonly applicationPassword: string
     readonly apiToken: string
   }
@@ -119,6 +122,8 @@ function sentence(issue: z.core.$ZodIssue): string {
 const KNOWN_KEYS: readonly string[] = [
   ...Object.keys(configSchema.shape),
   ...Object.keys(configSchema.shape.store.shape),
+  ...Object.keys(configSchema.shape.proxy.unwrap().shape),
+  'readWrite',
   'binaries',
   'parameters',
   'hba',
@@ -160,11 +165,13 @@ function resolve(config: ClusterConfig, file: string): ResolvedConfig {
       hba: config.postgres.hba,
     },
     application: config.application,
+    proxy: config.proxy ?? null,
     secrets: {
       directory: secrets,
       superuserPassword: path.join(secrets, 'superuser'),
       replicationPassword: path.join(secrets, 'replication'),
       agentPassword: path.join(secrets, 'agent'),
+      proxyPassword: path.join(secrets, 'proxy'),
       applicationPassword: path.join(secrets, 'application'),
       apiToken: path.join(secrets, 'api-token'),
     },

@@ -40,6 +40,33 @@ const node = z.strictObject({
   candidatePriority: z.number().int().min(0).max(1000).default(100),
 })
 
+const limit = z.number().int().min(1).max(1_000_000)
+
+const proxy = z.strictObject({
+  /** Where clients come in. */
+  host: z.string().min(1).default('127.0.0.1'),
+  ports: z
+    .strictObject({
+      /** Always the primary. */
+      readWrite: port.optional(),
+    })
+    .prefault({}),
+  poolMode: z.enum(['session', 'transaction']).default('transaction'),
+  defaultPoolSize: limit.default(20),
+  maxClients: limit.default(2_000),
+  maxLogins: limit.default(200),
+  maxWaiting: limit.default(2_000),
+  holdTimeout: duration.default(10_000),
+  loginTimeout: duration.default(15_000),
+  /** 0s: no limit. */
+  idleTransactionTimeout: duration.default(0),
+  serverIdleTimeout: duration.default(600_000),
+  serverLifetime: duration.default(3_600_000),
+  serverConnectTimeout: duration.default(3_000),
+  maxPreparedStatements: limit.default(200),
+  tls: z.enum(['allow', 'require']).default('allow'),
+})
+
 export const configSchema = z.strictObject({
   cluster: z.string().regex(NODE_NAME, 'a cluster name is written like a node name').default('main'),
   durability: z.enum(['quorum', 'async']).default('quorum'),
@@ -66,6 +93,8 @@ export const configSchema = z.strictObject({
   application: z
     .strictObject({ database: z.string().default('app'), user: z.string().default('app') })
     .prefault({}),
+  /** Without it there is none. */
+  proxy: proxy.optional(),
   /** Passwords and tokens, one 0600 file each; relative to the configuration file. */
   secretsDirectory: z.string().default('secrets'),
   /** ca.crt and, per node, NODE.crt and NODE.key. */
@@ -74,4 +103,5 @@ export const configSchema = z.strictObject({
 })
 
 export type ClusterConfig = z.infer<typeof configSchema>
+export type ProxyConfig = z.infer<typeof proxy>
 export type NodeConfig = ClusterConfig['nodes'][string]

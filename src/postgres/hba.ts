@@ -1,7 +1,7 @@
 /** pg_hba.conf: who may connect from where (manual: 21.1). The first line that matches decides, so the order is the policy. PURE. */
 import { isIP } from 'node:net'
 import type { Member } from '../ports/postgres.ts'
-import { AGENT_DATABASE, AGENT_ROLE, REPLICATION_ROLE } from './layout.ts'
+import { AGENT_DATABASE, AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from './layout.ts'
 
 export function renderHba(members: readonly Member[], extra: readonly string[]): string {
   const addresses = [...new Set(members.map(({ host }) => hbaAddress(host)))]
@@ -18,9 +18,12 @@ ${addresses.map((address) => `hostssl   replication  ${REPLICATION_ROLE}  ${addr
 # The agents of the members look at each other's server.
 ${addresses.map((address) => `hostssl   ${AGENT_DATABASE}     ${AGENT_ROLE}       ${address}  scram-sha-256`).join('\n')}
 
-# From anywhere else, or without TLS, these two roles cannot log in at all, whatever follows.
+# Proxies look up how a role logs in; they may stand anywhere.
+hostssl   ${AGENT_DATABASE}     ${PROXY_ROLE}       all  scram-sha-256
+
+# From anywhere else, or without TLS, these roles cannot log in at all, whatever follows.
 host      replication  ${REPLICATION_ROLE}  all  reject
-host      all          ${REPLICATION_ROLE},${AGENT_ROLE}  all  reject
+host      all          ${REPLICATION_ROLE},${AGENT_ROLE},${PROXY_ROLE}  all  reject
 
 # Clients: with TLS from anywhere; without it only from this machine, where nobody can listen in between.
 hostssl   all          all                    all  scram-sha-256

@@ -26,6 +26,7 @@ export interface SecretPaths {
   readonly superuser: string
   readonly replication: string
   readonly agent: string
+  readonly proxy: string
   readonly application: string
 }
 
@@ -83,9 +84,10 @@ async function prepareStatements(options: InitializeOptions): Promise<Outcome<re
     superuser: '',
     replication: '',
     agent: '',
+    proxy: '',
     application: '',
   }
-  for (const role of ['superuser', 'replication', 'agent', 'application'] as const) {
+  for (const role of ['superuser', 'replication', 'agent', 'proxy', 'application'] as const) {
     const password = await readSecret(options.secrets[role])
     if (password.kind === 'failed') return password
     verifiers[role] = scramVerifier({ password: password.value })

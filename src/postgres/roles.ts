@@ -1,11 +1,12 @@
 /** The SQL that gives a new cluster its roles and the application's database (manual: 22, 5.9). PURE. */
-import { AGENT_DATABASE, AGENT_ROLE, REPLICATION_ROLE } from './layout.ts'
+import { AGENT_DATABASE, AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from './layout.ts'
 
 export interface RoleVerifiers {
   /** SCRAM verifiers ("SCRAM-SHA-256$4096:…"), stored as they are: no password stands in any statement, log or history. */
   readonly superuser: string
   readonly replication: string
   readonly agent: string
+  readonly proxy: string
   readonly application: string
 }
 
@@ -44,6 +45,7 @@ export function roleStatements(options: RoleOptions): readonly string[] {
   ]
   // When clients have taken every connection the agent must still be able to look.
   if (options.major >= 16) statements.push(`GRANT pg_use_reserved_connections TO ${agent}`)
+  statements.push(...proxyStatements(verifiers.proxy))
   if (applicationRole !== superuser) {
     statements.push(`CREATE ROLE ${application} LOGIN PASSWORD ${quoteLiteral(verifiers.application)}`)
   }
@@ -51,4 +53,23 @@ export function roleStatements(options: RoleOptions): readonly string[] {
     statements.push(`CREATE DATABASE ${quoteIdentifier(database)} OWNER ${application}`)
   }
   return statements
+}
+
+/**
+ * The proxy checks a client's password against what the server stores. It may read that through one function, for one role at a time,
+ * and only of roles that could log in; a password whose time is over is none. It runs in the database that the function is in.
+ */
+function proxyStatements(verifier: string): readonly string[] {
+  const proxy = quoteIdentifier(PROXY_ROLE)
+  const body =
+    'SELECT r.rolpassword, true FROM pg_catalog.pg_authid AS r WHERE r.rolname OPERATOR(pg_catalog.=) $1 AND r.rolcanlogin' +
+    ' AND (r.rolvaliduntil IS NULL OR r.rolvaliduntil OPERATOR(pg_catalog.>) pg_catalog.now())'
+  return [
+    `CREATE ROLE ${proxy} LOGIN PASSWORD ${quoteLiteral(verifier)}`,
+    'CREATE SCHEMA understudy',
+    `GRANT USAGE ON SCHEMA understudy TO ${proxy}`,
+    `CREATE FUNCTION understudy.login(role_name text, OUT verifier text, OUT found boolean) RETURNS record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${quoteLiteral(body)}`,
+    'REVOKE ALL ON FUNCTION understudy.login(text) FROM PUBLIC',
+    `GRANT EXECUTE ON FUNCTION understudy.login(text) TO ${proxy}`,
+  ]
 }

@@ -57,7 +57,7 @@ describe('the first start', () => {
       durability: 'quorum',
       quorum: { acks: 1, standbys: ['bravo', 'charlie'] },
       healthy: true,
-      endpoints: null,
+      endpoints: { auto: null, readWrite: expect.stringMatching(/^127\.0\.0\.1:\d+$/), readOnly: null },
       problems: [],
     })
     expect(

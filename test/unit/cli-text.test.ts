@@ -154,7 +154,7 @@ describe('who answers', () => {
   })
 
   it('leaves nobody out when none does', () => {
-    const config = { cluster: 'main', durability: 'quorum' as const, nodes: [] }
+    const config = { cluster: 'main', durability: 'quorum' as const, nodes: [], proxy: null }
     expect(unreachableStatus(config, new Date(0)).problems[0]).toMatchObject({
       code: 'unreachable',
       since: '1970-01-01T00:00:00.000Z',
@@ -200,6 +200,7 @@ describe('events', () => {
 describe('a connection', () => {
   const config = {
     cluster: 'main',
+    proxy: null,
     application: { database: 'my db', user: 'app:user' },
     nodes: [
       {
@@ -217,6 +218,7 @@ describe('a connection', () => {
       superuserPassword: 's',
       replicationPassword: '',
       agentPassword: '',
+      proxyPassword: '',
       applicationPassword: 'a',
       apiToken: '',
     },

@@ -11,6 +11,7 @@ import type { SwitchoverRequest } from '../../core/cluster-view.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { findUser } from '../../postgres/run-as.ts'
 import { composeAgent, systemClock } from '../compose.ts'
+import { proxyEndpoints } from '../connection.ts'
 import { acquireLock } from '../local/lock.ts'
 import { isRoot, runAs } from '../local/privileges.ts'
 import { EXIT } from '../output.ts'
@@ -105,6 +106,7 @@ function apiSource(config: ResolvedConfig, agent: Agent, self: string, peers: Pe
         primacy: facts?.primacy?.value ?? null,
         paused: facts?.paused ?? null,
         scheduled: scheduledIn(facts?.switchover?.value ?? null),
+        endpoints: proxyEndpoints(config),
         members: config.nodes,
         details: await details(),
         now: systemClock.timestamp(),

@@ -16,6 +16,7 @@ export async function run(options: UrlOptions): Promise<number> {
   const connection = connectionFor(config, {
     target: options.target,
     superuser: options.superuser === true,
+    throughProxy: true,
   })
   const password = options.password ? await readPassword(connection.passwordFile) : null
   print(libpqUri(connection, password))

@@ -1,5 +1,6 @@
 /** Before anything is started: every port is free, or used by a part of this very cluster that still runs. */
 import { createServer } from 'node:net'
+import type { ProxyConfig } from '../../config/schema.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { NODE_NAMES, partsOf, portsFrom } from './layout.ts'
 import { clusterRunsPostgres } from './leftovers.ts'
@@ -31,6 +32,7 @@ export async function refuseTakenPortsOf(
   const ports = portsFrom(settings.portBase)
   await refuseTaken([
     { host, port: ports.store, use: 'the API', part: 'store' },
+    { host, port: ports.proxyReadWrite, use: 'read-write', part: 'proxy' },
     ...NODE_NAMES.slice(0, settings.nodes).flatMap((name, index) => [
       { host, port: ports.postgres(index), use: 'PostgreSQL', part: name },
       { host, port: ports.agent(index), use: 'the agent', part: name },
@@ -53,7 +55,14 @@ function neededPorts({ config }: OpenCluster): readonly NeededPort[] {
       { host: node.host, port: node.port, use: 'PostgreSQL', part: node.name },
       { host: node.host, port: node.apiPort, use: 'the agent', part: node.name },
     ]),
+    ...proxyPorts(config.proxy),
   ]
+}
+
+function proxyPorts(proxy: ProxyConfig | null): readonly NeededPort[] {
+  const readWrite = proxy?.ports.readWrite
+  if (proxy === null || readWrite === undefined) return []
+  return [{ host: proxy.host, port: readWrite, use: 'read-write', part: 'proxy' }]
 }
 
 function isFree(host: string, port: number): Promise<boolean> {

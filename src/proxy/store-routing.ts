@@ -1,0 +1,118 @@
+/**
+ * Who may be written to, from `primacy` in the store (docs/failover.md, I9). A watch tells of a change at once, and the document is read
+ * after every hint and now and then; an older epoch never replaces a newer one.
+ *
+ * When the store does not answer, the last known route stays: without the store nobody can be promoted, and under a quorum an old primary
+ * that is cut off can acknowledge nothing.
+ */
+import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
+import type { Log } from '../ports/log.ts'
+import type { Route, RoutedNode, Routing } from '../ports/proxy.ts'
+
+const LOOK_EVERY_MS = 1_000
+
+export class StoreRouting implements Routing {
+  readonly #store: Pick<ClusterStore, 'readFacts' | 'watch'>
+  readonly #members: readonly RoutedNode[]
+  readonly #log: Log
+  readonly #listeners = new Set<(route: Route) => void>()
+  readonly #ended = new AbortController()
+  #route: Route = { kind: 'held', epoch: 0, reason: 'the store has not answered yet' }
+  #timer: NodeJS.Timeout | null = null
+  #looking = false
+  #lookAgain = false
+  #unreachable = false
+
+  constructor(store: Pick<ClusterStore, 'readFacts' | 'watch'>, members: readonly RoutedNode[], log: Log) {
+    this.#store = store
+    this.#members = members
+    this.#log = log
+  }
+
+  get current(): Route {
+    return this.#route
+  }
+
+  subscribe(listener: (route: Route) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  start(): void {
+    this.#store.watch((what) => {
+      if (what === 'primacy' || what === 'gap' || what.startsWith('requests/')) void this.#look()
+    }, this.#ended.signal)
+    this.#timer = setInterval(() => void this.#look(), LOOK_EVERY_MS)
+    void this.#look()
+  }
+
+  stop(): void {
+    this.#ended.abort()
+    if (this.#timer !== null) clearInterval(this.#timer)
+  }
+
+  /** One at a time; a hint that comes meanwhile makes another one, for it may be about something newer. */
+  async #look(): Promise<void> {
+    if (this.#looking) {
+      this.#lookAgain = true
+      return
+    }
+    this.#looking = true
+    try {
+      do {
+        this.#lookAgain = false
+        const read = await this.#store.readFacts()
+        if (this.#ended.signal.aborted) return
+        if (read.kind === 'ok') this.#take(read.value)
+        this.#tellReachable(read.kind === 'ok' ? null : read.reason)
+      } while (this.#lookAgain)
+    } finally {
+      this.#looking = false
+    }
+  }
+
+  #take(facts: ClusterFacts): void {
+    const route = routeOf(facts, this.#members)
+    const before = this.#route
+    if (route === null || route.epoch < before.epoch || sameRoute(route, before)) return
+    this.#route = route
+    this.#log.info(
+      route.kind === 'open'
+        ? `${route.primary.name} takes writes in epoch ${route.epoch}`
+        : `writes are held in epoch ${route.epoch}: ${route.reason}`,
+    )
+    for (const listener of this.#listeners) listener(route)
+  }
+
+  #tellReachable(problem: string | null): void {
+    if ((problem !== null) === this.#unreachable) return
+    this.#unreachable = problem !== null
+    if (problem === null) this.#log.info('the store answers again')
+    else this.#log.warn('the store does not answer; what is known stays in force', { reason: problem })
+  }
+}
+
+/** null: nothing is known of this cluster yet. */
+export function routeOf(
+  { primacy }: Pick<ClusterFacts, 'primacy'>,
+  members: readonly RoutedNode[],
+): Route | null {
+  if (primacy === null) return null
+  const { epoch, phase, primary, reason } = primacy.value
+  if (phase !== 'steady') {
+    return {
+      kind: 'held',
+      epoch,
+      reason: `a new primary is being ${phase === 'electing' ? 'elected' : 'promoted'}: ${reason}`,
+    }
+  }
+  const member = members.find(({ name }) => name === primary)
+  if (member === undefined)
+    return { kind: 'held', epoch, reason: `${primary} is not in the proxy's configuration` }
+  return { kind: 'open', epoch, primary: member }
+}
+
+function sameRoute(a: Route, b: Route): boolean {
+  if (a.kind === 'open') return b.kind === 'open' && a.epoch === b.epoch && a.primary.name === b.primary.name
+  return b.kind === 'held' && a.epoch === b.epoch && a.reason === b.reason
+}
