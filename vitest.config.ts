@@ -1,5 +1,7 @@
 /**
- * Three speeds of tests: fast (pure, no processes), component (one real part each), cluster (whole clusters, one at a time).
+ * Five speeds of tests: fast (pure, no processes), component (one real part each), sim (the decision in a simulated cluster, every core
+ * for itself), cluster (whole clusters, one at a time), faults
+ * (clusters whose parts are killed, frozen and cut off).
  * `npm test` runs the projects one after the other; the group order says the same to a plain `vitest run`.
  */
 import { defineConfig } from 'vitest/config'
@@ -23,7 +25,7 @@ export default defineConfig({
       {
         test: {
           name: 'component',
-          include: ['test/{store,postgres,replication,proxy,cli,sim}/**/*.test.ts'],
+          include: ['test/{store,postgres,replication,proxy,cli}/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           fileParallelism: true,
@@ -34,13 +36,36 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'sim',
+          include: ['test/sim/**/*.test.ts'],
+          testTimeout: 120_000,
+          fileParallelism: false,
+          env,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
           name: 'cluster',
           include: ['test/cluster/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 120_000,
           fileParallelism: false,
           env,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        test: {
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+          // They wait more than they work.
+          fileParallelism: true,
+          maxWorkers: 2,
+          env,
+          sequence: { groupOrder: 4 },
         },
       },
     ],

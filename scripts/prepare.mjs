@@ -172,7 +172,16 @@ function sourceFingerprint() {
     else hash.update(`${path.relative(ROOT, file)}\0${facts.mtimeMs}\0${facts.size}\n`)
   }
   const configuration = readdirSync(ROOT).filter((name) => /^tsconfig.*\.json$/.test(name))
-  for (const name of ['src', 'bench', 'sim', 'package.json', ...configuration.sort()])
+  for (const name of [
+    'src',
+    'bench',
+    'sim',
+    'torture',
+    'test/lab',
+    'test/support',
+    'package.json',
+    ...configuration.sort(),
+  ])
     add(path.join(ROOT, name))
   return hash.update(readText(INSTALL_STAMP) ?? '').digest('hex')
 }

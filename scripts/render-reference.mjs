@@ -107,6 +107,76 @@ function describe(description, defaultValue, choices) {
   return notes.length === 0 ? description : `${description} (${notes.join('; ')})`
 }
 
+const EXAMPLE = `cluster: main
+durability: quorum
+rto: 3s
+store:
+  endpoints: [https://10.0.0.1:2379, https://10.0.0.2:2379, https://10.0.0.3:2379]
+  caFile: store/ca.crt
+postgres:
+  parameters: { work_mem: 16MB, log_min_duration_statement: 250ms }
+nodes:
+  alpha: { host: 10.0.0.1 }
+  bravo: { host: 10.0.0.2 }
+  charlie: { host: 10.0.0.3 }`
+
+const TAKES_EFFECT = {
+  agent: 'when the agents are started again; PostgreSQL goes on',
+  postgres: 'when PostgreSQL is started again',
+  proxy: 'when the proxy is started again',
+  fixed: 'for a new cluster only',
+}
+
+/** `keys` are those of src/config/keys.ts. */
+export function renderConfiguration(keys) {
+  const lines = [
+    '# Configuration',
+    '',
+    GENERATED,
+    '',
+    '`understudy.yaml`. `understudy init` writes one for several machines, with every key explained; `understudy up` one for a local cluster,',
+    'which may be edited while the cluster is down. An unknown key is an error that names the line and the nearest known key. Relative paths are',
+    'relative to the file. Durations are a number and `ms`, `s`, `m`, `h` or `d`.',
+    '',
+    '```yaml',
+    EXAMPLE,
+    '```',
+    '',
+    '- `understudy config validate` finds everything that is wrong at once, and asks PostgreSQL itself about its parameters.',
+    '- `understudy config show` prints every key with its value, and whether it stands in the file or is the default.',
+    '- `understudy config explain` prints every timer and every PostgreSQL setting that follows from the file, each with its reason.',
+    '- [understudy.schema.json](understudy.schema.json) is the JSON Schema for editors: as the first line of the file,',
+    '  `# yaml-language-server: $schema=understudy.schema.json`. `understudy config schema` prints it.',
+    '',
+    '## Keys',
+    '',
+    '| key | value | default | meaning | a change counts |',
+    '|---|---|---|---|---|',
+    ...keys.map(keyRow),
+    '',
+    '## What PostgreSQL is given',
+    '',
+    '`conf/postgresql.conf` includes three files, and a later line wins over an earlier one: `user.conf` (yours, as far as allowed), `base.conf` (what',
+    'every node needs) and `replication.conf` (the role right now). Each line has its reason beside it. After them PostgreSQL reads',
+    '`postgresql.auto.conf`, in which lines that must not stand are commented out.',
+    '',
+    'Derived, and yours to change where it says "default" in `base.conf`: `max_slot_wal_keep_size` is a tenth of the disk, between 512 MB and 64 GB, and',
+    'must stay finite; `wal_keep_size` is a quarter of that and at most 1 GB; `max_wal_senders` and `max_replication_slots` are 20.',
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+function keyRow({ path, type, choices, required, default: value, description, takesEffect }) {
+  const written = choices === null ? type : choices.map((choice) => `\`${choice}\``).join(' or ')
+  const shown = required
+    ? 'required'
+    : value === undefined
+      ? 'none'
+      : `\`${JSON.stringify(value).replaceAll('"', '')}\``
+  const counts = takesEffect === null ? '' : TAKES_EFFECT[takesEffect]
+  return `| \`${path.join('.')}\` | ${written} | ${type === 'section' ? '' : shown} | ${cell(description)} | ${counts} |`
+}
+
 function cell(text) {
   return text.replaceAll('|', '\\|').replaceAll('<', '&lt;')
 }

@@ -13,7 +13,7 @@ import { findLeftovers } from './leftovers.mjs'
 import { prepare, Refusal, ROOT } from './prepare.mjs'
 import { missingPrograms } from './requirements.mjs'
 
-const PROJECTS = ['fast', 'component', 'cluster']
+const PROJECTS = ['fast', 'component', 'sim', 'cluster', 'faults']
 
 const say = (text = '') => process.stdout.write(`${text}\n`)
 

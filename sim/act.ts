@@ -1,7 +1,6 @@
 /** Executes actions in order, each taking its time; the first that fails ends the list. Long ones go on as tasks. */
 import type { ClusterView } from '../src/core/cluster-view.ts'
 import type { Action } from '../src/core/decision.ts'
-import { timersOf } from '../src/core/timers.ts'
 import type { SimAgent } from './agent.ts'
 import { initialize, moveAside } from './bootstrap.ts'
 import type { SimNode } from './node.ts'
@@ -29,6 +28,7 @@ export function act(
   perform(world, node, agent, action, view, (ok) => {
     if (!ok) return end(false)
     if (world.crashesBetween && world.random.chance(world.crashesBetweenP)) {
+      world.count('agent killed between two actions')
       agent.crash(`between actions, after ${action.kind}`)
       world.faults.rebootSoon(node)
       return
@@ -69,7 +69,7 @@ function perform(
       soon(0.2, 1, () => node.disk.passfiles.clear())
       return
     case 'configure':
-      configure(world, node, agent, action.wanted, done)
+      configure(world, node, agent, action.wanted, view, done)
       return
     case 'writePrimacy':
       agent.request(
@@ -84,19 +84,12 @@ function perform(
       )
       return
     case 'takePrimaryLease':
-      takeLease(world, node, agent, action.expected, done)
+      agent.lease.take(action.expected, done)
       return
-    case 'dropPrimaryLease': {
-      const { lease } = state
-      state.lease = null
-      if (lease !== null)
-        agent.request(
-          () => store.dropLease(lease.id),
-          () => {},
-        )
+    case 'dropPrimaryLease':
+      agent.lease.drop()
       done(true)
       return
-    }
     case 'dropRequest':
       agent.request(
         () => {
@@ -106,6 +99,7 @@ function perform(
       )
       return
     case 'dropReinit':
+      agent.knows.reinitAsked = false
       done(true)
       return
     case 'endWalsenders':
@@ -138,6 +132,7 @@ function configure(
   node: SimNode,
   agent: SimAgent,
   wanted: Extract<Action, { kind: 'configure' }>['wanted'],
+  view: ClusterView,
   done: Done,
 ): void {
   const { disk, state } = node
@@ -146,34 +141,30 @@ function configure(
   const step = (work: () => void): void => agent.later(random.delay(0.3, 3, 200, 0.01), work)
   step(() => {
     if (upstream !== null) {
-      state.followed = Math.max(state.followed, epoch)
-      agent.lastDrained = null
+      state.followed = epoch
+      agent.knows.moves++
     }
     if (upstream !== null) disk.passfiles.add(epoch)
     step(() => {
-      const conninfo = upstream === null ? null : { upstream: upstream.name, epoch }
+      const name = wanted.rejoining ? `rejoining ${node.name}` : node.name
+      const conninfo = upstream === null ? null : { upstream: upstream.name, epoch, name }
       disk.files = { role: wanted.role, conninfo, names: wanted.synchronousStandbyNames }
       disk.standbySignal = wanted.role === 'standby'
       step(() => {
-        if (node.run !== null) reloadPostgres(world, node)
-        if (agent.namesKnown?.names !== wanted.synchronousStandbyNames) agent.namesKnown = null
-        agent.applied = wanted
+        // Only what was seen to run is told to read them.
+        const running = view.local.postmaster.kind === 'running'
+        if (running && node.run === null) {
+          done(false)
+          return
+        }
+        if (running) reloadPostgres(world, node)
+        if (agent.knows.applied?.synchronousStandbyNames !== wanted.synchronousStandbyNames)
+          agent.knows.namesInEffect = null
+        agent.knows.applied = wanted
         const stale = [...disk.passfiles].filter((each) => each !== epoch || upstream === null)
-        if (!world.keepsPassfiles) for (const each of stale) disk.passfiles.delete(each)
+        if (!world.shell.keepsPassfiles) for (const each of stale) disk.passfiles.delete(each)
         done(true)
       })
     })
   })
-}
-
-function takeLease(world: World, node: SimNode, agent: SimAgent, expected: bigint, done: Done): void {
-  const ttlMs = timersOf(world.rtoMs).primaryLeaseMs
-  const sentAtMs = world.loop.now
-  agent.request(
-    () => world.store.takeLease(node.name, expected, ttlMs),
-    (id) => {
-      if (id !== null) agent.holdLease(id, sentAtMs + ttlMs)
-      done(id !== null)
-    },
-  )
 }

@@ -1,71 +1,91 @@
 /**
- * The shell around `decide`, as the real one behaves: observe, decide, act; tasks beside the loop; a lease that renews itself. It can be
- * killed between any two steps and frozen at any moment; what it must not forget is in the node's state directory.
+ * One agent's process, around the real `decide`: it can be killed between any two steps and frozen at any moment; what it must not forget
+ * is in the node's state directory. What it does in a cycle is in cycle.ts, the lease of I10 in agent-lease.ts.
  */
 import type {
+  ClusterView,
   Failure,
   PrimaryProbes,
   StoreFacts,
   TaskKind,
   WantedConfiguration,
 } from '../src/core/cluster-view.ts'
-import { type Decision, EMPTY_MEMORY, type Memory } from '../src/core/decision.ts'
+import { EMPTY_MEMORY, type Memory } from '../src/core/decision.ts'
+import type { Lsn } from '../src/core/lsn.ts'
 import type { Rule } from '../src/core/primacy.ts'
 import type { TimelinePosition } from '../src/core/timeline.ts'
 import { timersOf } from '../src/core/timers.ts'
-import { act } from './act.ts'
+import { AgentLease } from './agent-lease.ts'
+import { Cycle } from './cycle.ts'
 import type { SimNode } from './node.ts'
-import { observeLocal, probe, readFacts, reportOf, viewOf } from './observe.ts'
+import type { Look } from './observe.ts'
 import type { World } from './world.ts'
-
-const REST_MS = 1_000
-const BUSY_MS = 200
-const REPORT_EVERY_MS = 1_000
-const REPORT_TTL_MS = 3_000
 
 export interface Task {
   readonly kind: TaskKind
   aborted: boolean
   /** Looks whether it has ended; called when PostgreSQL has changed. */
   check: (() => void) | null
+  /** Of `stop`: what an immediate one does to one in order that is under way. */
+  hasten: (() => void) | null
+}
+
+/** What a process knows until it ends. */
+class Known {
+  memory: Memory = EMPTY_MEMORY
+  applied: WantedConfiguration | null = null
+  proven: { readonly rule: Rule; readonly atMs: number } | null = null
+  ranAsPrimaryIn: number | null = null
+  namesInEffect: string | null = null
+  reinitAsked = false
+  stopping: 'fast' | 'immediate' | null = null
+  probes: PrimaryProbes | null = null
+  /** What was read from the store last. */
+  last: StoreFacts | null = null
+  lastLook: Look | null = null
+  /** The last whole look, for a node that has voted and only counts. */
+  lastView: ClusterView | null = null
+  unreachableSinceMs: number | null = null
+  /** How often PostgreSQL was started or given an upstream: what was drained before says nothing after it. */
+  moves = 0
+  drained: { readonly moves: number; readonly position: TimelinePosition } | null = null
+  drainedAt: Lsn | null = null
+  lastRule = ''
+  lastReason = ''
 }
 
 export class SimAgent {
   readonly #world: World
   readonly #node: () => SimNode
+  readonly lease: AgentLease
+  readonly #cycle: Cycle
   alive = false
   frozen = false
   #frozenAtMs = 0
   #deferred: (() => void)[] = []
   incarnation = 0
   session = ''
-  memory: Memory = EMPTY_MEMORY
-  applied: WantedConfiguration | null = null
-  proven: { readonly rule: Rule; readonly atMs: number } | null = null
-  ranAsPrimaryIn: number | null = null
-  namesKnown: { readonly run: number; readonly names: string } | null = null
-  lastDrained: { readonly run: number; readonly position: TimelinePosition } | null = null
-  readonly tasks = new Map<TaskKind, Task>()
-  readonly failures = new Map<TaskKind, Failure>()
-  probes: PrimaryProbes | null = null
-  last: StoreFacts | null = null
-  unreachableSinceMs: number | null = null
   awakeSinceMs = 0
-  lastRule = ''
-  lastReason = ''
-  #cycling = false
-  #woken = false
-  #pauseToken = 0
-  #reportedAtMs = Number.NEGATIVE_INFINITY
-  #reported = ''
+  knows = new Known()
+  readonly tasks = new Map<TaskKind, Task>()
+  /** Which tasks have ended so far: a look that one of them ended under is made again. */
+  tasksEnded = 0
+  readonly failures = new Map<TaskKind, Failure>()
 
   constructor(world: World, node: () => SimNode) {
     this.#world = world
     this.#node = node
+    this.lease = new AgentLease(world, node, this)
+    this.#cycle = new Cycle(world, node, this)
   }
 
   get name(): string {
     return this.#node().name
+  }
+
+  /** CLOCK_MONOTONIC of its machine. */
+  now(): number {
+    return this.#node().clock.now(this.#world.loop.now)
   }
 
   boot(): void {
@@ -76,23 +96,12 @@ export class SimAgent {
     this.#deferred = []
     this.incarnation++
     this.session = `${node.name}-${this.incarnation}`
-    this.memory = EMPTY_MEMORY
-    this.applied = null
-    this.proven = null
-    this.ranAsPrimaryIn = null
-    this.namesKnown = null
-    this.lastDrained = null
-    this.probes = null
-    this.last = null
-    this.unreachableSinceMs = null
-    this.awakeSinceMs = this.#world.loop.now
-    this.#cycling = false
-    this.#reported = ''
+    this.knows = new Known()
+    this.awakeSinceMs = this.now()
     this.#world.trace(node.name, 'agent-start', this.session)
     this.#world.checks.unwatched(node)
-    this.later(20, () => this.#cycle())
-    if (node.state.lease !== null) this.#watchLease(node.state.lease.untilMs)
-    this.later(100, () => this.#renew())
+    this.lease.boot()
+    this.#cycle.boot()
   }
 
   crash(why: string): void {
@@ -107,22 +116,29 @@ export class SimAgent {
 
   freeze(): void {
     this.frozen = true
-    this.#frozenAtMs = this.#world.loop.now
+    this.#frozenAtMs = this.now()
   }
 
   thaw(): void {
     if (!this.frozen) return
     this.frozen = false
     const { loop, rtoMs } = this.#world
-    if (loop.now - this.#frozenAtMs > timersOf(rtoMs).pauseMs) this.awakeSinceMs = loop.now
+    if (this.now() - this.#frozenAtMs > timersOf(rtoMs).pauseMs) this.awakeSinceMs = this.now()
     const work = this.#deferred
     this.#deferred = []
     for (const each of work) loop.after(this.#world.random.between(0, 2), each)
   }
 
-  /** Later in this process: never after it was killed, and only after it woke up. */
+  /** Later in this process: never after it was killed, and only after it woke up. It may be killed right before. */
   later(ms: number, work: () => void): void {
-    this.#world.loop.after(ms, this.guard(work))
+    const world = this.#world
+    const guarded = this.guard(() => {
+      if (world.crashesBetween && this.tasks.size > 0 && world.random.chance(world.crashesBetweenP / 10)) {
+        world.count('agent killed between two steps of a task')
+        world.faults.crashAgent(this.#node(), 'between two steps')
+      } else work()
+    })
+    world.loop.after(ms, guarded)
   }
 
   guard(work: () => void): () => void {
@@ -144,154 +160,28 @@ export class SimAgent {
 
   storeChanged(what: string): void {
     if (!this.alive) return
-    if (what.startsWith('nodes') && this.lastRule === 'keep-running') return
-    this.#wake()
+    if (what.startsWith('nodes') && this.knows.lastRule === 'keep-running') return
+    this.#cycle.wake()
   }
 
   postgresChanged(): void {
     if (!this.alive) return
     this.later(this.#world.random.between(0.2, 3), () => {
       for (const task of [...this.tasks.values()]) if (!task.aborted) task.check?.()
-      this.#wake()
-    })
-  }
-
-  #wake(): void {
-    if (this.frozen) return
-    if (this.#cycling) this.#woken = true
-    else this.#cycle()
-  }
-
-  #cycle(): void {
-    const world = this.#world
-    const node = this.#node()
-    this.#cycling = true
-    this.#woken = false
-    this.#pauseToken++
-    let facts: StoreFacts | null | undefined
-    let local: ReturnType<typeof observeLocal> | undefined
-    const join = (): void => {
-      if (facts !== undefined && local !== undefined) this.#decide(facts, local)
-    }
-    this.request(
-      () => readFacts(world, this.last),
-      (value) => {
-        facts = value
-        join()
-      },
-    )
-    const sqlMs = node.postgresFrozen && node.run !== null ? 1_000 : world.random.delay(0.3, 3, 120, 0.005)
-    // The process list first; the position only afterwards.
-    const receiving = node.run?.walreceiver != null
-    probe(world, node, this)
-    this.later(sqlMs, () => {
-      local = observeLocal(world, node, this, receiving)
-      join()
-    })
-  }
-
-  #decide(facts: StoreFacts | null, local: ReturnType<typeof observeLocal>): void {
-    const world = this.#world
-    const { now } = world.loop
-    if (facts === null) this.unreachableSinceMs ??= now
-    else {
-      this.unreachableSinceMs = null
-      this.last = facts
-    }
-    const view = viewOf(world, this.#node(), this, facts, local)
-    const decision = world.decide(view, this.memory)
-    world.decisions++
-    this.memory = decision.memory
-    this.#note(decision)
-    this.#report(reportOf(view))
-    act(world, this.#node(), this, decision.actions, view, (done) => this.#pause(decision, done))
-  }
-
-  #note(decision: Decision): void {
-    if (decision.rule !== this.lastRule || decision.reason !== this.lastReason)
-      this.#world.trace(this.name, `! ${decision.rule}`, decision.reason)
-    this.lastRule = decision.rule
-    this.lastReason = decision.reason
-  }
-
-  #report(report: ReturnType<typeof reportOf>): void {
-    const world = this.#world
-    const { now } = world.loop
-    const text = `${report.role}${report.state}${report.epoch}${report.suspects}`
-    if (text === this.#reported && now - this.#reportedAtMs < REPORT_EVERY_MS) return
-    const changed = text !== this.#reported
-    this.#reported = text
-    this.#reportedAtMs = now
-    this.request(
-      () => {
-        world.store.reports.set(report.name, { report, untilMs: world.loop.now + REPORT_TTL_MS })
-        if (changed) world.store.tellWatchers('nodes/')
-      },
-      () => {},
-    )
-  }
-
-  #pause(decision: Decision, done: boolean): void {
-    const resting = decision.rule === 'keep-running' && this.tasks.size === 0
-    const ms = decision.actions.length > 0 ? (done ? 10 : BUSY_MS) : resting ? REST_MS : BUSY_MS
-    this.#cycling = false
-    const token = this.#pauseToken
-    this.later(this.#woken ? 1 : ms, () => {
-      if (!this.#cycling && this.#pauseToken === token) this.#cycle()
-    })
-  }
-
-  /** The lease of I10 renews itself while it is held. */
-  #renew(): void {
-    const world = this.#world
-    const { state } = this.#node()
-    const ttlMs = timersOf(world.rtoMs).primaryLeaseMs
-    this.later(ttlMs / 5, () => this.#renew())
-    const { lease } = state
-    if (lease === null) return
-    const sentAtMs = world.loop.now
-    this.request(
-      () => world.store.renewLease(lease.id, ttlMs),
-      (renewed) => {
-        // Gone from the store: what was promised until then still holds, and `decide` takes it anew.
-        if (renewed !== true || state.lease?.id !== lease.id) return
-        this.holdLease(lease.id, sentAtMs + ttlMs)
-      },
-    )
-  }
-
-  /**
-   * Beside the loop, which may be waiting for the store: at its deadline the lease is looked at in any case, for afterwards another node
-   * may be writable.
-   */
-  holdLease(id: number, untilMs: number): void {
-    this.#node().state.lease = { id, untilMs }
-    this.#watchLease(untilMs)
-  }
-
-  #watchLease(untilMs: number): void {
-    const world = this.#world
-    const fenceAtMs = untilMs - timersOf(world.rtoMs).selfFenceMarginMs
-    this.later(Math.max(0, fenceAtMs - world.loop.now), () => {
-      const node = this.#node()
-      if (node.state.lease?.untilMs !== untilMs) return
-      const view = viewOf(world, node, this, null, observeLocal(world, node, this, false))
-      const decision = world.decide(view, this.memory)
-      if (decision.rule === 'self-fence') act(world, node, this, decision.actions, view, () => {})
+      this.#cycle.wake()
     })
   }
 
   failed(kind: TaskKind, reason: string): void {
     const count = (this.failures.get(kind)?.count ?? 0) + 1
-    const atMs = this.#world.loop.now
-    this.failures.set(kind, { code: 'internal', reason, hint: '', atMs, count })
+    this.failures.set(kind, { code: 'internal', reason, hint: '', atMs: this.now(), count })
     this.#world.trace(this.name, `${kind}-failed`, reason)
   }
 
   /** At most one of a kind; its end wakes the loop. */
   startTask(kind: TaskKind, body: (task: Task, end: (problem: string | null) => void) => void): void {
     if (this.tasks.has(kind)) return
-    const task: Task = { kind, aborted: false, check: null }
+    const task: Task = { kind, aborted: false, check: null, hasten: null }
     this.tasks.set(kind, task)
     body(task, (problem) => {
       if (task.aborted || this.tasks.get(kind) !== task) return
@@ -306,6 +196,16 @@ export class SimAgent {
     if (task === undefined) return
     task.aborted = true
     this.tasks.delete(kind)
-    this.#wake()
+    this.tasksEnded++
+    if (kind === 'stop') this.knows.stopping = null
+    this.#cycle.wake()
+  }
+
+  fenceAtDeadline(): void {
+    this.#cycle.fenceAtDeadline()
+  }
+
+  get keepsDrained(): boolean {
+    return this.#world.shell.keepsDrained === true
   }
 }

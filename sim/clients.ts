@@ -9,20 +9,27 @@ export class Clients {
   /** Mean pause between two commits of one client. */
   pauseMs = 600
   lastAcknowledgedAtMs = 0
+  #shift = 0
 
   constructor(world: World) {
     this.#world = world
   }
 
   start(count: number): void {
-    for (let i = 0; i < count; i++) this.#next()
+    this.#shift++
+    for (let i = 0; i < count; i++) this.#next(this.#shift)
   }
 
-  #next(): void {
+  stop(): void {
+    this.#shift++
+  }
+
+  #next(shift: number): void {
     const { loop, random } = this.#world
     loop.after(random.exponential(this.pauseMs), () => {
+      if (shift !== this.#shift) return
       this.#write()
-      this.#next()
+      this.#next(shift)
     })
   }
 

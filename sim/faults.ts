@@ -1,48 +1,21 @@
-/** What goes wrong, at random: processes die and freeze, networks part, the store stumbles, disks are lost, operators ask for things. */
-
+/** Faults over time, and what they do to a node: its processes die and freeze, its power, its disk or its state directory is lost. */
+import { refusalOf } from '../src/core/check.ts'
+import { reinitChecks } from '../src/core/reinit-checks.ts'
 import { freshDisk } from './bootstrap.ts'
-import { CLIENT, STORE } from './network.ts'
-import { emptyState, type SimNode } from './node.ts'
-import { crashRestart, killPostgres, losePower } from './postgres.ts'
+import { FAULTS } from './fault-list.ts'
+import { emptyState, type PostgresRun, type SimNode } from './node.ts'
+import { killPostgres, losePower, type Process } from './postgres.ts'
 import { refreshContacts } from './replication.ts'
 import type { World } from './world.ts'
 
-type Fault = (world: World, node: SimNode, other: SimNode) => void
-
-const FAULTS: readonly (readonly [weight: number, fault: Fault])[] = [
-  [14, (world, node) => world.faults.crashAgent(node, 'killed')],
-  [12, (world, node) => kill(world, node)],
-  [6, (world, node) => backendCrash(world, node)],
-  [10, (world, node) => world.faults.powerOff(node, world.random.delay(500, 8_000, 90_000, 0.2))],
-  [6, (world, node) => killNode(world, node)],
-  [7, (world, node) => world.faults.freezeNode(node, pause(world))],
-  [6, (world, node) => world.faults.freezePostgres(node, pause(world))],
-  [4, (world, node) => freezePostmaster(world, node, pause(world))],
-  [3, (world, node) => fillDisk(world, node)],
-  [7, (world, node) => world.faults.freezeAgent(node, pause(world))],
-  [12, (world, node, other) => part(world, node, other)],
-  [6, (world, node) => isolate(world, node)],
-  [6, (world, node) => cutFromStore(world, node)],
-  [3, (world, node) => cutFromClients(world, node)],
-  [3, (world) => storeDown(world)],
-  [2, (world) => storeSlow(world)],
-  [2, (world) => networkSlow(world)],
-  [6, (world, node) => requestSwitchover(world, node)],
-  [2, (world) => pauseFailover(world)],
-  [2, (world, node) => world.faults.loseDisk(node)],
-  [2, (world, node) => world.faults.loseState(node)],
-]
-
 const TOTAL = FAULTS.reduce((sum, [weight]) => sum + weight, 0)
-
-function pause(world: World): number {
-  return world.random.delay(50, 6_000, 40_000, 0.2)
-}
 
 export class Faults {
   readonly #world: World
   #active = false
   #meanMs = 5_000
+  /** One loss of what can be lost once: together with a second one at the same time nothing could be promised. */
+  #lossAllowed = true
 
   constructor(world: World) {
     this.#world = world
@@ -51,7 +24,13 @@ export class Faults {
   begin(meanMs: number): void {
     this.#active = true
     this.#meanMs = meanMs
+    this.#lossAllowed = true
     this.#next()
+  }
+
+  /** Whether a disk was lost since the beginning. */
+  get hadLoss(): boolean {
+    return !this.#lossAllowed
   }
 
   #next(): void {
@@ -72,33 +51,45 @@ export class Faults {
     const node = primary !== undefined && random.chance(0.35) ? primary : random.pick(nodes)
     const other = random.pick(nodes.filter((each) => each !== node))
     let ticket = random.int(TOTAL)
-    for (const [weight, fault] of FAULTS) {
+    for (const [weight, name, fault] of FAULTS) {
       ticket -= weight
-      if (ticket < 0) {
-        fault(world, node, other)
-        return
-      }
+      if (ticket >= 0) continue
+      const phase = world.store.primacy?.value.phase ?? 'no cluster'
+      if (fault(world, node, other) === false) return
+      world.count(`fault: ${name}`)
+      world.count(`faults while ${phase}`)
+      return
     }
   }
 
-  /** Everything is mended, everybody is started; what is on the disks stays as it is. */
-  heal(): void {
+  /** Everything is mended and started, but for one that stays as it is; what is on the disks stays too. */
+  heal(dead: SimNode | null = null): void {
     const world = this.#world
     this.#active = false
-    world.trace('faults', 'HEAL', '')
+    world.trace('faults', 'HEAL', dead === null ? '' : `all but ${dead.name}`)
     world.crashesBetween = false
-    world.store.up = true
+    world.store.start()
     world.store.slow = false
     world.store.paused = null
     world.network.mendAll()
-    for (const node of world.nodes) {
-      this.wake(node)
-      node.machineUp = true
-      node.postmasterFrozen = false
-      node.diskFull = false
-      node.agent.boot()
-    }
+    for (const node of world.nodes) if (node !== dead) this.#mend(node)
+    if (dead !== null) this.#die(dead)
     refreshContacts(world)
+  }
+
+  #mend(node: SimNode): void {
+    this.wake(node)
+    node.machineUp = true
+    node.postmasterFrozen = false
+    node.diskFull = false
+    node.agent.boot()
+  }
+
+  #die(node: SimNode): void {
+    const world = this.#world
+    node.machineUp = false
+    losePower(world, node)
+    node.agent.crash('for good')
   }
 
   rebootSoon(node: SimNode): void {
@@ -110,31 +101,34 @@ export class Faults {
     })
   }
 
-  crashAgent(node: SimNode, why: string): void {
-    if (!node.agent.alive) return
+  crashAgent(node: SimNode, why: string): unknown {
+    if (!node.agent.alive) return false
     node.agent.crash(why)
     this.rebootSoon(node)
+    return true
   }
 
-  powerOff(node: SimNode, ms: number): void {
+  powerOff(node: SimNode, ms: number): unknown {
     const world = this.#world
-    if (!node.machineUp) return
+    if (!node.machineUp) return false
     world.trace(node.name, 'POWER-OFF', `for ${Math.round(ms)} ms`)
     node.machineUp = false
-    node.postgresFrozen = false
     losePower(world, node)
     node.agent.crash('no power')
+    node.clock.reboot(world.loop.now)
     world.checks.unwatched(node)
     world.loop.after(ms, () => {
+      if (world.dead === node) return
       node.machineUp = true
       refreshContacts(world)
       node.agent.boot()
     })
+    return true
   }
 
-  freezePostgres(node: SimNode, ms: number): void {
+  freezePostgres(node: SimNode, ms: number): unknown {
     const world = this.#world
-    if (node.run === null || node.postgresFrozen) return
+    if (node.run === null || node.postgresFrozen) return false
     const { run } = node
     world.trace(node.name, 'FREEZE-PG', `for ${Math.round(ms)} ms`)
     node.postgresFrozen = true
@@ -142,6 +136,7 @@ export class Faults {
     world.loop.after(ms, () => {
       if (node.run === run) this.#thawPostgres(node)
     })
+    return true
   }
 
   #thawPostgres(node: SimNode): void {
@@ -156,10 +151,29 @@ export class Faults {
     node.agent.postgresChanged()
   }
 
-  freezeAgent(node: SimNode, ms: number): void {
+  freezeProcess(node: SimNode, process: Process, ms: number): unknown {
+    const world = this.#world
+    const { run } = node
+    if (run === null || run.stuck.has(process)) return false
+    world.trace(node.name, 'FREEZE-PROCESS', `${process} for ${Math.round(ms)} ms`)
+    run.stuck.set(process, [])
+    world.loop.after(ms, () => this.#thawProcess(node, run, process))
+    return true
+  }
+
+  #thawProcess(node: SimNode, run: PostgresRun, process: string): void {
+    const work = run.stuck.get(process) ?? []
+    run.stuck.delete(process)
+    if (node.run !== run) return
+    this.#world.trace(node.name, 'THAW-PROCESS', process)
+    for (const each of work) this.#world.loop.after(this.#world.random.between(0, 3), each)
+    node.agent.postgresChanged()
+  }
+
+  freezeAgent(node: SimNode, ms: number): unknown {
     const world = this.#world
     const { agent } = node
-    if (!agent.alive || agent.frozen) return
+    if (!agent.alive || agent.frozen) return false
     world.trace(node.name, 'FREEZE-AGENT', `for ${Math.round(ms)} ms`)
     agent.freeze()
     world.checks.unwatched(node)
@@ -170,193 +184,90 @@ export class Faults {
       if (agent.frozen) world.trace(node.name, 'THAW-AGENT', '')
       agent.thaw()
     })
+    return true
   }
 
-  freezeNode(node: SimNode, ms: number): void {
-    this.freezePostgres(node, ms + this.#world.random.between(-20, 20))
-    this.freezeAgent(node, ms)
+  freezeNode(node: SimNode, ms: number): unknown {
+    const postgres = this.freezePostgres(node, ms + this.#world.random.between(-20, 20))
+    const agent = this.freezeAgent(node, ms)
+    return postgres === true || agent === true
+  }
+
+  /** As a virtual machine that is paused: it does not know afterwards. */
+  suspend(node: SimNode, ms: number): unknown {
+    if (node.postgresFrozen || node.agent.frozen || !node.machineUp) return false
+    this.freezeNode(node, ms)
+    node.clock.stoodStill(ms)
+    return true
   }
 
   wake(node: SimNode): void {
     if (node.postgresFrozen) this.#thawPostgres(node)
+    const { run } = node
+    for (const process of run === null ? [] : [...run.stuck.keys()]) {
+      if (run !== null) this.#thawProcess(node, run, process)
+    }
     if (node.agent.frozen) {
       this.#world.checks.unwatched(node)
       node.agent.thaw()
     }
   }
 
-  /** One disk a run, never a primary's: more would be a loss that nothing can prevent. */
-  loseDisk(node: SimNode): void {
+  /** The primary's as well. Sometimes the state directory is on another one. */
+  loseDisk(node: SimNode): unknown {
     const world = this.#world
-    const primacy = world.store.primacy?.value
-    if (world.diskWasLost || primacy?.primary === node.name || primacy?.phase !== 'steady') return
-    world.diskWasLost = true
-    world.trace(node.name, 'DISK-LOST', '')
-    node.postgresFrozen = false
+    if (!this.#lossAllowed || !node.disk.present) return false
+    this.#lossAllowed = false
+    const primary = world.store.primacy?.value.primary === node.name
+    world.trace(node.name, 'DISK-LOST', primary ? 'of the primary' : '')
+    if (primary) world.count('disk of the primary lost')
     losePower(world, node)
-    node.disk = freshDisk(node.disk)
+    this.forgetData(node)
     node.disk.passfiles.clear()
+    if (world.random.chance(0.6)) this.#forgetState(node)
+    node.agent.crash('its disk was lost')
+    this.rebootSoon(node)
+    return true
+  }
+
+  forgetData(node: SimNode): void {
+    this.#world.disksLost.add(node.name)
+    node.disk = freshDisk(node.disk)
+    node.lostData = true
+  }
+
+  #forgetState(node: SimNode): void {
     node.state = emptyState()
     node.votedIn = 0
-    world.stateWasLost.add(node.name)
-    this.crashAgent(node, 'its disk was lost')
+    this.#world.statesLost.add(node.name)
   }
 
-  loseState(node: SimNode): void {
+  /**
+   * Not while a rewind is under way: the sentinel goes with it, and nobody could know that the data directory is half of one and half of
+   * another. PostgreSQL may go on running meanwhile.
+   */
+  loseState(node: SimNode): unknown {
     const world = this.#world
-    if (world.stateWasLost.has(node.name) || node.state.sentinel !== null) return
-    if (world.durability === 'async') return
-    world.stateWasLost.add(node.name)
+    if (node.state.sentinel !== null || node.agent.tasks.has('rewind')) return false
     world.trace(node.name, 'STATE-LOST', '')
-    killPostgres(world, node)
-    node.state = emptyState()
-    this.crashAgent(node, 'its state directory was lost')
+    if (world.random.chance(0.5) && node.run !== null) killPostgres(world, node)
+    const { votedIn } = node
+    this.#forgetState(node)
+    // What it voted still stands, although it does not know.
+    node.votedIn = votedIn
+    node.agent.crash('its state directory was lost')
+    this.rebootSoon(node)
+    return true
   }
-}
 
-function kill(world: World, node: SimNode): void {
-  if (node.run === null) return
-  world.trace(node.name, 'KILL-PG', '')
-  node.postgresFrozen = false
-  killPostgres(world, node)
-}
-
-function backendCrash(world: World, node: SimNode): void {
-  if (node.run === null || node.run.status !== 'ready') return
-  world.trace(node.name, 'BACKEND-CRASH', '')
-  crashRestart(world, node)
-}
-
-function freezePostmaster(world: World, node: SimNode, ms: number): void {
-  const { run } = node
-  if (run === null || node.postmasterFrozen) return
-  world.trace(node.name, 'FREEZE-PM', `for ${Math.round(ms)} ms`)
-  node.postmasterFrozen = true
-  world.loop.after(ms, () => {
-    if (node.run !== run || !node.postmasterFrozen) return
-    world.trace(node.name, 'THAW-PM', '')
-    node.postmasterFrozen = false
-    node.agent.postgresChanged()
-  })
-}
-
-/** No space left for WAL: PostgreSQL panics, and cannot be started until there is some again. */
-function fillDisk(world: World, node: SimNode): void {
-  if (node.diskFull) return
-  world.trace(node.name, 'DISK-FULL', '')
-  node.diskFull = true
-  kill(world, node)
-  mendLater(world, () => {
-    node.diskFull = false
-  })
-}
-
-/** Agent and PostgreSQL together; the machine lives and refuses connections. */
-function killNode(world: World, node: SimNode): void {
-  kill(world, node)
-  world.faults.crashAgent(node, 'killed with PostgreSQL')
-}
-
-function mendLater(world: World, work: () => void): void {
-  world.loop.after(world.random.delay(200, 10_000, 90_000, 0.15), work)
-}
-
-function part(world: World, node: SimNode, other: SimNode): void {
-  const both = world.random.chance(0.6)
-  world.trace('network', 'CUT', `${node.name} ${both ? '<>' : '>'} ${other.name}`)
-  world.network.cut(node.name, other.name)
-  if (both) world.network.cut(other.name, node.name)
-  mendLater(world, () => {
-    world.network.mend(node.name, other.name)
-    world.network.mend(other.name, node.name)
-  })
-}
-
-/** From all nodes; perhaps from the store and the clients too. */
-function isolate(world: World, node: SimNode): void {
-  const { network, random, nodes } = world
-  const parties = nodes.filter((each) => each !== node).map((each) => each.name)
-  if (random.chance(0.6)) parties.push(STORE)
-  if (random.chance(0.3)) parties.push(CLIENT)
-  world.trace('network', 'ISOLATE', `${node.name} from ${parties.join(', ')}`)
-  for (const each of parties) {
-    network.cut(node.name, each)
-    network.cut(each, node.name)
+  /** As the agent's API does it, on what its last cycle saw; the decision does the rest. */
+  reinit(node: SimNode): unknown {
+    const world = this.#world
+    const { agent } = node
+    const view = agent.knows.lastView
+    if (!agent.alive || agent.frozen || view === null || refusalOf(reinitChecks(view)) !== null) return false
+    world.trace('operator', 'REINIT', node.name)
+    agent.knows.reinitAsked = true
+    return true
   }
-  mendLater(world, () => {
-    for (const each of parties) {
-      network.mend(node.name, each)
-      network.mend(each, node.name)
-    }
-  })
-}
-
-function cutFromStore(world: World, node: SimNode): void {
-  const { network, random } = world
-  const way = random.int(3)
-  world.trace('network', 'CUT', `${node.name} and the store${way === 0 ? '' : ', one way'}`)
-  if (way !== 1) network.cut(node.name, STORE)
-  if (way !== 2) network.cut(STORE, node.name)
-  mendLater(world, () => {
-    network.mend(node.name, STORE)
-    network.mend(STORE, node.name)
-  })
-}
-
-function cutFromClients(world: World, node: SimNode): void {
-  world.network.cut(CLIENT, node.name)
-  mendLater(world, () => world.network.mend(CLIENT, node.name))
-}
-
-function storeDown(world: World): void {
-  world.trace('store', 'DOWN', '')
-  world.store.up = false
-  mendLater(world, () => {
-    if (world.store.up) return
-    world.trace('store', 'UP', '')
-    world.store.up = true
-    world.store.restart()
-  })
-}
-
-function storeSlow(world: World): void {
-  world.trace('store', 'SLOW', '')
-  world.store.slow = true
-  mendLater(world, () => {
-    world.store.slow = false
-  })
-}
-
-function networkSlow(world: World): void {
-  world.trace('network', 'SLOW', '')
-  world.network.slow = true
-  mendLater(world, () => {
-    world.network.slow = false
-  })
-}
-
-function requestSwitchover(world: World, node: SimNode): void {
-  const { primacy } = world.store
-  if (world.store.switchover !== null || primacy === null) return
-  world.trace('operator', 'SWITCHOVER', `to ${node.name}`)
-  world.store.switchover = {
-    value: {
-      to: node.name,
-      epoch: primacy.value.epoch,
-      session: world.node(primacy.value.primary).agent.session,
-      at: null,
-      by: 'an operator',
-      requestedAt: '',
-    },
-    revision: world.store.nextRevision(),
-  }
-  world.store.tellWatchers('requests')
-}
-
-function pauseFailover(world: World): void {
-  world.trace('operator', 'PAUSE', '')
-  world.store.paused = { reason: 'an operator said so', by: 'an operator', at: '' }
-  mendLater(world, () => {
-    world.store.paused = null
-  })
 }

@@ -82,7 +82,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   walrcvOnly: {
     why: 'no passfile is removed: that no walreceiver runs is taken for the fence (I3b)',
     decide: doing((action) => (action.kind === 'removePassfiles' ? null : action)),
-    keepsPassfiles: true,
+    shell: { keepsPassfiles: true },
   },
   primaryNoVote: {
     why: 'the old primary does not vote (I3’)',
@@ -119,6 +119,18 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     decide: seeing((view) =>
       view.local.primaryLeaseUntilMs === null ? view : withLocal(view, { primaryLeaseUntilMs: FAR_MS }),
     ),
+  },
+  sentinelNoVote: {
+    why: 'a node whose directory is being replaced does not say what it had (I12)',
+    decide: doing((action) => (action.kind === 'vote' && action.ballot.gone ? null : action)),
+  },
+  rejoinCounts: {
+    why: 'a rewound node acknowledges commits before it is consistent, and votes for what it had before (I12)',
+    decide: doing((action) => {
+      if (action.kind !== 'configure' || action.wanted.rejoining !== true) return action
+      const { rejoining: _, ...wanted } = action.wanted
+      return { ...action, wanted }
+    }),
   },
   sentinelNoBlock: {
     why: 'what a replaced directory had does not block who has less (I12)',

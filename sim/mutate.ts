@@ -3,14 +3,14 @@ import type { ClusterView, LocalView, StoreFacts } from '../src/core/cluster-vie
 import { decide } from '../src/core/decide.ts'
 import type { Action, Decision } from '../src/core/decision.ts'
 import type { Primacy } from '../src/core/primacy.ts'
-import type { Decide } from './world.ts'
+import type { BrokenShell, Decide } from './world.ts'
 
 export interface Mutant {
   /** What is left out. */
   readonly why: string
   readonly decide: Decide
-  /** The shell leaves out the passfiles' removal too. */
-  readonly keepsPassfiles?: boolean
+  /** What the shell leaves out. */
+  readonly shell?: BrokenShell
 }
 
 export function primacyOf(view: ClusterView): Primacy | null {

@@ -3,12 +3,13 @@ import type { Sentinel } from '../src/core/cluster-view.ts'
 import type { ControlState } from '../src/core/facts.ts'
 import type { TimelineHistory } from '../src/core/timeline.ts'
 import type { SimAgent } from './agent.ts'
+import type { Clock } from './clock.ts'
 import { endOf, timelineOf, type WalRecord } from './wal.ts'
 
 export interface Files {
   readonly role: 'primary' | 'standby'
   /** `epoch` names the passfile; without that file nobody can connect. */
-  readonly conninfo: { readonly upstream: string; readonly epoch: number } | null
+  readonly conninfo: { readonly upstream: string; readonly epoch: number; readonly name: string } | null
   readonly names: string
 }
 
@@ -18,10 +19,14 @@ export class Disk {
   systemIdentifier = ''
   wal: WalRecord[] = []
   flushed = 0
+  /** Records before it have been recycled. */
+  oldest = 0
+  /** Recovery could not begin, because WAL is missing that it needs first. */
+  lacksWal = false
   /** Bytes of a record after the last complete one. */
   partial = 0
   state: ControlState = 'shutDown'
-  /** Of the last checkpoint, and what recovery must have reached once it had shown more. */
+  /** Of the last checkpoint, and what recovery must have reached once it had shown more: pg_control lags behind what is on the disk. */
   controlTimelineId = 1
   minTimelineId = 0
   checkpoint = 0
@@ -60,7 +65,7 @@ export interface StateDirectory {
   /** The postmaster that was asked to promote. */
   promoteAsked: number | null
   /** The own lease of I10. */
-  lease: { readonly id: number; readonly untilMs: number } | null
+  lease: { readonly id: number; readonly untilMs: number; readonly boot: number } | null
 }
 
 export function emptyState(): StateDirectory {
@@ -87,6 +92,8 @@ export interface Connection {
 export interface Walreceiver {
   readonly upstream: string
   readonly epoch: number
+  /** application_name */
+  readonly name: string
   connection: Connection | null
   lastMessageAtMs: number
 }
@@ -109,6 +116,8 @@ export interface WaitingCommit {
 /** From one start of the postmaster to its end. */
 export class PostgresRun {
   readonly id: number
+  /** Of the postmaster: one that restarts by itself after a backend's crash keeps it. */
+  readonly pid: number
   readonly startedAtMs: number
   status: 'starting' | 'ready' | 'stopping' = 'starting'
   inRecovery: boolean
@@ -119,6 +128,12 @@ export class PostgresRun {
   checkpointerBehind = 0
   /** What the startup process has applied. */
   conninfo: Files['conninfo']
+  /** What the postmaster has read, and every process that it starts begins with. */
+  conninfoOfPostmaster: Files['conninfo']
+  /** Signals to read the files again that the postmaster has not seen to yet. */
+  reloads = 0
+  /** Single processes that are stopped, and what they would have done since. */
+  readonly stuck = new Map<string, (() => void)[]>()
   walreceiver: Walreceiver | null = null
   readonly walsenders = new Map<string, Walsender>()
   waiting: WaitingCommit[] = []
@@ -128,21 +143,24 @@ export class PostgresRun {
   replayScheduled = false
   connectScheduled = false
   streamed = false
-  /** Started by the postmaster after a backend's crash: no agent could clear the way first. */
-  byItself = false
   /** The timeline that recovery goes for, or the one that is written. */
   timelineId: number
   promoting = false
+  /** SIGINT has come: a postmaster that restarts its processes forgets nothing. */
+  mustStop = false
   /** Recovery is ending; it ends once. */
   finishing = false
 
-  constructor(id: number, startedAtMs: number, disk: Disk) {
+  /** `before`: the same postmaster, which restarts its processes with what it has read. */
+  constructor(id: number, startedAtMs: number, disk: Disk, before: PostgresRun | null) {
     this.id = id
+    this.pid = before?.pid ?? id
     this.startedAtMs = startedAtMs
     this.inRecovery = true
-    this.names = disk.files?.names ?? ''
+    this.names = before === null ? (disk.files?.names ?? '') : before.names
     this.namesOfCheckpointer = this.names
-    this.conninfo = disk.files?.conninfo ?? null
+    this.conninfoOfPostmaster = before === null ? (disk.files?.conninfo ?? null) : before.conninfoOfPostmaster
+    this.conninfo = this.conninfoOfPostmaster
     this.timelineId = disk.timelineId()
   }
 }
@@ -151,6 +169,7 @@ export interface SimNode {
   readonly name: string
   readonly index: number
   readonly agent: SimAgent
+  readonly clock: Clock
   disk: Disk
   state: StateDirectory
   machineUp: boolean
@@ -164,4 +183,6 @@ export interface SimNode {
   deferred: (() => void)[]
   /** The highest epoch in which this node voted: what the checks hold it to. */
   votedIn: number
+  /** It had data that it may have acknowledged, and lost it: it has no vote before it is cloned (I12). */
+  lostData: boolean
 }

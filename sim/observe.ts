@@ -1,4 +1,7 @@
-/** Builds the view of one cycle from the modelled world, field by field as the docstrings of cluster-view.ts define them. */
+/**
+ * Builds the view of one cycle from the modelled world, in the order of src/agent/observe.ts: first the files, the process and SQL, at one
+ * moment, while the store is asked at another; then what the agent remembers; and at last the position, the process list before SQL.
+ */
 import type { ClusterView, LocalView, NodeReport, Probe, StoreFacts } from '../src/core/cluster-view.ts'
 import { suspectsPrimary } from '../src/core/detector.ts'
 import type {
@@ -13,9 +16,10 @@ import { firstTimeline, type TimelineHistory } from '../src/core/timeline.ts'
 import { voteOf } from '../src/core/vote.ts'
 import type { SimAgent } from './agent.ts'
 import { parseNames } from './names.ts'
-import type { PostgresRun, SimNode, Walsender } from './node.ts'
+import type { Disk, PostgresRun, SimNode, Walsender } from './node.ts'
 import { isDrained } from './postgres.ts'
-import { endOf } from './wal.ts'
+import { readable } from './timelines.ts'
+import { endOf, timelineOf } from './wal.ts'
 import type { World } from './world.ts'
 
 const ABSENT: DirectoryState = { kind: 'absent' }
@@ -45,78 +49,131 @@ export function readFacts(world: World, last: StoreFacts | null): StoreFacts {
   }
 }
 
-export type Local = LocalView
+/** What was seen of the node itself at one moment. */
+export interface Look {
+  readonly run: PostgresRun | null
+  readonly disk: Disk
+  readonly directory: DirectoryState
+  readonly postmaster: PostmasterState
+  readonly server: ServerFacts | null
+}
 
-export function observeLocal(world: World, node: SimNode, agent: SimAgent, wasReceiving: boolean): Local {
-  const { run, state, disk } = node
-  const answers = run?.status === 'ready' && !node.postgresFrozen && !node.postmasterFrozen
-  const server = run !== null && answers ? serverOf(world, node, run) : null
-  if (server !== null && run !== null) noteServer(node, agent, run, server)
+export function look(world: World, node: SimNode): Look {
+  const { run, disk } = node
+  const server = run !== null && answersSql(node) ? serverOf(world, node, run) : null
+  const seen = { run, disk, directory: directoryOf(node), postmaster: postmasterOf(run), server }
+  node.agent.knows.lastLook = seen
+  return seen
+}
+
+function answersSql(node: SimNode): boolean {
+  return node.run?.status === 'ready' && !node.postgresFrozen && !node.postmasterFrozen
+}
+
+/** At the end of the lease, where SQL must not be waited for: the process list, the files, and what was seen before. */
+export function glance(node: SimNode, agent: SimAgent): Look {
+  const { run, disk } = node
+  const seen = agent.knows.lastLook
+  const server = run !== null && seen?.run?.pid === run.pid ? seen.server : null
+  return { run, disk, directory: directoryOf(node), postmaster: postmasterOf(run), server }
+}
+
+type Position = Pick<LocalView, 'position' | 'history'>
+
+export const NOWHERE: Position = { position: null, history: firstTimeline() }
+
+/** What the agent remembers is read after the look, and may be of later. */
+export function localView(world: World, node: SimNode, agent: SimAgent, seen: Look, at: Position): LocalView {
+  const { state } = node
   return {
     session: agent.session,
-    directory: directoryOf(node),
-    postmaster: postmasterOf(run),
-    server:
-      server === null || !wasReceiving || server.walreceiver !== null ? server : withWalreceiver(server),
+    directory: seen.directory,
+    postmaster: seen.postmaster,
+    server: seen.server,
     promisedEpoch: state.promised,
     initialized: state.initialized,
-    applied: agent.applied,
+    applied: agent.knows.applied,
     tasks: new Set(agent.tasks.keys()),
+    stopping: agent.knows.stopping,
     failures: new Map(agent.failures),
-    proven: agent.proven,
-    namesInEffect: run !== null && agent.namesKnown?.run === run.id ? agent.namesKnown.names : null,
-    promotionAsked: run !== null && state.promoteAsked === run.id,
-    newestHistory: Math.max(1, ...disk.histories.keys()),
-    position: wasReceiving ? null : positionOf(node, agent),
-    history: historyOf(node),
+    proven: agent.knows.proven,
+    namesInEffect: agent.knows.namesInEffect,
+    promotionAsked: seen.run !== null && state.promoteAsked === seen.run.pid,
+    newestHistory: Math.max(1, ...node.disk.histories.keys()),
+    position: at.position,
+    history: at.history,
     followedEpoch: state.followed,
-    probes: agent.probes,
-    ranAsPrimaryIn: agent.ranAsPrimaryIn,
+    probes: agent.knows.probes,
+    ranAsPrimaryIn: agent.knows.ranAsPrimaryIn,
     sentinel: state.sentinel,
     primaryLeaseUntilMs: state.lease?.untilMs ?? null,
     awakeSinceMs: agent.awakeSinceMs,
     canRewind: world.canRewind,
-    reinitAsked: false,
+    recovery: recoveryOf(node),
+    reinitAsked: agent.knows.reinitAsked,
   }
 }
 
-/** What the shell learns from looking. */
-function noteServer(node: SimNode, agent: SimAgent, run: PostgresRun, server: ServerFacts): void {
-  const { applied } = agent
-  if (!server.inRecovery && applied?.role === 'primary') agent.ranAsPrimaryIn = applied.epoch
-  if (node.state.sentinel?.finished === true) node.state.sentinel = null
-  if (server.inRecovery && server.walreceiver === null && isDrained(node) && applied?.upstream === null)
-    agent.lastDrained = { run: run.id, position: endPosition(node) }
+function recoveryOf({ run }: SimNode): LocalView['recovery'] {
+  if (run === null || run.status !== 'starting' || !run.inRecovery) return null
+  return { segment: String(run.replayed), streams: run.walreceiver?.connection != null }
 }
 
-function endPosition(node: SimNode): { readonly timelineId: number; readonly lsn: Lsn } {
-  return { timelineId: node.disk.timelineId(), lsn: lsn(node.disk.end()) }
+/** Without waiting for a position: only a glance does that. */
+export function localGlance(world: World, node: SimNode, agent: SimAgent): LocalView {
+  return localView(world, node, agent, glance(node, agent), NOWHERE)
 }
 
-function positionOf(node: SimNode, agent: SimAgent): LocalView['position'] {
-  const { run, disk, state } = node
-  if (!disk.present) return null
-  if (run === null) {
-    if (disk.state === 'shutDown') return { ...endPosition(node), complete: true }
-    const known = disk.state === 'shutDownInRecovery' && agent.lastDrained?.run === disk.endedRun
-    return known && agent.lastDrained !== null ? { ...agent.lastDrained.position, complete: true } : null
+/** As recovery sees it. */
+function endPosition({ disk, run }: SimNode): { readonly timelineId: number; readonly lsn: Lsn } {
+  const found = run?.inRecovery === true ? readable(disk, run.timelineId) : disk.wal.length
+  return { timelineId: timelineOf(disk.wal, found), lsn: lsn(endOf(disk.wal, found)) }
+}
+
+function historyOf(disk: Disk, timelineId: number): TimelineHistory {
+  return timelineId <= 1 ? firstTimeline() : disk.historyOf(timelineId)
+}
+
+/** The process list; null: a walreceiver runs, so there is no position. */
+export function receives(node: SimNode): boolean {
+  return node.run !== null && node.run.walreceiver !== null
+}
+
+/** Then the position: of a running PostgreSQL by SQL, of a stopped one from its files (src/postgres/position.ts, src/agent/observe.ts). */
+export function readPosition(node: SimNode, agent: SimAgent, seen: Look): Position {
+  const { run, disk } = node
+  const stopped = seen.postmaster.kind === 'stopped'
+  if (!disk.present || disk !== seen.disk || stopped !== (run === null)) return NOWHERE
+  const position = run === null ? stoppedPosition(node, agent) : runningPosition(node, agent, run)
+  return position === null ? NOWHERE : { position, history: historyOf(disk, position.timelineId) }
+}
+
+function stoppedPosition(node: SimNode, agent: SimAgent): LocalView['position'] {
+  const { disk } = node
+  if (disk.state === 'shutDown') return { ...endPosition(node), complete: true }
+  const { drained, moves } = agent.knows
+  if (drained === null || disk.state !== 'shutDownInRecovery') return null
+  const stays = drained.moves === moves || node.agent.keepsDrained
+  return stays ? { ...drained.position, complete: true } : null
+}
+
+function runningPosition(node: SimNode, agent: SimAgent, run: PostgresRun): LocalView['position'] {
+  const { disk } = node
+  const here = endPosition(node)
+  const waits = run.inRecovery && run.walreceiver === null && isDrained(node)
+  const before = agent.knows.drainedAt
+  agent.knows.drainedAt = waits ? here.lsn : null
+  if (!answersSql(node) || !run.inRecovery || run.walreceiver !== null) return null
+  // Seen so twice.
+  if (waits && before === here.lsn) {
+    const fenced = agent.knows.applied?.role === 'standby' && agent.knows.applied.upstream === null
+    agent.knows.drained = fenced ? { moves: agent.knows.moves, position: here } : null
+    return { ...here, complete: true }
   }
-  if (node.postmasterFrozen) return null
-  if (run.status !== 'ready' || node.postgresFrozen || !run.inRecovery || run.walreceiver !== null)
-    return null
-  if (state.sentinel !== null) return null
-  if (isDrained(node)) return { ...endPosition(node), complete: true }
+  if (!agent.keepsDrained) agent.knows.drained = null
   if (!run.streamed || disk.timelineId() !== run.timelineId) return null
-  return {
-    timelineId: disk.timelineId(),
-    lsn: lsn(endOf(disk.wal, disk.flushed) + disk.partial),
-    complete: false,
-  }
-}
-
-function historyOf(node: SimNode): TimelineHistory {
-  const timelineId = node.disk.timelineId()
-  return timelineId <= 1 ? firstTimeline() : node.disk.historyOf(timelineId)
+  const bound = endOf(disk.wal, disk.flushed) + disk.partial
+  return { timelineId: disk.timelineId(), lsn: lsn(bound), complete: false }
 }
 
 function directoryOf(node: SimNode): DirectoryState {
@@ -146,7 +203,7 @@ function directoryOf(node: SimNode): DirectoryState {
 function postmasterOf(run: PostgresRun | null): PostmasterState {
   if (run === null) return STOPPED
   const status = run.status === 'ready' && run.inRecovery ? 'standby' : run.status
-  return { kind: 'running', pid: run.id, status }
+  return { kind: 'running', pid: run.pid, status }
 }
 
 function serverOf(world: World, node: SimNode, run: PostgresRun): ServerFacts {
@@ -195,22 +252,6 @@ function walreceiverOf(world: World, run: PostgresRun): ServerFacts['walreceiver
   }
 }
 
-/** A process that was there a moment ago counts as there. */
-function withWalreceiver(server: ServerFacts): ServerFacts {
-  return {
-    ...server,
-    walreceiver: {
-      pid: 1,
-      status: 'stopping',
-      senderHost: null,
-      senderPort: null,
-      receivedTimelineId: null,
-      flushLsn: null,
-      lastMessageAgeMs: null,
-    },
-  }
-}
-
 function walsenderOf(node: SimNode, walsender: Walsender): WalsenderFacts {
   const position = lsn(endOf(node.disk.wal, walsender.flushed))
   const listed = parseNames(walsender.names).standbys.includes(walsender.name)
@@ -232,7 +273,7 @@ function walsenderOf(node: SimNode, walsender: Walsender): WalsenderFacts {
 
 const slotCache = new WeakMap<SimNode, readonly SlotFacts[]>()
 
-/** Slots are not modelled: all are there and nothing is to be done about them. */
+/** Slots are not modelled: all are there and nothing is to be done about them. WAL can be gone all the same (faults). */
 function slotsOf(world: World, node: SimNode): readonly SlotFacts[] {
   const known = slotCache.get(node)
   if (known !== undefined) return known
@@ -256,10 +297,11 @@ export function viewOf(
   node: SimNode,
   agent: SimAgent,
   facts: StoreFacts | null,
-  local: Local,
+  local: LocalView,
 ): ClusterView {
+  const now = agent.now()
   return {
-    now: world.loop.now,
+    now,
     self: node.name,
     spec: world.specOf(node.name),
     store:
@@ -267,8 +309,8 @@ export function viewOf(
         ? {
             kind: 'unreachable',
             reason: 'no answer',
-            sinceMs: agent.unreachableSinceMs ?? world.loop.now,
-            last: agent.last,
+            sinceMs: agent.knows.unreachableSinceMs ?? now,
+            last: agent.knows.last,
           }
         : { kind: 'read', facts },
     local,
@@ -307,17 +349,17 @@ export function reportOf(view: ClusterView): NodeReport {
 
 /** New connections to the two ports of the primary that the store named last. */
 export function probe(world: World, node: SimNode, agent: SimAgent): void {
-  const primary = agent.last?.primacy?.value.primary
+  const primary = agent.knows.last?.primacy?.value.primary
   if (primary === undefined || primary === node.name) {
-    agent.probes = null
+    agent.knows.probes = null
     return
   }
-  const { now } = world.loop
-  const before = agent.probes?.primary === primary ? agent.probes : null
+  const now = agent.now()
+  const before = agent.knows.probes?.primary === primary ? agent.knows.probes : null
   const target = world.node(primary)
   const reached = target.machineUp && world.network.connects(node.name, primary)
   const runs = target.run !== null && target.run.status !== 'stopping'
-  agent.probes = {
+  agent.knows.probes = {
     primary,
     agent: answerOf(reached, target.agent.alive, target.agent.frozen, before?.agent, now),
     postgres: answerOf(

@@ -1,37 +1,58 @@
 /** The life of one modelled PostgreSQL: start, recovery, reload, promotion, stop, crash. Streaming is in replication.ts. */
 import { parseNames } from './names.ts'
-import { type Disk, PostgresRun, type SimNode, type Walsender } from './node.ts'
+import { type Disk, type Files, PostgresRun, type SimNode, type Walsender } from './node.ts'
 import { closeAll, connectSoon, pumpAll, stopReceiving } from './replication.ts'
+import { newestTimeline, readable, rescan, timelineOfPoint } from './timelines.ts'
 import { append, endOf, type WalRecord } from './wal.ts'
 import type { World } from './world.ts'
 
-/** Runs later inside this postmaster: not when it has ended, and only after it woke up when it is frozen. */
-export function later(world: World, node: SimNode, ms: number, work: (run: PostgresRun) => void): void {
+/** One process of a server, as faults stop it alone. */
+export type Process = 'checkpointer' | 'startup' | 'walreceiver' | `walsender ${string}`
+
+/**
+ * Runs later inside this server: not when it has ended, and only after it woke up when it, or the process that does it, is frozen.
+ */
+export function later(
+  world: World,
+  node: SimNode,
+  ms: number,
+  work: (run: PostgresRun) => void,
+  process?: Process,
+): void {
   const { run } = node
   if (run === null) return
-  world.loop.after(ms, () => inside(node, run, work))
+  world.loop.after(ms, () => inside(node, run, work, process))
 }
 
-function inside(node: SimNode, run: PostgresRun, work: (run: PostgresRun) => void): void {
+/** At once, when neither the server nor that process is frozen, and otherwise as soon as it goes on. */
+export function inside(
+  node: SimNode,
+  run: PostgresRun,
+  work: (run: PostgresRun) => void,
+  process?: Process,
+): void {
   if (node.run !== run) return
-  if (node.postgresFrozen) node.deferred.push(() => inside(node, run, work))
+  const again = (): void => inside(node, run, work, process)
+  if (node.postgresFrozen) node.deferred.push(again)
+  else if (process !== undefined && run.stuck.has(process)) run.stuck.get(process)?.push(again)
   else work(run)
 }
 
-/** Spawns the postmaster with the files as they are. */
-export function startPostgres(world: World, node: SimNode): void {
+/** Spawns the postmaster with the files as they are; `restarted`: the one that restarts everything by itself. */
+export function startPostgres(world: World, node: SimNode, restarted: PostgresRun | null = null): void {
   const { disk } = node
   if (node.run !== null || !disk.present || disk.files === null || node.diskFull) return
   if (disk.garbage) world.checks.shell(`${node.name} starts on a directory that is half rewound`)
   disk.endedRun = null
-  const run = new PostgresRun(world.nextId(), world.loop.now, disk)
+  const id = world.nextId()
+  const run = new PostgresRun(id, world.loop.now, disk, restarted)
   node.run = run
   disk.flushed = disk.wal.length
   const clean = disk.state === 'shutDown' || disk.state === 'shutDownInRecovery'
   run.replayed = Math.min(disk.checkpoint, disk.wal.length)
   world.trace(node.name, 'pg-start', disk.standbySignal ? 'as standby' : 'writable')
   if (disk.standbySignal) {
-    run.timelineId = newestHistory(disk, disk.timelineId())
+    run.timelineId = newestTimeline(disk, Math.max(disk.controlTimelineId, disk.minTimelineId))
     disk.state = 'inArchiveRecovery'
     later(world, node, world.random.delay(20, 150, clean ? 600 : 3_000, 0.1), () =>
       recoverAsStandby(world, node, run),
@@ -44,22 +65,30 @@ export function startPostgres(world: World, node: SimNode): void {
   )
 }
 
-/** findNewestTimeLine: history files without a gap from where recovery stands. */
-function newestHistory(disk: Disk, from: number): number {
-  let newest = from
-  while (disk.histories.has(newest + 1) || disk.fillers.has(newest + 1)) newest++
-  return newest
-}
-
 function recoverAsStandby(world: World, node: SimNode, run: PostgresRun): void {
   const { disk } = node
   // An empty history has no ancestors: nothing on disk belongs to it, and recovery never becomes consistent.
   if (disk.fillers.has(run.timelineId)) {
-    if (!run.byItself) world.checks.shell(`${node.name} was started beside an empty history file`)
+    if (run.pid === run.id) world.checks.shell(`${node.name} was started beside an empty history file`)
     return
   }
-  const enough = Math.min(Math.max(disk.minRecovery, run.replayed), disk.wal.length)
-  run.replayed = enough + world.random.int(disk.wal.length - enough + 1)
+  if (disk.lacksWal) {
+    world.trace(node.name, 'pg-refuses', 'the WAL that recovery would begin with is missing')
+    endPostgres(world, node, true)
+    return
+  }
+  // "requested timeline is not a child of this server's history": PostgreSQL does not start.
+  const checkpointLsn = disk.wal[disk.checkpoint - 1]?.start ?? 0
+  const history = disk.historyOf(run.timelineId)
+  if (timelineOfPoint(history, checkpointLsn) !== disk.wal[disk.checkpoint - 1]?.timelineId) {
+    world.count('PostgreSQL refuses to start: the timeline is no child')
+    world.trace(node.name, 'pg-refuses', `timeline ${run.timelineId} does not descend from what it has`)
+    endPostgres(world, node, true)
+    return
+  }
+  const found = readable(disk, run.timelineId)
+  const enough = Math.min(Math.max(disk.minRecovery, run.replayed), found)
+  run.replayed = enough + world.random.int(found - enough + 1)
   readyWhenConsistent(world, node, run)
   replaySoon(world, node)
 }
@@ -75,25 +104,35 @@ function readyWhenConsistent(world: World, node: SimNode, run: PostgresRun): voi
 }
 
 export function isDrained(node: SimNode): boolean {
-  return node.run !== null && node.run.replayed === node.disk.wal.length
+  const { run, disk } = node
+  return run !== null && run.replayed === readable(disk, run.timelineId)
 }
 
 export function replaySoon(world: World, node: SimNode): void {
   const { run } = node
   if (run === null || run.replayScheduled || !run.inRecovery) return
   run.replayScheduled = true
-  later(world, node, world.random.delay(0.5, 20, 4_000, 0.01), () => {
-    run.replayScheduled = false
-    replay(world, node, run)
-  })
+  later(
+    world,
+    node,
+    world.random.delay(0.5, 20, 4_000, 0.01),
+    () => {
+      run.replayScheduled = false
+      replay(world, node, run)
+    },
+    'startup',
+  )
 }
 
 function replay(world: World, node: SimNode, run: PostgresRun): void {
   if (!run.inRecovery) return
   const { disk } = node
-  run.replayed = Math.max(run.replayed, disk.flushed)
-  disk.minRecovery = Math.max(disk.minRecovery, run.replayed)
-  disk.minTimelineId = Math.max(disk.minTimelineId, disk.wal[run.replayed - 1]?.timelineId ?? 0)
+  run.replayed = Math.max(run.replayed, Math.min(disk.flushed, readable(disk, run.timelineId)))
+  // UpdateMinRecoveryPoint: with the next page that is written, which may be long after.
+  if (world.random.chance(0.2)) {
+    disk.minRecovery = Math.max(disk.minRecovery, run.replayed)
+    disk.minTimelineId = Math.max(disk.minTimelineId, disk.wal[run.replayed - 1]?.timelineId ?? 0)
+  }
   if (world.random.chance(0.02)) restartpoint(node, run)
   readyWhenConsistent(world, node, run)
   if (!isDrained(node)) {
@@ -104,7 +143,14 @@ function replay(world: World, node: SimNode, run: PostgresRun): void {
     finishPromotion(world, node, run)
     return
   }
+  lookForTimelines(node, run)
   connectSoon(world, node, 0)
+}
+
+/** Out of WAL: recovery looks whether there is a newer timeline to go for. */
+export function lookForTimelines(node: SimNode, run: PostgresRun): void {
+  if (run.walreceiver === null) run.timelineId = rescan(node.disk, run.timelineId, node.disk.end())
+  if (!isDrained(node)) node.disk.flushed = Math.max(node.disk.flushed, readable(node.disk, run.timelineId))
 }
 
 function restartpoint(node: SimNode, run: PostgresRun): void {
@@ -131,28 +177,47 @@ function becomeWritable(world: World, node: SimNode, run: PostgresRun): void {
 /** Each process reads the files when it comes to it: the postmaster first, the others with their own lag. */
 export function reloadPostgres(world: World, node: SimNode): void {
   const { random } = world
+  const asked = node.run
+  if (asked === null) return
+  asked.reloads++
   later(world, node, random.delay(0.2, 2, 30), (run) => {
-    const files = (): { readonly names: string } => ({ names: node.disk.files?.names ?? '' })
-    run.names = files().names
-    run.checkpointerBehind++
-    later(world, node, random.delay(0.3, 8, 4_000, 0.04), () => {
-      run.checkpointerBehind--
-      run.namesOfCheckpointer = files().names
-      if (run.namesOfCheckpointer === '') releaseAll(run)
-    })
-    later(world, node, random.delay(0.3, 8, 3_000, 0.04), () => startupReads(world, node, run))
-    for (const walsender of run.walsenders.values()) {
-      later(world, node, random.delay(0.3, 8, 3_000, 0.03), () => {
-        walsender.names = files().names
-      })
-    }
+    run.reloads--
+    readFiles(world, node, run)
   })
+}
+
+function readFiles(world: World, node: SimNode, run: PostgresRun): void {
+  const { random } = world
+  const files = (): Files | null => node.disk.files
+  const names = (): string => files()?.names ?? ''
+  run.names = names()
+  run.conninfoOfPostmaster = files()?.conninfo ?? null
+  run.checkpointerBehind++
+  const applySettings = (): void => {
+    run.checkpointerBehind--
+    run.namesOfCheckpointer = names()
+    if (run.namesOfCheckpointer === '') releaseAll(run)
+  }
+  later(world, node, random.delay(0.3, 8, 4_000, 0.04), applySettings, 'checkpointer')
+  later(world, node, random.delay(0.3, 8, 3_000, 0.04), () => startupReads(world, node, run), 'startup')
+  for (const walsender of run.walsenders.values()) {
+    const apply = (): void => {
+      walsender.names = names()
+    }
+    later(world, node, random.delay(0.3, 8, 3_000, 0.03), apply, `walsender ${walsender.name}`)
+  }
 }
 
 function startupReads(world: World, node: SimNode, run: PostgresRun): void {
   if (!run.inRecovery) return
   const wanted = node.disk.files?.conninfo ?? null
-  if (wanted?.upstream === run.conninfo?.upstream && wanted?.epoch === run.conninfo?.epoch) return
+  const before = run.conninfo
+  if (
+    wanted?.upstream === before?.upstream &&
+    wanted?.epoch === before?.epoch &&
+    wanted?.name === before?.name
+  )
+    return
   run.conninfo = wanted
   stopReceiving(world, node, 'settings')
   connectSoon(world, node, 0)
@@ -203,14 +268,22 @@ export function releaseBy(run: PostgresRun, judge: Walsender): void {
 export function promotePostgres(world: World, node: SimNode): void {
   const { run } = node
   if (run === null || !run.inRecovery || run.promoting) return
-  later(world, node, world.random.delay(0.5, 5, 500), () => {
+  const begin = (): void => {
     // A postmaster that stops passes no promotion on.
     if (run.status === 'stopping') return
     run.promoting = true
     stopReceiving(world, node, 'promotion')
     if (isDrained(node)) finishPromotion(world, node, run)
     else replaySoon(world, node)
-  })
+  }
+  later(world, node, world.random.delay(0.5, 5, 500), begin, 'startup')
+}
+
+/** What comes is written over what recovery has not found. */
+export function forgetUnread(disk: Disk, target: number): void {
+  disk.partial = 0
+  disk.wal.length = readable(disk, target)
+  disk.flushed = Math.min(disk.flushed, disk.wal.length)
 }
 
 function finishPromotion(world: World, node: SimNode, run: PostgresRun): void {
@@ -218,9 +291,9 @@ function finishPromotion(world: World, node: SimNode, run: PostgresRun): void {
   run.finishing = true
   const { disk } = node
   const parent = run.timelineId
-  const timelineId = newestHistory(disk, parent) + 1
+  const timelineId = newestTimeline(disk, parent) + 1
   later(world, node, world.random.delay(2, 20, 300), () => {
-    disk.partial = 0
+    forgetUnread(disk, parent)
     const before = disk.historyOf(parent)
     const switched = { timelineId: parent, switchpointLsn: BigInt(disk.end()) as never, reason: 'promoted' }
     disk.histories.set(timelineId, { timelineId, ancestors: [...before.ancestors, switched] })
@@ -255,6 +328,7 @@ export function stopFast(world: World, node: SimNode): void {
       later(world, node, 50, () => stopFast(world, node))
       return
     }
+    run.mustStop = true
     if (run.status === 'stopping') return
     const writable = !run.inRecovery && run.status === 'ready'
     run.status = 'stopping'
@@ -311,17 +385,16 @@ export function killPostgres(world: World, node: SimNode): void {
   endPostgres(world, node, true)
 }
 
-/** A backend dies: the postmaster restarts everything by itself, with the files as they are. */
+/** A backend dies: the postmaster of a primary restarts everything by itself, with the files as they are; any other ends (restart_after_crash). */
 export function crashRestart(world: World, node: SimNode): void {
   const { run } = node
-  if (run === null || node.postgresFrozen) return
+  if (run === null || node.postgresFrozen || node.postmasterFrozen) return
   killPostgres(world, node)
-  startPostgres(world, node)
-  if (node.run !== null) markAsRestarted(node.run)
-}
-
-function markAsRestarted(run: PostgresRun): void {
-  run.byItself = true
+  if (node.disk.files?.role !== 'primary') return
+  startPostgres(world, node, run)
+  // Signals that it had not seen to yet it sees to now.
+  for (let i = 0; i < run.reloads; i++) reloadPostgres(world, node)
+  if (run.mustStop) stopFast(world, node)
 }
 
 /** Power is lost: unflushed WAL is gone, and the last record may be torn. */

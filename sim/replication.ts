@@ -1,8 +1,9 @@
 /** Walsenders and walreceivers: connecting, sending what is flushed, flushing, acknowledging, breaking. */
-import { isOnHistory, type TimelineHistory } from '../src/core/timeline.ts'
-import type { Connection, PostgresRun, SimNode, Walreceiver } from './node.ts'
-import { isDrained, later, releaseBy, replaySoon } from './postgres.ts'
-import { isPrefix } from './wal.ts'
+import type { TimelineHistory } from '../src/core/timeline.ts'
+import type { Connection, Disk, PostgresRun, SimNode, Walreceiver } from './node.ts'
+import { forgetUnread, inside, isDrained, later, releaseBy, replaySoon } from './postgres.ts'
+import { rescan, switchpoint, timelineOfPoint } from './timelines.ts'
+import { endOf, isPrefix } from './wal.ts'
 import type { World } from './world.ts'
 
 const RETRY_MS = 100
@@ -12,17 +13,21 @@ export function connectSoon(world: World, node: SimNode, ms: number): void {
   const { run } = node
   if (run === null || run.connectScheduled) return
   run.connectScheduled = true
-  later(world, node, ms, () => {
-    run.connectScheduled = false
-    if (!run.inRecovery || run.promoting || run.walreceiver !== null || run.conninfo === null) return
-    if (run.status === 'stopping') return
-    if (!isDrained(node)) return replaySoon(world, node)
-    const walreceiver: Walreceiver = { ...run.conninfo, connection: null, lastMessageAtMs: world.loop.now }
-    run.walreceiver = walreceiver
-    later(world, node, world.random.delay(1, 12, 1_500, 0.03), () =>
-      authenticate(world, node, run, walreceiver),
-    )
-  })
+  later(world, node, ms, () => requestStreaming(world, node, run), 'startup')
+}
+
+function requestStreaming(world: World, node: SimNode, run: PostgresRun): void {
+  run.connectScheduled = false
+  if (!run.inRecovery || run.promoting || run.walreceiver !== null || run.conninfo === null) return
+  if (run.status === 'stopping') return
+  if (!isDrained(node)) {
+    replaySoon(world, node)
+    return
+  }
+  const walreceiver: Walreceiver = { ...run.conninfo, connection: null, lastMessageAtMs: world.loop.now }
+  run.walreceiver = walreceiver
+  const connect = (): void => authenticate(world, node, run, walreceiver)
+  later(world, node, world.random.delay(1, 12, 1_500, 0.03), connect, 'walreceiver')
 }
 
 function giveUp(
@@ -67,6 +72,18 @@ function historyOfRun(node: SimNode, run: PostgresRun): TimelineHistory {
   return node.disk.historyOf(run.timelineId)
 }
 
+/** WalRcvFetchTimeLineHistoryFiles: every one that is missing, before anything else is asked for; one that the server lacks ends it. */
+function fetchHistories(disk: Disk, from: Disk, first: number, last: number): boolean {
+  for (let timelineId = Math.max(2, first); timelineId <= last; timelineId++) {
+    if (disk.histories.has(timelineId) || disk.fillers.has(timelineId)) continue
+    const known = from.histories.get(timelineId)
+    if (known !== undefined) disk.histories.set(timelineId, known)
+    else if (from.fillers.has(timelineId)) disk.fillers.add(timelineId)
+    else return false
+  }
+  return true
+}
+
 function startReplication(
   world: World,
   node: SimNode,
@@ -78,25 +95,43 @@ function startReplication(
   if (upRun.walsenders.has(node.name) || upRun.status !== 'ready') return false
   const history = historyOfRun(upstream, upRun)
   const { disk } = node
-  const within = isOnHistory(history, { timelineId: disk.timelineId(), lsn: BigInt(disk.end()) as never })
-  if (!within) {
+  const end = endOf(disk.wal, run.replayed)
+  const asked = timelineOfPoint(disk.historyOf(run.timelineId), end)
+  if (!fetchHistories(disk, upstream.disk, asked, upRun.timelineId)) {
+    world.trace(node.name, 'no-history', `between ${asked} and ${upRun.timelineId} at ${upstream.name}`)
+    return false
+  }
+  const fork = asked === upRun.timelineId ? Number.POSITIVE_INFINITY : switchpoint(history, asked)
+  if (fork === null || fork < end) {
+    world.trace(node.name, 'refused', `timeline ${asked} at ${end}, going for ${run.timelineId}`)
     world.checks.refusedStream(node, upstream, walreceiver.epoch)
     return false
   }
-  const common = Math.min(disk.wal.length, upstream.disk.wal.length)
+  const common = Math.min(run.replayed, upstream.disk.wal.length)
   if (!isPrefix(disk.wal, common, upstream.disk.wal)) {
     world.checks.foreignStream(node, upstream)
     return false
   }
   // "requested starting point is ahead of the WAL flush position of this server"
-  if (disk.wal.length > upstream.disk.flushed) return false
-  for (const { timelineId } of [...history.ancestors, history]) {
-    const known = upstream.disk.histories.get(timelineId)
-    if (known !== undefined) disk.histories.set(timelineId, known)
+  if (run.replayed > upstream.disk.flushed) return false
+  if (run.replayed < upstream.disk.oldest) {
+    world.count('requested WAL has already been removed')
+    world.trace(node.name, 'wal-gone', `${upstream.name} has none before ${upstream.disk.oldest}`)
+    return false
   }
-  run.timelineId = Math.max(run.timelineId, upRun.timelineId)
+  const target = rescan(disk, run.timelineId, end)
+  if (target !== upRun.timelineId) {
+    // "new timeline is not a child of database system timeline": it asks again and again, and gets nothing.
+    world.trace(
+      node.name,
+      'no-child',
+      `goes for timeline ${target}, ${upstream.name} is on ${upRun.timelineId}`,
+    )
+    return false
+  }
+  run.timelineId = target
+  forgetUnread(disk, target)
   run.streamed = true
-  disk.partial = 0
   open(world, node, run, upstream, upRun, walreceiver)
   return true
 }
@@ -126,7 +161,7 @@ function open(
   walreceiver.lastMessageAtMs = world.loop.now
   upRun.walsenders.set(node.name, {
     pid: connection.id,
-    name: node.name,
+    name: walreceiver.name,
     connection,
     flushed: 0,
     names: upRun.names,
@@ -151,10 +186,11 @@ function pump(world: World, connection: Connection): void {
   connection.pumping = true
   const run = from.run
   if (run !== fromRun) return
-  later(world, from, world.random.delay(0.1, 1, 300, 0.005), () => {
+  const send = (): void => {
     const upTo = from.disk.flushed
     world.loop.after(world.network.delay(), () => arrive(world, connection, upTo))
-  })
+  }
+  later(world, from, world.random.delay(0.1, 1, 300, 0.005), send, `walsender ${connection.to.name}`)
 }
 
 function arrive(world: World, connection: Connection, upTo: number): void {
@@ -162,13 +198,14 @@ function arrive(world: World, connection: Connection, upTo: number): void {
   const { from, to, toRun } = connection
   if (!connection.toOpen || to.run !== toRun) return
   if (!world.network.passes(from.name, to.name)) return
-  if (to.postgresFrozen) {
-    connection.pumping = true
-    to.deferred.push(() => arrive(world, connection, upTo))
-    return
+  connection.pumping = true
+  const take = (): void => {
+    connection.pumping = false
+    if (!connection.toOpen) return
+    receive(world, connection, upTo)
+    pump(world, connection)
   }
-  receive(world, connection, upTo)
-  pump(world, connection)
+  inside(to, toRun, take, 'walreceiver')
 }
 
 function receive(world: World, connection: Connection, upTo: number): void {
@@ -190,20 +227,21 @@ function receive(world: World, connection: Connection, upTo: number): void {
   connection.sent = Math.max(connection.sent, count)
   if (toRun.walreceiver !== null) toRun.walreceiver.lastMessageAtMs = world.loop.now
   world.checks.received(to, connection)
-  later(world, to, world.random.delay(0.2, 2, 150, 0.01), () => {
+  const flush = (): void => {
+    if (to.disk !== disk) return
     disk.flushed = Math.max(disk.flushed, Math.min(count, disk.wal.length))
     acknowledge(world, connection)
     replaySoon(world, to)
     pumpAll(world, to)
-  })
+  }
+  later(world, to, world.random.delay(0.2, 2, 150, 0.01), flush, 'walreceiver')
 }
 
 /** The upstream was promoted meanwhile: its history comes before its WAL. */
 function followTimeline(to: SimNode, from: SimNode, toRun: PostgresRun): void {
   const timelineId = to.disk.timelineId()
   if (timelineId <= toRun.timelineId) return
-  for (const [each, history] of from.disk.histories)
-    if (each <= timelineId) to.disk.histories.set(each, history)
+  fetchHistories(to.disk, from.disk, toRun.timelineId, timelineId)
   toRun.timelineId = timelineId
 }
 
@@ -212,27 +250,31 @@ function acknowledge(world: World, connection: Connection): void {
   const { from, fromRun, to } = connection
   if (!connection.toOpen) return
   const flushed = to.disk.flushed
-  world.loop.after(
-    world.network.delay() + (world.random.chance(0.01) ? world.random.between(50, 3_000) : 0),
-    () => acknowledged(world, connection, flushed),
-  )
-  function acknowledged(_world: World, _connection: Connection, count: number): void {
-    if (from.run !== fromRun || !connection.fromOpen || !world.network.passes(to.name, from.name)) return
-    if (from.postgresFrozen) {
-      from.deferred.push(() => acknowledged(world, connection, count))
-      return
-    }
-    const walsender = fromRun.walsenders.get(to.name)
-    if (walsender === undefined || walsender.connection !== connection) return
-    walsender.flushed = Math.max(walsender.flushed, count)
-    releaseBy(fromRun, walsender)
-  }
+  const lateMs = world.random.chance(0.01) ? world.random.between(50, 3_000) : 0
+  world.loop.after(world.network.delay() + lateMs, () => {
+    if (!world.network.passes(to.name, from.name)) return
+    inside(from, fromRun, () => acknowledged(connection, flushed), `walsender ${to.name}`)
+  })
+}
+
+function acknowledged(connection: Connection, count: number): void {
+  const { fromRun, to } = connection
+  if (!connection.fromOpen) return
+  const walsender = fromRun.walsenders.get(to.name)
+  if (walsender?.connection !== connection) return
+  walsender.flushed = Math.max(walsender.flushed, count)
+  releaseBy(fromRun, walsender)
 }
 
 /** What a dying walreceiver has received it still flushes. */
 export function stopReceiving(world: World, node: SimNode, why: string): void {
   const { run } = node
   if (run === null || run.walreceiver === null) return
+  // It cannot end while it is stopped: the startup process waits for it, and so does the fence.
+  if (run.stuck.has('walreceiver')) {
+    inside(node, run, () => stopReceiving(world, node, why), 'walreceiver')
+    return
+  }
   const { connection } = run.walreceiver
   run.walreceiver = null
   node.disk.flushed = node.disk.wal.length
@@ -252,8 +294,10 @@ function closeReceiving(world: World, connection: Connection, why: string): void
 
 function closeSending(world: World, connection: Connection): void {
   if (!connection.fromOpen) return
-  if (connection.from.postgresFrozen && connection.from.run === connection.fromRun) {
-    connection.from.deferred.push(() => closeSending(world, connection))
+  const { from, fromRun, to } = connection
+  const process = `walsender ${to.name}` as const
+  if (from.run === fromRun && (from.postgresFrozen || fromRun.stuck.has(process))) {
+    inside(from, fromRun, () => closeSending(world, connection), process)
     return
   }
   connection.fromOpen = false
@@ -267,8 +311,8 @@ function closeSending(world: World, connection: Connection): void {
 function breakReceiving(world: World, connection: Connection): void {
   const { to, toRun } = connection
   if (!connection.toOpen || to.run !== toRun) return
-  if (to.postgresFrozen) {
-    to.deferred.push(() => breakReceiving(world, connection))
+  if (to.postgresFrozen || toRun.stuck.has('walreceiver')) {
+    inside(to, toRun, () => breakReceiving(world, connection), 'walreceiver')
     return
   }
   if (toRun.walreceiver?.connection === connection) {
@@ -348,4 +392,12 @@ function lose(world: World, connection: Connection): void {
   world.loop.after(timeoutMs * world.random.between(1, 1.5), () => {
     if (connection.lostAtMs === since) breakReceiving(world, connection)
   })
+}
+
+/** All but the last few records; who needs older ones is refused from now on, and who streams them is cut off. */
+export function removeOldWal(world: World, node: SimNode): void {
+  const { disk, run } = node
+  disk.oldest = Math.max(disk.oldest, disk.flushed - 3)
+  for (const walsender of [...(run?.walsenders.values() ?? [])])
+    if (walsender.connection.sent < disk.oldest) closeSending(world, walsender.connection)
 }

@@ -1,6 +1,6 @@
 /**
- * `npm run sim`: one seed with its trace, a range of seeds, or `--sweep`, which is what CI runs. `--mutant NAME` breaks the decision on
- * purpose. Exit code 1: something was violated.
+ * `npm run sim`: one seed with its trace, a range of seeds, or `--sweep`, which is what CI runs; `--seed` is the first one everywhere.
+ * `--mutant NAME` breaks the decision on purpose. Exit code 1: something was violated.
  */
 import { parseArgs } from 'node:util'
 import { MUTANTS } from './mutants.ts'
@@ -53,6 +53,7 @@ function range(): boolean {
 
 const clean = values.sweep
   ? await sweep({
+      firstSeed: Number(values.seed),
       seeds: values.count === '1' ? 2_000 : Number(values.count),
       minutes: Number(values.minutes),
       jobs: Number(values.jobs),

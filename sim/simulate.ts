@@ -1,12 +1,18 @@
 /** One run: phases of faults, each followed by mending everything and looking that the cluster comes to rest by itself. */
 import { Violation } from './checks.ts'
-import { type Decide, World } from './world.ts'
+import { hopeless, unwell } from './health.ts'
+import type { SimNode } from './node.ts'
+import { type BrokenShell, type Decide, World } from './world.ts'
 
 /** Clones, waits after failures and a stuck standby's patience fit in here several times. */
 const HEALED_WITHIN_MS = 240_000
 /** A healed cluster needs an election or two, and then no more. */
 const EPOCHS_AFTER_HEALING = 12
 const STEP_MS = 250
+const RESTS_WITHIN_MS = 60_000
+
+/** An operator has to say how it goes on: the run is over, and nothing was violated. */
+class NeedsOperator extends Error {}
 
 export interface RunOptions {
   readonly seed: number
@@ -14,7 +20,7 @@ export interface RunOptions {
   readonly nodes: 3 | 5
   readonly durability: 'quorum' | 'async'
   readonly decide?: Decide
-  readonly keepsPassfiles?: boolean
+  readonly shell?: BrokenShell
   readonly onTrace?: (line: string) => void
   readonly keep?: number
 }
@@ -28,6 +34,8 @@ export interface RunResult {
   readonly slowestHealingMs: number
   /** null: nothing was violated. */
   readonly violation: string | null
+  /** What happened how often. */
+  readonly counts: Readonly<Record<string, number>>
   readonly lines: readonly string[]
 }
 
@@ -40,11 +48,12 @@ export function simulate(options: RunOptions): RunResult {
     else world.startSteady()
     world.clients.start(2)
     const endAtMs = options.minutes * 60_000
-    slowestHealingMs = awaitHealth(world)
+    slowestHealingMs = awaitHealth(world, null)
     while (world.loop.now < endAtMs) slowestHealingMs = Math.max(slowestHealingMs, episode(world))
   } catch (error) {
-    if (!(error instanceof Violation)) throw error
-    violation = error.message
+    if (error instanceof NeedsOperator) world.count(`ended: ${error.message}`)
+    else if (error instanceof Violation) violation = error.message
+    else throw error
   }
   return {
     seed: options.seed,
@@ -54,6 +63,7 @@ export function simulate(options: RunOptions): RunResult {
     decisions: world.decisions,
     slowestHealingMs,
     violation,
+    counts: Object.fromEntries(world.counts),
     lines: world.lines,
   }
 }
@@ -65,13 +75,43 @@ function episode(world: World): number {
   world.clients.pauseMs = random.chance(0.3) ? 100 : 700
   world.faults.begin(random.between(800, 15_000))
   loop.runUntil(loop.now + random.between(10_000, 120_000))
-  world.faults.heal()
   world.clients.pauseMs = 600
-  return awaitHealth(world)
+  // With one node that does not come back the others must do, unless another one has lost what it had.
+  if (random.chance(0.3) && !world.faults.hadLoss) healWithoutOne(world)
+  world.faults.heal()
+  const healedAfterMs = awaitHealth(world, null)
+  comeToRest(world)
+  return healedAfterMs
+}
+
+function healWithoutOne(world: World): void {
+  const dead = world.random.pick(world.nodes)
+  world.count('went on with one node dead')
+  world.dead = dead
+  world.faults.heal(dead)
+  awaitHealth(world, dead)
+  world.dead = null
+}
+
+/** Nobody writes for a while: then everybody must have the same, and all that was acknowledged. */
+function comeToRest(world: World): void {
+  const { loop, checks, clients, nodes } = world
+  clients.stop()
+  const since = loop.now
+  let why: string | null = 'not looked yet'
+  while (why !== null && loop.now - since < RESTS_WITHIN_MS) {
+    loop.runUntil(loop.now + STEP_MS)
+    why = unwell(world, null) ?? checks.atRest(nodes)
+  }
+  if (why !== null) checks.fail('progress', `${RESTS_WITHIN_MS / 1_000} s after the last write: ${why}`)
+  world.count('came to rest with the same everywhere')
+  world.disksLost.clear()
+  world.statesLost.clear()
+  clients.start(2)
 }
 
 /** Well, and well for some time, with commits acknowledged meanwhile. */
-function awaitHealth(world: World): number {
+function awaitHealth(world: World, dead: SimNode | null): number {
   const { loop, checks, clients } = world
   const since = loop.now
   const epoch = world.store.primacy?.value.epoch ?? 0
@@ -83,12 +123,14 @@ function awaitHealth(world: World): number {
         'progress',
         `${EPOCHS_AFTER_HEALING} epochs after everything was mended there are still more`,
       )
-    if (checks.unwell() !== null) wellSince = Number.POSITIVE_INFINITY
+    if (unwell(world, dead) !== null) wellSince = Number.POSITIVE_INFINITY
     else wellSince = Math.min(wellSince, loop.now)
     if (loop.now - wellSince >= 5_000 && clients.lastAcknowledgedAtMs > wellSince) return wellSince - since
   }
+  const lost = hopeless(world)
+  if (lost !== null) throw new NeedsOperator(lost)
   return checks.fail(
     'progress',
-    `${HEALED_WITHIN_MS / 1_000} s after everything was mended: ${checks.unwell() ?? 'no commit is acknowledged'}`,
+    `${HEALED_WITHIN_MS / 1_000} s after everything was mended: ${unwell(world, dead) ?? 'no commit is acknowledged'}`,
   )
 }

@@ -143,11 +143,20 @@ export class Store {
     return live
   }
 
+  stop(): void {
+    this.up = false
+    this.#world.trace('store', 'DOWN', '')
+  }
+
   /** A new leader of the store gives every lease its full time again. */
-  restart(): void {
+  start(): void {
+    if (this.up) return
+    this.up = true
+    this.#world.trace('store', 'UP', '')
     const { now } = this.#world.loop
     if (this.leaseHolder() !== null && this.lease !== null)
       this.lease = { ...this.lease, untilMs: now + this.#world.leaseMs }
-    for (const [name, each] of this.reports) this.reports.set(name, { ...each, untilMs: now + 3_000 })
+    for (const [name, each] of this.reports)
+      this.reports.set(name, { ...each, untilMs: now + this.#world.reportTtlMs })
   }
 }

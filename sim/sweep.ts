@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { RunOptions, RunResult } from './simulate.ts'
 
 export interface SweepOptions {
+  readonly firstSeed: number
   readonly seeds: number
   readonly minutes: number
   readonly jobs: number
@@ -18,13 +19,10 @@ export function printed(simulatedMs: number): string {
   return `${(simulatedMs / 3_600_000).toFixed(1)} simulated hours`
 }
 
-function jobOf(index: number, minutes: number): Job {
-  return {
-    seed: index + 1,
-    minutes,
-    nodes: index % 2 === 0 ? 3 : 5,
-    durability: index % 4 < 2 ? 'quorum' : 'async',
-  }
+/** What a seed runs depends on nothing but the seed, so that sweeps of any range agree on it. */
+function jobOf(seed: number, minutes: number): Job {
+  const kind = (seed - 1) % 4
+  return { seed, minutes, nodes: kind % 2 === 0 ? 3 : 5, durability: kind < 2 ? 'quorum' : 'async' }
 }
 
 function replay({ seed, minutes, nodes, durability }: Job): string {
@@ -40,6 +38,8 @@ class Totals {
   acknowledged = 0
   violations = 0
   slowestHealingMs = 0
+  /** What happened: how often, and in which seed first. */
+  readonly #coverage = new Map<string, { times: number; readonly seed: number }>()
 
   constructor(seeds: number) {
     this.#seeds = seeds
@@ -51,6 +51,11 @@ class Totals {
     this.epochs += outcome.epochs
     this.acknowledged += outcome.acknowledged
     this.slowestHealingMs = Math.max(this.slowestHealingMs, outcome.slowestHealingMs)
+    for (const [what, times] of Object.entries(outcome.counts)) {
+      const known = this.#coverage.get(what)
+      if (known === undefined) this.#coverage.set(what, { times, seed: job.seed })
+      else known.times += times
+    }
     if (outcome.violation !== null) {
       this.violations++
       console.log(
@@ -58,6 +63,13 @@ class Totals {
       )
     }
     if (this.done % PROGRESS_EVERY === 0) console.log(this.line())
+  }
+
+  coverage(): string {
+    const rows = [...this.#coverage].sort(([a], [b]) => (a < b ? -1 : 1))
+    return rows
+      .map(([what, { times, seed }]) => `${String(times).padStart(9)}  ${what} (seed ${seed})`)
+      .join('\n')
   }
 
   line(): string {
@@ -75,16 +87,17 @@ class Totals {
 }
 
 /** True when nothing was violated and every seed was run. */
-export async function sweep({ seeds, minutes, jobs }: SweepOptions): Promise<boolean> {
+export async function sweep({ firstSeed, seeds, minutes, jobs }: SweepOptions): Promise<boolean> {
   const totals = new Totals(seeds)
-  let next = 0
-  const take = (): Job | null => (next < seeds ? jobOf(next++, minutes) : null)
+  let next = firstSeed
+  const take = (): Job | null => (next < firstSeed + seeds ? jobOf(next++, minutes) : null)
   await Promise.all(
     Array.from({ length: jobs }, () => runWorker(take, (job, outcome) => totals.add(job, outcome))),
   )
   const complete = totals.done === seeds
   if (!complete) console.log(`${seeds - totals.done} seeds were not run: a worker ended early`)
   const clean = complete && totals.violations === 0
+  console.log(totals.coverage())
   console.log(`${clean ? 'clean' : 'NOT CLEAN'}: ${totals.line()}`)
   return clean
 }

@@ -2,12 +2,14 @@
 import type { ClusterView, Sentinel } from '../src/core/cluster-view.ts'
 import type { Action } from '../src/core/decision.ts'
 import { synchronousStandbyNames } from '../src/core/primacy.ts'
+import { heldInCommon } from '../src/core/sentinel.ts'
 import type { SimAgent, Task } from './agent.ts'
 import { freshDisk, makeDirectory } from './bootstrap.ts'
 import type { PostgresRun, SimNode } from './node.ts'
 import { commit, killPostgres, promotePostgres, startPostgres, stopFast } from './postgres.ts'
 import { endWalsenders } from './replication.ts'
-import { endOf } from './wal.ts'
+import { settleTimelines } from './timelines.ts'
+import { commonLength, endOf } from './wal.ts'
 import type { World } from './world.ts'
 
 type End = (problem: string | null) => void
@@ -30,6 +32,7 @@ export function startTask(
       return
     case 'stop': {
       agent.endTask('promote')
+      if (agent.knows.stopping === 'fast' && action.mode === 'immediate') agent.tasks.get('stop')?.hasten?.()
       agent.startTask('stop', (task, end) => stop(world, node, agent, action.mode, task, end))
       return
     }
@@ -43,7 +46,8 @@ export function startTask(
       agent.startTask('settle', (task, end) => settle(world, node, agent, task, end))
       return
     case 'clone':
-      agent.startTask('clone', (task, end) => clone(world, node, agent, action, view, task, end))
+      agent.knows.reinitAsked = false
+      agent.startTask('clone', (task, end) => clone(world, node, agent, action, task, end))
       return
     case 'rewind':
       agent.startTask('rewind', (task, end) => rewind(world, node, agent, action, view, task, end))
@@ -78,15 +82,20 @@ function start(
   }
   agent.later(world.random.delay(2, 15, 300), () => {
     if (task.aborted || node.run !== null) return end(null)
-    if (action.notAfterMs !== null && world.loop.now >= action.notAfterMs) return end('the lease runs out')
-    node.disk.fillers.clear()
+    if (action.notAfterMs !== null && agent.now() >= action.notAfterMs) return end('the lease runs out')
+    if (node.disk.standbySignal && !world.shell.keepsGaps) settleTimelines(node.disk)
+    else node.disk.fillers.clear()
+    agent.knows.moves++
     startPostgres(world, node)
     const run = startedRun(node)
     if (run === null) return end('there is nothing to start')
-    agent.namesKnown = { run: run.id, names: run.names }
+    const names = agent.knows.applied?.synchronousStandbyNames ?? null
     task.check = (): void => {
-      if (node.run !== run) end('it has ended while starting')
-      else if (run.status === 'ready') end(null)
+      if (node.run?.pid !== run.pid) end('it has ended while starting')
+      else if (node.run.status === 'ready') {
+        if (agent.knows.applied?.synchronousStandbyNames === names) agent.knows.namesInEffect = names
+        end(null)
+      }
     }
     agent.later(START_DEADLINE_MS, () => end('it does not become ready'))
   })
@@ -110,15 +119,29 @@ function stop(
     end(null)
     return
   }
+  agent.knows.stopping = mode
+  agent.knows.namesInEffect = null
   task.check = (): void => {
-    if (node.run !== run) end(null)
+    if (node.run?.pid !== run.pid) end(null)
   }
-  if (mode === 'fast') stopFast(world, node)
-  const killAfterMs = mode === 'fast' ? STOP_DEADLINE_MS : world.random.delay(2, 40, 500)
-  agent.later(killAfterMs, () => {
-    if (!task.aborted && node.run === run) killPostgres(world, node)
-    end(null)
-  })
+  const killAfter = (ms: number): void => {
+    agent.later(ms, () => {
+      if (!task.aborted && node.run?.pid === run.pid) killPostgres(world, node)
+      end(null)
+    })
+  }
+  // Every process is signalled, so a postmaster that hangs holds nothing up.
+  const quit = (): void => killAfter(world.random.delay(2, 40, 500))
+  task.hasten = (): void => {
+    agent.knows.stopping = 'immediate'
+    quit()
+  }
+  if (mode === 'immediate') {
+    quit()
+    return
+  }
+  stopFast(world, node)
+  killAfter(STOP_DEADLINE_MS)
 }
 
 function promote(
@@ -134,7 +157,7 @@ function promote(
     end('it does not run')
     return
   }
-  const late = (): boolean => action.notAfterMs !== null && world.loop.now >= action.notAfterMs
+  const late = (): boolean => action.notAfterMs !== null && agent.now() >= action.notAfterMs
   const step = (work: () => void): void => {
     agent.later(world.random.delay(0.5, 4, 200, 0.01), () => {
       if (task.aborted) return
@@ -144,16 +167,16 @@ function promote(
     })
   }
   step(() => {
-    for (let gap = run.timelineId + 1; gap < action.timelineId; gap++)
-      if (!disk.histories.has(gap)) disk.fillers.add(gap)
+    for (let gap = 2; gap < action.timelineId; gap++) if (!disk.histories.has(gap)) disk.fillers.add(gap)
     step(() => {
-      state.promoteAsked = run.id
+      state.promoteAsked = run.pid
       step(() => {
         promotePostgres(world, node)
         task.check = (): void => {
-          if (node.run !== run) end('it has ended')
-          else if (!run.inRecovery) end(null)
+          if (node.run?.pid !== run.pid) end('it has ended')
+          else if (!node.run.inRecovery && node.run.status === 'ready') end(null)
         }
+        task.check()
         agent.later(START_DEADLINE_MS, () => end('it is not promoted in time'))
       })
     })
@@ -163,7 +186,7 @@ function promote(
 /** A commit that must be acknowledged, and then be flushed where the rule says. */
 function prove(world: World, node: SimNode, agent: SimAgent, action: Of<'prove'>, end: End): void {
   const { run } = node
-  const beganAtMs = world.loop.now
+  const beganAtMs = agent.now()
   const { rule } = action
   if (run === null || run.names !== synchronousStandbyNames(rule)) {
     end('the settings are not those of the rule')
@@ -173,7 +196,7 @@ function prove(world: World, node: SimNode, agent: SimAgent, action: Of<'prove'>
   const acknowledged = agent.guard(() => {
     if (node.run !== run || run.names !== synchronousStandbyNames(rule))
       return end('the settings have changed')
-    agent.proven = { rule, atMs: beganAtMs }
+    agent.knows.proven = { rule, atMs: beganAtMs }
     end(null)
   })
   agent.later(world.random.delay(0.5, 3, 200), () => {
@@ -181,7 +204,10 @@ function prove(world: World, node: SimNode, agent: SimAgent, action: Of<'prove'>
     commit(world, node, 'proof', (record) => {
       const poll = (): void => {
         if (node.run !== run) return
-        const there = rule.standbys.filter((name) => (run.walsenders.get(name)?.flushed ?? 0) > record.index)
+        const there = rule.standbys.filter((name) => {
+          const walsender = run.walsenders.get(name)
+          return walsender?.name === name && walsender.flushed > record.index
+        })
         if (there.length >= rule.acks) acknowledged()
         else agent.later(20, poll)
       }
@@ -203,8 +229,9 @@ function settle(world: World, node: SimNode, agent: SimAgent, task: Task, end: E
       end('it has ended')
       return
     }
-    if (run.checkpointerBehind === 0 && !node.postgresFrozen && run.names === run.namesOfCheckpointer) {
-      agent.namesKnown = { run: run.id, names: run.names }
+    const answers = !node.postgresFrozen && !run.stuck.has('checkpointer')
+    if (answers && run.checkpointerBehind === 0 && run.names === run.namesOfCheckpointer) {
+      agent.knows.namesInEffect = run.names
       end(null)
     } else agent.later(20, poll)
   }
@@ -226,7 +253,8 @@ function openUp(node: SimNode, view: ClusterView, epoch: number): void {
 }
 
 function sentinelOf(view: ClusterView, epoch: number): Sentinel {
-  return { position: view.local.position, history: view.local.history, epoch, finished: false }
+  const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  return { ...heldInCommon(view.local, primacy?.history ?? null), epoch, finished: false }
 }
 
 function clone(
@@ -234,7 +262,6 @@ function clone(
   node: SimNode,
   agent: SimAgent,
   action: Of<'clone'>,
-  view: ClusterView,
   task: Task,
   end: End,
 ): void {
@@ -253,8 +280,17 @@ function clone(
       return
     }
     left--
-    if (left > 0) agent.later(world.random.between(200, 2_000), copy)
-    else swap(world, node, agent, action, from, view, task, end)
+    if (left > 0) {
+      agent.later(world.random.between(200, 2_000), copy)
+      return
+    }
+    const fresh = copyOf(node, from)
+    // Nothing but the checkpoint that it begins with and what came since.
+    fresh.oldest = Math.max(0, fresh.checkpoint - 1)
+    // It is checked against its manifest and made durable; meanwhile the source goes on, or does not.
+    agent.later(world.random.delay(20, 500, 5_000), () => {
+      if (!task.aborted) swap(world, node, agent, action, fresh, from, task, end)
+    })
   }
   stopFirst(world, node, agent, task, () => agent.later(world.random.between(200, 1_000), copy))
 }
@@ -268,40 +304,40 @@ function stopFirst(world: World, node: SimNode, agent: SimAgent, task: Task, the
   }
   stopFast(world, node)
   task.check = (): void => {
-    if (node.run === run) return
+    if (node.run?.pid === run.pid) return
     task.check = null
     then()
   }
   agent.later(STOP_DEADLINE_MS, () => {
-    if (!task.aborted && node.run === run) killPostgres(world, node)
+    if (!task.aborted && node.run?.pid === run.pid) killPostgres(world, node)
   })
 }
 
-/** The old directory goes aside and the new one takes its place; the sentinel is around both. */
+/** The old directory goes aside, the new one takes its place, and only then is it known to be the primary's (src/agent/act.ts, #clone). */
 function swap(
   world: World,
   node: SimNode,
   agent: SimAgent,
   action: Of<'clone'>,
+  fresh: SimNode['disk'],
   from: SimNode,
-  view: ClusterView,
   task: Task,
   end: End,
 ): void {
-  const fresh = copyOf(node, from)
   if (node.run !== null) {
     end('PostgreSQL runs in the directory that is to be replaced')
     return
   }
   const old = node.disk
-  if (old.present) openUp(node, view, action.epoch)
+  world.checks.replaced(node, old.present ? old.wal : [], fresh.wal, from)
+  node.disk = freshDisk(old)
   agent.later(world.random.between(1, 20), () => {
     if (task.aborted) return
     node.disk = fresh
-    world.checks.replaced(node, old.present ? old.wal : [], from)
+    world.checks.cloned(node)
     agent.later(world.random.between(1, 10), () => {
       if (task.aborted) return
-      node.state.followed = Math.max(node.state.followed, action.epoch)
+      node.state.followed = action.epoch
       node.state.sentinel = null
       end(null)
     })
@@ -316,10 +352,12 @@ function copyOf(node: SimNode, from: SimNode): SimNode['disk'] {
   disk.flushed = disk.wal.length
   disk.checkpoint = Math.min(from.disk.checkpoint, disk.wal.length)
   disk.minRecovery = disk.wal.length
+  disk.oldest = from.disk.oldest
   disk.controlTimelineId = disk.wal[disk.checkpoint - 1]?.timelineId ?? 1
   disk.minTimelineId = disk.timelineId()
   disk.state = 'inArchiveRecovery'
-  disk.histories = new Map(from.disk.histories)
+  // A base backup brings no WAL and no histories; the clone fetches that of its own timeline.
+  disk.histories = new Map([[disk.timelineId(), from.disk.historyOf(disk.timelineId())]])
   disk.standbySignal = true
   return disk
 }
@@ -341,6 +379,7 @@ function rewind(
   const { run } = first
   openUp(node, view, action.epoch)
   stopFirst(world, node, agent, task, () => {
+    world.checks.openedUp(node)
     node.disk.garbage = true
     agent.later(world.random.between(100, 3_000), () =>
       copyChanges(world, node, agent, action, run, task, end),
@@ -373,12 +412,16 @@ function copyChanges(
   fresh.minRecovery = fresh.flushed
   fresh.needsLsn = endOf(from.disk.wal)
   fresh.files = old.files
+  // What pg_rewind copies lets recovery begin at the last common checkpoint; that WAL may be gone at the source.
+  fresh.lacksWal = commonLength(old.wal, from.disk.wal) < from.disk.oldest
+  fresh.histories = new Map(from.disk.histories)
+  fresh.fillers = new Set(from.disk.fillers)
+  world.checks.replaced(node, old.wal, fresh.wal, from)
   node.disk = fresh
-  world.checks.replaced(node, old.wal, from)
   agent.later(world.random.between(1, 10), () => {
     if (task.aborted) return
-    node.state.followed = Math.max(node.state.followed, action.epoch)
     const { sentinel } = node.state
+    node.state.followed = action.epoch
     if (sentinel !== null) node.state.sentinel = { ...sentinel, epoch: action.epoch, finished: true }
     end(null)
   })

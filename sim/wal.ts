@@ -47,3 +47,15 @@ export function isPrefix(
 ): boolean {
   return count <= longer.length && (count === 0 || shorter[count - 1] === longer[count - 1])
 }
+
+/** How many records both have in common from the beginning. */
+export function commonLength(a: readonly WalRecord[], b: readonly WalRecord[]): number {
+  let low = 0
+  let high = Math.min(a.length, b.length)
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (a[middle - 1] === b[middle - 1]) low = middle
+    else high = middle - 1
+  }
+  return low
+}

@@ -8,6 +8,7 @@ import { SimAgent } from './agent.ts'
 import { makeDirectory } from './bootstrap.ts'
 import { Checks } from './checks.ts'
 import { Clients } from './clients.ts'
+import { Clock } from './clock.ts'
 import { Faults } from './faults.ts'
 import { Loop } from './loop.ts'
 import { Network } from './network.ts'
@@ -24,11 +25,23 @@ export interface WorldOptions {
   readonly nodes: 3 | 5
   readonly durability: 'quorum' | 'async'
   readonly decide?: Decide
-  /** A broken variant of the shell: see mutants.ts. */
-  readonly keepsPassfiles?: boolean
+  /** Broken variants of the shell: see mutants.ts. */
+  readonly shell?: BrokenShell
   readonly onTrace?: (line: string) => void
   /** How many of the last lines are kept. */
   readonly keep?: number
+}
+
+/** What the shell leaves out. */
+export interface BrokenShell {
+  /** Passfiles stay when a node is fenced (I3b). */
+  readonly keepsPassfiles?: boolean
+  /** Gaps in the timelines are left before a standby starts (M: posNaive). */
+  readonly keepsGaps?: boolean
+  /** A look that a task ended under is used. */
+  readonly keepsOldLooks?: boolean
+  /** What was drained once counts for ever (I3c). */
+  readonly keepsDrained?: boolean
 }
 
 const NAMES = ['a', 'b', 'c', 'd', 'e']
@@ -46,13 +59,18 @@ export class World {
   readonly members: Spec['members']
   readonly connections = new Set<Connection>()
   readonly durability: 'quorum' | 'async'
-  readonly rtoMs = 3_000
-  readonly timeoutMs = 3_000
+  readonly rtoMs: number
   readonly canRewind: boolean
+  readonly whenStandbyLost: 'relax' | 'block'
   readonly decide: Decide
-  readonly keepsPassfiles: boolean
-  readonly stateWasLost = new Set<string>()
-  diskWasLost = false
+  readonly shell: BrokenShell
+  /** How often things happened, to show that they do. */
+  readonly counts = new Map<string, number>()
+  /** Who lost data, or a state directory, since everything was well last. */
+  readonly disksLost = new Set<string>()
+  readonly statesLost = new Set<string>()
+  /** Does not come back for now. */
+  dead: SimNode | null = null
   crashesBetween = false
   crashesBetweenP = 0
   decisions = 0
@@ -68,7 +86,9 @@ export class World {
     this.random = new Random(options.seed)
     this.durability = options.durability
     this.decide = options.decide ?? realDecide
-    this.keepsPassfiles = options.keepsPassfiles ?? false
+    this.shell = options.shell ?? {}
+    this.rtoMs = this.random.pick([1_000, 3_000, 3_000, 6_000])
+    this.whenStandbyLost = this.random.chance(0.2) ? 'block' : 'relax'
     this.network = new Network(this.random)
     this.store = new Store(this)
     this.checks = new Checks(this)
@@ -90,7 +110,7 @@ export class World {
       members: this.members,
       durability: this.durability,
       rtoMs: this.rtoMs,
-      whenStandbyLost: 'relax',
+      whenStandbyLost: this.whenStandbyLost,
       priority,
       major: 18,
     }
@@ -101,6 +121,7 @@ export class World {
       name,
       index,
       agent: new SimAgent(this, () => node),
+      clock: new Clock(this.random.between(-1e7, 0), this.random.between(0.9995, 1.0005)),
       disk: new Disk(),
       state: emptyState(),
       machineUp: true,
@@ -110,6 +131,7 @@ export class World {
       diskFull: false,
       deferred: [],
       votedIn: 0,
+      lostData: false,
     }
     return node
   }
@@ -126,6 +148,19 @@ export class World {
 
   nextId(): number {
     return ++this.#ids
+  }
+
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
+  /** wal_sender_timeout and wal_receiver_timeout. */
+  get timeoutMs(): number {
+    return this.rtoMs
+  }
+
+  get reportTtlMs(): number {
+    return Math.max(6_000, 3 * this.rtoMs)
   }
 
   /** Whether a commit may be acknowledged that waits for nobody. */

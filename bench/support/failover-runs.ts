@@ -8,14 +8,16 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import type { ClusterStatus } from '../../src/api/contract.ts'
 import { processesOf, signal } from '../../test/support/cluster-processes.ts'
-import { BenchCluster } from './cluster-local.ts'
+import { labSubject, localSubject, type Subject, type SubjectOptions } from './failover-subject.ts'
 import { type Attempt, type FromClient, monotonicMs, type ToClient } from './write-client.ts'
 
 export interface Fault {
   readonly name: string
   readonly title: string
+  /** Only where nodes are in network namespaces. */
+  readonly inLab?: true
   /** Returns when it is done; what undoes it comes back. */
-  inject(cluster: BenchCluster, primary: string): Promise<() => void>
+  inject(cluster: Subject, primary: string): Promise<() => void | Promise<void>>
   /** How long it lasts before it is undone, counted from the first write elsewhere. */
   readonly holdMs: number
 }
@@ -23,14 +25,14 @@ export interface Fault {
 const NOTHING_TO_UNDO = (): void => {}
 
 /** Agent, postmaster and all of its children. */
-function nodePids(cluster: BenchCluster, node: string): readonly number[] {
+function nodePids(cluster: Subject, node: string): readonly number[] {
   const all = processesOf([cluster.directory]).filter((each) => each.node === node)
   return all
     .filter((each) => each.kind === 'agent' || each.kind === 'postmaster' || each.kind === 'backend')
     .map((each) => each.pid)
 }
 
-function postgresPids(cluster: BenchCluster, node: string): readonly number[] {
+function postgresPids(cluster: Subject, node: string): readonly number[] {
   const all = processesOf([cluster.directory]).filter((each) => each.node === node)
   return all.filter((each) => each.kind === 'postmaster').map((each) => each.pid)
 }
@@ -71,8 +73,18 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     title: 'planned switchover',
     holdMs: 0,
     async inject(cluster) {
-      await cluster.command(['switchover', '--yes'])
+      await cluster.switchover()
       return NOTHING_TO_UNDO
+    },
+  },
+  cut: {
+    name: 'cut',
+    title: 'whole node cut off (packets dropped)',
+    holdMs: 2_000,
+    inLab: true,
+    async inject(cluster, primary) {
+      if (cluster.cutOff === null) throw new Error('this cluster has no network that could be cut')
+      return cluster.cutOff(primary)
     },
   },
 }
@@ -95,11 +107,11 @@ const HEALTHY_DEADLINE_MS = 90_000
 const STREAK = 20
 
 export class FailoverCluster {
-  readonly #cluster: BenchCluster
+  readonly #cluster: Subject
   readonly #client: ChildProcess
   readonly #attempts: Attempt[] = []
 
-  private constructor(cluster: BenchCluster, client: ChildProcess) {
+  private constructor(cluster: Subject, client: ChildProcess) {
     this.#cluster = cluster
     this.#client = client
     client.on('message', (message: FromClient) => {
@@ -107,14 +119,12 @@ export class FailoverCluster {
     })
   }
 
-  static async start(options: {
-    readonly pg: string
-    readonly rto: string
-    readonly retryMs: number
-  }): Promise<FailoverCluster> {
-    const cluster = await BenchCluster.make(options.pg, ['--rto', options.rto])
+  /** `inLab`: in network namespaces, with etcd where it is installed. */
+  static async start(
+    options: SubjectOptions & { readonly retryMs: number; readonly inLab: boolean },
+  ): Promise<FailoverCluster> {
+    const cluster = await (options.inLab ? labSubject(options) : localSubject(options))
     try {
-      await cluster.up({ first: true })
       await withClient(cluster, await primaryOf(cluster), (client) =>
         client.query('CREATE TABLE written (id bigint NOT NULL)'),
       )
@@ -123,7 +133,7 @@ export class FailoverCluster {
         kind: 'start',
         options: {
           nodes: cluster.nodes,
-          ...{ user: 'app', database: 'app', password: cluster.secret('application'), caPem: cluster.caPem },
+          ...{ user: 'app', database: 'app', password: cluster.password, caPem: cluster.caPem },
           intervalMs: 2,
           retryMs: options.retryMs,
         },
@@ -151,7 +161,7 @@ export class FailoverCluster {
     const to = this.#attempts.at(-1)?.node ?? ''
     const undo = await injected
     await sleep(fault.holdMs)
-    undo()
+    await undo()
     await this.#healthy()
     const healedMs = monotonicMs() - faultAtMs
     const events = this.#cluster.events().filter((event) => event.atMs >= faultAt)
@@ -204,11 +214,7 @@ export class FailoverCluster {
         return whole ? status : null
       })
     } catch (error) {
-      console.error(JSON.stringify(await this.#cluster.status(), null, 2))
-      console.error((await this.#cluster.command(['why'])).output)
-      const last = this.#cluster.events().slice(-60)
-      for (const { atMs, node, kind, message } of last) console.error(atMs, node, kind, message)
-      for (const { node, tail } of this.#cluster.postgresLogs(40)) console.error(`--- ${node}\n${tail}`)
+      console.error(await this.#cluster.explain())
       throw error
     }
   }
@@ -236,18 +242,18 @@ export class FailoverCluster {
   }
 }
 
-async function primaryOf(cluster: BenchCluster): Promise<string> {
+async function primaryOf(cluster: Subject): Promise<string> {
   return until(HEALTHY_DEADLINE_MS, 'a primary', async () => (await cluster.status())?.primary ?? null)
 }
 
 async function withClient<T>(
-  cluster: BenchCluster,
+  cluster: Subject,
   node: string,
   use: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
   const { host, port } = cluster.nodes.find((each) => each.name === node) ?? { host: '', port: 0 }
   const client = new pg.Client({
-    ...{ host, port, user: 'app', database: 'app', password: cluster.secret('application') },
+    ...{ host, port, user: 'app', database: 'app', password: cluster.password },
     ssl: { ca: cluster.caPem },
   })
   await client.connect()

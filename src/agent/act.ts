@@ -3,20 +3,24 @@
  * next cycle decides anew from what is then the case. Long ones are started here and end as tasks.
  */
 
+import { hostInUri } from '../config/fields.ts'
 import type { Ballot } from '../core/ballot.ts'
 import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster-view.ts'
 import type { Action } from '../core/decision.ts'
 import { formatLsn } from '../core/lsn.ts'
 import type { Primacy, Rule } from '../core/primacy.ts'
+import { heldInCommon } from '../core/sentinel.ts'
 import { commonPoint, type TimelineHistory } from '../core/timeline.ts'
 import type { CloneProgress } from '../ports/cloner.ts'
 import type { Outcome, ReplicationConfiguration, RewindTarget } from '../ports/postgres.ts'
 import type { StoreResult } from '../ports/store.ts'
 import type { AgentDependencies } from './dependencies.ts'
 import type { EventLog } from './events.ts'
+import { makeRoom, removeReplaced } from './make-room.ts'
 import type { Membership } from './membership.ts'
 import type { PrimaryLease } from './primary-lease.ts'
 import type { StateDirectory } from './state-directory.ts'
+import { systemFailure } from './system-failure.ts'
 import type { Tasks } from './tasks.ts'
 
 /** Crash recovery of a large database takes its time: the postmaster is watched, not hurried. */
@@ -38,6 +42,8 @@ export interface ActorState {
   cloneProgress: CloneProgress | null
   /** By an operator; a clone that begins, for whatever reason, is what was asked for. */
   reinitAsked: boolean
+  /** How PostgreSQL is being stopped; null when it is not. */
+  stopping: 'fast' | 'immediate' | null
 }
 
 /** overtaken: somebody else changed the document first. That is no failure, and nothing to tell: what is so now is read again. */
@@ -53,6 +59,7 @@ export class Actor {
     proven: null,
     cloneProgress: null,
     reinitAsked: false,
+    stopping: null,
   }
   readonly #dependencies: AgentDependencies
   readonly #directory: StateDirectory
@@ -60,6 +67,7 @@ export class Actor {
   readonly #tasks: Tasks
   readonly #lease: PrimaryLease
   readonly #events: EventLog
+  #hasten = new AbortController()
 
   constructor(
     dependencies: AgentDependencies,
@@ -82,7 +90,7 @@ export class Actor {
   /** Executes until one is not done; says how it ended. */
   async act(actions: readonly Action[], view: ClusterView, rule: string): Promise<Acted> {
     for (const action of actions) {
-      const outcome = await this.#execute(action, view)
+      const outcome = await this.#execute(action, view).catch(systemFailure)
       if (outcome.kind === 'ok') continue
       if (outcome.kind === 'overtaken') return 'overtaken'
       this.#events.add({
@@ -163,7 +171,8 @@ export class Actor {
         this.#tasks.start('start', () => this.#start(action))
         return
       case 'stop':
-        this.#tasks.start('stop', () => this.#stop(action.mode))
+        if (action.mode === 'immediate') this.#hastenStop()
+        this.#tasks.start('stop', () => this.stop(action.mode, STOP_DEADLINE_MS))
         return
       case 'clone':
         this.state.reinitAsked = false
@@ -180,7 +189,7 @@ export class Actor {
           message: `promotes onto timeline ${action.timelineId}`,
           epoch: action.epoch,
         })
-        this.#tasks.start('promote', () => this.#promote(action, view))
+        this.#tasks.start('promote', (signal) => this.#promote(action, view, signal))
         return
       case 'prove':
         this.#tasks.start('prove', () => this.#prove(action.rule))
@@ -211,9 +220,10 @@ export class Actor {
       return {
         kind: 'failed',
         code: 'connect-failed',
-        reason: `${action.from} does not answer at ${action.host}:${action.port}`,
+        reason: `${action.from} does not answer at ${hostInUri(action.host)}:${action.port}`,
       }
     }
+    await removeReplaced(this.#dependencies, this.#events)
     // What has diverged must not be read by anybody any more.
     const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok') return stopped
@@ -224,7 +234,7 @@ export class Actor {
           host: action.host,
           port: action.port,
           systemIdentifier: identity.systemIdentifier,
-          makeRoom: () => this.#makeRoom(),
+          makeRoom: () => makeRoom(this.#dependencies.postgres, view, (reason) => this.#moveAside(reason)),
         },
         (progress) => {
           this.state.cloneProgress = progress
@@ -245,13 +255,6 @@ export class Actor {
     }
   }
 
-  /** Nothing may run in it any more, and it may not be what an election counts on: then the clone waits for the next attempt. */
-  async #makeRoom(): Promise<Outcome> {
-    const { postgres } = this.#dependencies
-    const directory = await postgres.inspectDirectory()
-    return directory.kind === 'absent' ? DONE : this.#moveAside('replaced')
-  }
-
   /**
    * The sentinel is durable before pg_rewind opens the directory up. When that has ended well PostgreSQL may only stream from its
    * source until it is consistent; the sentinel goes when it has been seen to accept connections (I12).
@@ -264,15 +267,20 @@ export class Actor {
     const { position, history } = view.local
     const { postgres } = this.#dependencies
     const before = this.#directory.sentinel
+    const source = view.store.kind === 'read' ? (view.store.facts.primacy?.value.history ?? null) : null
     // A rewind that was interrupted goes on: what the directory held is remembered already.
     const held =
-      before === null ? { position, history } : { position: before.position, history: before.history }
+      before === null
+        ? heldInCommon(view.local, source)
+        : { position: before.position, history: before.history }
     await this.#directory.markReplacing({ ...held, epoch: action.epoch, finished: false })
     const stopped = await postgres.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok') return stopped
     const rewound = await postgres.rewind(
       { host: action.host, port: action.port },
-      { timelineId: held.position?.timelineId ?? null, divergence: divergenceOf(view, held.history) },
+      before === null
+        ? { timelineId: position?.timelineId ?? null, divergence: divergenceOf(view, history) }
+        : { timelineId: null, divergence: null },
       signal,
     )
     if (rewound.kind !== 'ok') return rewound
@@ -280,7 +288,11 @@ export class Actor {
     return DONE
   }
 
-  async #promote(action: Extract<Action, { kind: 'promote' }>, view: ClusterView): Promise<Outcome<unknown>> {
+  async #promote(
+    action: Extract<Action, { kind: 'promote' }>,
+    view: ClusterView,
+    signal: AbortSignal,
+  ): Promise<Outcome<unknown>> {
     const { postmaster, server } = view.local
     if (postmaster.kind !== 'running' || server === null)
       return { kind: 'failed', code: 'postgres-failed', reason: 'PostgreSQL does not run' }
@@ -291,6 +303,7 @@ export class Actor {
       postmasterPid: postmaster.pid,
       deadlineMs: PROMOTE_DEADLINE_MS,
       mayBegin: () => this.#isBefore(action.notAfterMs),
+      signal,
     })
     if (promoted.kind === 'ok') this.state.nextXid = promoted.value.nextXid
     return promoted
@@ -320,11 +333,27 @@ export class Actor {
     return settled
   }
 
-  /** Before PostgreSQL is stopped nothing may still be on its way that makes a later postmaster writable. */
-  async #stop(mode: 'fast' | 'immediate'): Promise<Outcome> {
-    await this.#tasks.abort('promote')
+  /**
+   * Nothing may be left on its way that makes a later postmaster writable. That is waited for at the end: the first signal must not wait for
+   * a promotion that takes long (I10).
+   */
+  async stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome> {
+    const promotionEnds = this.#tasks.abort('promote')
+    this.#hasten = new AbortController()
+    this.state.stopping = mode
     this.state.namesInEffect = null
-    return this.#dependencies.postgres.stop(mode, STOP_DEADLINE_MS)
+    try {
+      return await this.#dependencies.postgres.stop(mode, deadlineMs, this.#hasten.signal)
+    } finally {
+      this.state.stopping = null
+      await promotionEnds
+    }
+  }
+
+  #hastenStop(): void {
+    if (this.state.stopping !== 'fast') return
+    this.state.stopping = 'immediate'
+    this.#hasten.abort()
   }
 
   async #vote(ballot: Ballot): Promise<Outcome> {
@@ -385,7 +414,8 @@ export class Actor {
     const { role, upstream, synchronousStandbyNames, epoch } = wanted
     if (upstream === null) return { role, upstream: null, synchronousStandbyNames }
     const passfile = await this.#dependencies.passfiles.write(epoch, upstream)
-    return { role, upstream: { ...upstream, passfile }, synchronousStandbyNames }
+    const rejoining = wanted.rejoining === true
+    return { role, upstream: { ...upstream, passfile, rejoining }, synchronousStandbyNames }
   }
 
   async #moveAside(reason: string): Promise<Outcome> {

@@ -3,30 +3,33 @@
  * wake it early; what is done comes from the whole view, every time.
  */
 import path from 'node:path'
-import type { NodeDetail, TaskProgress, Why } from '../api/contract.ts'
+import type { NodeDetail, SeenHealth, TaskProgress, Why } from '../api/contract.ts'
 import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
-import { suspicionDueMs } from '../core/detector.ts'
+import { hasOnlyItsVote, suspicionDueMs } from '../core/detector.ts'
 import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
+import type { NameClaim } from '../ports/cluster-store.ts'
 import { Actor } from './act.ts'
 import { Chronicle } from './chronicle.ts'
 import { Controls } from './controls.ts'
 import type { AgentDependencies, AgentOptions } from './dependencies.ts'
 import { EventLog } from './events.ts'
 import { Membership } from './membership.ts'
+import { makeNameClaim, NameHolder, type Standing } from './name-claim.ts'
 import { Observer, type Remembered } from './observe.ts'
 import { REST_MS, restAfter } from './pace.ts'
 import { PrimaryLease } from './primary-lease.ts'
 import { PrimaryWatch } from './primary-watch.ts'
 import { Sightings } from './sightings.ts'
 import { StateDirectory } from './state-directory.ts'
-import { nodeDetail, nodeReport, ProblemClock, type Snapshot, taskProgress } from './status.ts'
+import { nodeDetail, nodeReport, ProblemClock, type Snapshot, seenHealth, taskProgress } from './status.ts'
 import { type TaskEnd, Tasks } from './tasks.ts'
 
 const STOP_DEADLINE_MS = 60_000
 const SETTLING_MS = 1_000
+const PACE_OF_WAITING_MS = 200
 
 export class Agent {
   readonly #options: AgentOptions
@@ -35,6 +38,7 @@ export class Agent {
   readonly #tasks: Tasks
   readonly #events: EventLog
   readonly #membership: Membership
+  readonly #name: NameHolder
   readonly #observer: Observer
   readonly #actor: Actor
   readonly #problems = new ProblemClock()
@@ -49,17 +53,25 @@ export class Agent {
   #ranAsPrimaryIn: number | null = null
   /** When the loop last ran: a gap longer than its pauses is a pause of the whole process. */
   #lastCycleAtMs: number | null = null
-  #leaseTimer: NodeJS.Timeout | undefined
   #awakeSinceMs = 0
   #why: Why
   #snapshot: Snapshot | null = null
   #taskStartedAt = ''
   #wake: (() => void) | null = null
   #wokenEarly = false
+  #rival: NameClaim | null = null
   #stopping = false
+  #endLoop: () => void = () => {}
+  readonly #ended = new Promise<void>((resolve) => {
+    this.#endLoop = resolve
+  })
   #stopped: Promise<void> | null = null
 
-  private constructor(options: AgentOptions, dependencies: AgentDependencies, directory: StateDirectory) {
+  private constructor(
+    options: AgentOptions,
+    dependencies: AgentDependencies,
+    { directory, name }: { readonly directory: StateDirectory; readonly name: NameClaim },
+  ) {
     const { clock, log, store, postgres } = dependencies
     this.#options = options
     this.#dependencies = dependencies
@@ -72,9 +84,16 @@ export class Agent {
     })
     this.#tasks = new Tasks(clock, (end) => this.#taskEnded(end))
     this.#membership = new Membership(store, clock, options.spec.rtoMs)
+    this.#name = new NameHolder({
+      store,
+      clock,
+      node: options.node,
+      claim: name,
+      leaseMs: timersOf(options.spec.rtoMs).membershipMs,
+    })
     this.#observer = new Observer(options, store, postgres, clock)
     this.#timers = timersOf(options.spec.rtoMs)
-    this.#lease = new PrimaryLease(store, clock, this.#timers, directory)
+    this.#lease = new PrimaryLease(store, clock, this.#timers, directory, () => void this.#fenceAtDeadline())
     this.#primaryWatch = new PrimaryWatch(dependencies.prober, clock, this.#timers, () =>
       this.#wakeUp('probe'),
     )
@@ -105,8 +124,10 @@ export class Agent {
   }
 
   static async open(options: AgentOptions, dependencies: AgentDependencies): Promise<Agent> {
-    const directory = await StateDirectory.open(path.join(options.nodeDirectory, 'state'))
-    return new Agent(options, dependencies, directory)
+    const state = path.join(options.nodeDirectory, 'state')
+    const directory = await StateDirectory.open(state)
+    const name = await makeNameClaim(state, options.session)
+    return new Agent(options, dependencies, { directory, name })
   }
 
   /** Runs until `stop`. First ends what a predecessor left running beside PostgreSQL itself, which is adopted (I7). */
@@ -122,6 +143,7 @@ export class Agent {
       const pauseMs = await this.#cycle()
       await this.#pause(pauseMs)
     }
+    this.#endLoop()
     await this.stop()
   }
 
@@ -138,23 +160,56 @@ export class Agent {
       kind: 'agent-stopping',
       message: 'the agent was told to stop: PostgreSQL is stopped first',
     })
-    const stopped = await this.#dependencies.postgres.stop('fast', STOP_DEADLINE_MS)
+    const stopped = await this.#actor.stop('fast', STOP_DEADLINE_MS)
     if (stopped.kind !== 'ok')
       this.#dependencies.log.error('PostgreSQL could not be stopped', { reason: stopped.reason })
     await this.#tasks.abortAll()
     this.#primaryWatch.close()
-    clearTimeout(this.#leaseTimer)
-    await this.#lease.drop()
+    // What still runs may still acknowledge: then the lease runs out by itself.
+    if (stopped.kind === 'ok') await this.#lease.drop()
+    this.#lease.close()
     await this.#membership.leave()
     this.#watch.abort()
     await this.#dependencies.postgres.close()
     this.#dependencies.store.close()
   }
 
+  /** Ends at the next turn of the loop and leaves everything as it is: PostgreSQL, lease and report go over to the next agent. */
+  leave(): void {
+    if (this.#stopping) return
+    this.#events.add({
+      kind: 'agent-leaving',
+      message: 'the agent was told to start anew: PostgreSQL goes on',
+    })
+    this.#stopping = true
+    this.#wakeUp('leave')
+    this.#stopped = this.#leaveInPlace()
+  }
+
+  async #leaveInPlace(): Promise<void> {
+    await this.#ended
+    await this.#tasks.abortAll()
+    this.#primaryWatch.close()
+    this.#lease.close()
+    this.#watch.abort()
+    await this.#dependencies.postgres.close()
+    this.#dependencies.store.close()
+  }
+
+  /** How long ago the loop last went round: one that hangs is worse than one that has ended. */
+  get loopAgeMs(): number {
+    return this.#dependencies.clock.nowMs() - (this.#lastCycleAtMs ?? this.#dependencies.clock.nowMs())
+  }
+
   get detail(): NodeDetail | null {
     return this.#snapshot === null
       ? null
       : nodeDetail(this.#options, this.#liveSnapshot(this.#snapshot), this.#sightings)
+  }
+
+  get health(): SeenHealth | null {
+    const now = this.#dependencies.clock.nowMs()
+    return this.#snapshot === null ? null : seenHealth(this.#options, this.#snapshot, this.#sightings, now)
   }
 
   get view(): ClusterView | null {
@@ -170,16 +225,17 @@ export class Agent {
   }
 
   async #cycle(): Promise<number> {
-    const kept = this.#membership.keepLease()
+    const kept = this.#membership.keepLease().then(() => this.#name.hold(this.#membership.leaseId))
     await this.#lease.renew()
-    this.#guardLease()
     this.#noticePause()
-    const [view] = await Promise.all([this.#observer.observe(() => this.#remembered()), kept])
+    const [view, standing] = await Promise.all([this.#observer.observe(() => this.#remembered()), kept])
     if (this.#stopping) return 0
+    if (standing.kind !== 'ours' && view.store.kind === 'read') return this.#waitForName(standing, view)
     this.#watchPrimary(view)
     await this.#settleRewind(view)
     const decision = decide(view, this.#memory)
     this.#memory = decision.memory
+    if (decision.rule === 'keep-running' && view.local.tasks.size === 0) this.#tasks.forgetFailures()
     this.#note(decision)
     this.#chronicle.note(view, decision)
     this.#keepSnapshot(view)
@@ -190,6 +246,25 @@ export class Agent {
     this.#sightings.note(view)
     if (isIdle(decision)) this.#whenIdle(view)
     return Math.min(restAfter(decision, view, acted), this.#untilDoubt(view))
+  }
+
+  /** Until the name is its own, an agent votes for nothing and changes nothing: what it would do belongs to somebody else. */
+  #waitForName(standing: Standing, view: ClusterView): number {
+    if (standing.kind === 'waiting') {
+      const reason = `another agent has the name ${this.#options.node} (on ${standing.rival.machine.split(' ')[0]}): is it gone?`
+      this.#note({ rule: 'name-claimed', reason, actions: [], memory: this.#memory })
+    }
+    if (standing.kind === 'taken') {
+      this.#rival = standing.rival
+      this.#stopping = true
+    }
+    this.#keepSnapshot(view)
+    return PACE_OF_WAITING_MS
+  }
+
+  /** Who has this node's name, when this agent had to give way. */
+  get rival(): NameClaim | null {
+    return this.#rival
   }
 
   /** A stream that falls silent wakes nobody: the next look comes when its silence begins to mean something. */
@@ -223,6 +298,7 @@ export class Agent {
       applied: this.#actor.state.applied,
       proven: this.#actor.state.proven,
       tasks: this.#tasks.running,
+      stopping: this.#actor.state.stopping,
       failures: this.#tasks.failures,
       probes: this.#primaryWatch.seen,
       ranAsPrimaryIn: this.#ranAsPrimaryIn,
@@ -259,37 +335,23 @@ export class Agent {
     const watched =
       primacy === null || primacy === undefined || primacy.primary === view.self ? null : primacy.primary
     this.#primaryWatch.watch(this.#options.targets.find((target) => target.name === watched) ?? null)
-    const silentMs = server?.walreceiver?.lastMessageAgeMs ?? 0
-    if (server?.inRecovery === true && (server.walreceiver === null || silentMs >= this.#timers.doubtMs)) {
-      this.#primaryWatch.doubt()
-    }
+    if (this.#hearsNothing(view)) this.#primaryWatch.doubt()
+  }
+
+  /** No stream tells whether the primary lives: the connections that are held open would only tell of a process that ends. */
+  #hearsNothing(view: ClusterView): boolean {
+    const { server } = view.local
+    if (server === null) return hasOnlyItsVote(view)
+    const silentMs = server.walreceiver?.lastMessageAgeMs ?? 0
+    return server.inRecovery && (server.walreceiver === null || silentMs >= this.#timers.doubtMs)
   }
 
   /**
-   * The lease runs out whatever this loop waits for: a store that answers late must not carry a primary past the end of its lease (I10).
-   * So its end has a timer of its own, which decides on what was seen last.
+   * The lease runs out whatever the loop waits for: a store that answers late, or a stop in order that takes long, must not carry a primary
+   * past its end (I10).
    */
-  #guardLease(): void {
-    clearTimeout(this.#leaseTimer)
-    const untilMs = this.#lease.untilMs
-    if (untilMs === null) return
-    const leftMs = untilMs - this.#timers.selfFenceMarginMs - this.#dependencies.clock.nowMs()
-    this.#leaseTimer = setTimeout(() => void this.#fenceAtDeadline(), Math.max(0, leftMs) + 1)
-  }
-
   async #fenceAtDeadline(): Promise<void> {
-    const last = this.#snapshot?.view
-    if (last === undefined || this.#stopping) return
-    const store = last.store.kind === 'read' ? last.store.facts : last.store.last
-    const now = this.#dependencies.clock.nowMs()
-    const { position, history, directory, postmaster, server, promotionAsked, newestHistory } = last.local
-    const { promotionAskedPid: _, ...known } = this.#remembered()
-    const view: ClusterView = {
-      ...last,
-      now,
-      store: { kind: 'unreachable', reason: 'it has not answered in time', sinceMs: now, last: store },
-      local: { ...known, position, history, directory, postmaster, server, promotionAsked, newestHistory },
-    }
+    const view = await this.#observer.glance(() => this.#remembered())
     const decision = decide(view, this.#memory)
     if (decision.rule !== 'self-fence') return
     this.#note(decision)
@@ -344,7 +406,7 @@ export class Agent {
 
   #storeChanged(what: string): void {
     if (what === 'gap' || what.startsWith('nodes/')) this.#observer.nodesChanged()
-    if (what.startsWith('history/')) return
+    if (what.startsWith('history/') || what.startsWith('agents/')) return
     if (what === 'gap' || !what.startsWith('nodes/') || this.#awaitsReports()) this.#wakeUp(what)
   }
 

@@ -3,6 +3,7 @@ import type {
   CancelAnswer,
   FailoverAnswer,
   FailoverBody,
+  MemberAnswer,
   PauseAnswer,
   PauseBody,
   ReinitAnswer,
@@ -19,6 +20,7 @@ import type { Chronicle } from './chronicle.ts'
 import { type ControlContext, SOMEBODY } from './controls/context.ts'
 import { requestFailover } from './controls/failover.ts'
 import type { Details } from './controls/failover-sight.ts'
+import { admitMember, retireMember } from './controls/members.ts'
 import { setPause } from './controls/pause.ts'
 import { requestReinit } from './controls/reinit.ts'
 import { cancelSwitchover, keepSchedule, requestSwitchover } from './controls/switchover.ts'
@@ -78,6 +80,14 @@ export class Controls {
 
   reinit(body: ReinitBody): Promise<Outcome<ReinitAnswer>> {
     return requestReinit(this.#context, body, this.#parts.askReinit)
+  }
+
+  retireMember(node: string, by: string | undefined): Promise<Outcome<MemberAnswer>> {
+    return retireMember(this.#context, node, by)
+  }
+
+  admitMember(node: string, by: string | undefined): Promise<Outcome<MemberAnswer>> {
+    return admitMember(this.#context, node, by)
   }
 
   /** What the store has, and what this agent remembers beyond that; without the store, what it remembers. */

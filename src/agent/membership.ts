@@ -3,6 +3,7 @@
  * every two seconds when only positions moved: at rest nothing is written at all.
  */
 import type { NodeReport } from '../core/cluster-view.ts'
+import { timersOf } from '../core/timers.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterStore } from '../ports/cluster-store.ts'
 
@@ -25,8 +26,7 @@ export class Membership {
   constructor(store: ClusterStore, clock: Clock, rtoMs: number) {
     this.#store = store
     this.#clock = clock
-    // Long enough that a slow store does not make a live agent vanish, short enough that a dead one does before anyone wonders.
-    this.#ttlMs = Math.max(6_000, 3 * rtoMs)
+    this.#ttlMs = timersOf(rtoMs).membershipMs
   }
 
   get leaseId(): bigint | null {

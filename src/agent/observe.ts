@@ -1,6 +1,8 @@
 /** Builds the immutable view of one cycle: the store, the files, the process, SQL, all asked at the same time. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterView, LocalView, NodeReport, StoreFacts, StoreView } from '../core/cluster-view.ts'
-import type { DirectoryState, ServerFacts } from '../core/facts.ts'
+import type { DirectoryState, PostmasterState, ServerFacts } from '../core/facts.ts'
+import { hasFollowed } from '../core/rules/ladder.ts'
 import { firstTimeline } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterFacts, ClusterStore, ExpectedVoters } from '../ports/cluster-store.ts'
@@ -9,14 +11,28 @@ import type { StoreResult } from '../ports/store.ts'
 import type { AgentOptions } from './dependencies.ts'
 
 const SQL_DEADLINE_MS = 1_000
+/** At the end of a lease a disk that hangs is not waited for any longer. */
+const GLANCE_MS = 50
 /** Reports of the others are hints: the watch says when they change, this is how long a lost event may cost. */
 const NODES_EVERY_MS = 5_000
 /** After a vote the ballots alone are looked at for so long; then everything is again. */
 const COUNT_FOR_MS = 200
 
+const BLIND: readonly [PostmasterState, DirectoryState] = [
+  { kind: 'running', pid: 0, status: 'starting' },
+  { kind: 'absent' },
+]
+
 export type Remembered = Omit<
   LocalView,
-  'directory' | 'postmaster' | 'server' | 'position' | 'history' | 'promotionAsked' | 'newestHistory'
+  | 'directory'
+  | 'postmaster'
+  | 'server'
+  | 'recovery'
+  | 'position'
+  | 'history'
+  | 'promotionAsked'
+  | 'newestHistory'
 > & { readonly promotionAskedPid: number | null }
 
 export class Observer {
@@ -44,17 +60,26 @@ export class Observer {
     this.#nodesReadAtMs = Number.NEGATIVE_INFINITY
   }
 
-  /** `remembered` is asked for at the end, so that what tasks and probes learned meanwhile is in the same view. */
-  async observe(remembered: () => Remembered): Promise<ClusterView> {
+  /**
+   * `remembered` is asked for at the end, so that what tasks and probes learned meanwhile is in the same view. But a task that ended while
+   * this looked still counts as running: the files may have been seen before it ended, and a view with neither the task nor what it made
+   * would begin it once more. Its end has woken the loop for another look.
+   */
+  async observe(asked: () => Remembered): Promise<ClusterView> {
+    const { tasks: begun } = asked()
+    const remembered = (): Remembered => {
+      const now = asked()
+      return { ...now, tasks: new Set([...begun, ...now.tasks]) }
+    }
     const early = this.#onlyCounts() ? await this.#observeStore() : null
     const counted = early === null ? null : this.#count(early, remembered)
     if (counted !== null) return counted
-    const [store, directory, { postmaster, server }] = await Promise.all([
+    const [store, directory, { postmaster, server, recovery }] = await Promise.all([
       early ?? this.#observeStore(),
       this.#postgres.inspectDirectory(),
       this.#observeServer(),
     ])
-    const view = await this.#complete(store, { directory, postmaster, server }, remembered())
+    const view = await this.#complete(store, { directory, postmaster, server, recovery }, remembered())
     this.#lastView = view
     return view
   }
@@ -79,14 +104,14 @@ export class Observer {
 
   async #complete(
     store: StoreView,
-    seen: Pick<LocalView, 'directory' | 'postmaster' | 'server'>,
+    seen: Pick<LocalView, 'directory' | 'postmaster' | 'server' | 'recovery'>,
     { promotionAskedPid, ...known }: Remembered,
   ): Promise<ClusterView> {
-    const { directory, postmaster } = seen
+    const { postmaster } = seen
     const local = { ...known, ...seen }
     const stable = await this.#observePosition(store, local)
     const promotionAsked = postmaster.kind === 'running' && postmaster.pid === promotionAskedPid
-    const newestHistory = await this.#observeNewestHistory(store, directory)
+    const newestHistory = await this.#observeNewestHistory(store, seen)
     return {
       now: this.#clock.nowMs(),
       self: this.#options.node,
@@ -102,19 +127,63 @@ export class Observer {
     }
   }
 
-  /** A whole directory is read for it, so only where it decides something: whether this elected node had begun its timeline (I6). */
-  async #observeNewestHistory(store: StoreView, directory: DirectoryState): Promise<number> {
-    const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
-    const decides = primacy?.phase === 'promoting' && primacy.primary === this.#options.node
-    return decides && directory.kind === 'cluster' ? this.#postgres.newestHistory() : 1
+  /**
+   * At the end of the lease of I10: what the process list and the files say now, and nothing that could be waited for. Of SQL and the store
+   * it has what was seen last. When even the process list cannot be read, PostgreSQL is taken to run.
+   */
+  async glance(remembered: () => Remembered): Promise<ClusterView> {
+    const seen = this.#lastView?.local
+    const looked = Promise.all([this.#postgres.inspectPostmaster(), this.#postgres.inspectDirectory()])
+    const [postmaster, directory] = await Promise.race([
+      looked.catch(() => BLIND),
+      sleep(GLANCE_MS, BLIND, { ref: false }),
+    ])
+    const { promotionAskedPid, ...known } = remembered()
+    const now = this.#clock.nowMs()
+    const same = postmaster.kind === 'running' && seen?.postmaster.kind === 'running'
+    const server = same && seen.postmaster.pid === postmaster.pid ? seen.server : null
+    return {
+      now,
+      self: this.#options.node,
+      spec: this.#options.spec,
+      store: { kind: 'unreachable', reason: 'it is not waited for', sinceMs: now, last: this.#last },
+      local: {
+        ...known,
+        directory,
+        postmaster,
+        server,
+        recovery: null,
+        promotionAsked: postmaster.kind === 'running' && postmaster.pid === promotionAskedPid,
+        newestHistory: 1,
+        position: null,
+        history: firstTimeline(),
+      },
+    }
   }
 
-  async #observeServer(): Promise<Pick<LocalView, 'postmaster' | 'server'>> {
+  /**
+   * A whole directory is read for it, so only where it decides something: whether this elected node had begun its timeline (I6), and whether
+   * a standby that gets no WAL goes for another timeline than its primary's.
+   */
+  async #observeNewestHistory(
+    store: StoreView,
+    { directory, server }: Pick<LocalView, 'directory' | 'server'>,
+  ): Promise<number> {
+    const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
+    if (primacy === undefined || directory.kind !== 'cluster') return 1
+    const elected = primacy.phase === 'promoting' && primacy.primary === this.#options.node
+    const getsNothing = server?.inRecovery === true && server.walreceiver?.status !== 'streaming'
+    return elected || (getsNothing && primacy.phase !== 'electing') ? this.#postgres.newestHistory() : 1
+  }
+
+  async #observeServer(): Promise<Pick<LocalView, 'postmaster' | 'server' | 'recovery'>> {
     const postmaster = await this.#postgres.inspectPostmaster()
-    if (postmaster.kind !== 'running' || postmaster.status === 'starting') return { postmaster, server: null }
+    if (postmaster.kind !== 'running') return { postmaster, server: null, recovery: null }
+    if (postmaster.status === 'starting')
+      return { postmaster, server: null, recovery: await this.#postgres.inspectRecovery(postmaster.pid) }
     const seen = await this.#postgres.observe(SQL_DEADLINE_MS)
     const server: ServerFacts | null = seen.kind === 'ok' ? seen.value : null
-    return { postmaster, server }
+    return { postmaster, server, recovery: null }
   }
 
   /** Asked for only where it decides something: a node that streams in a steady epoch moves on all the time. */
@@ -125,7 +194,7 @@ export class Observer {
     const primacy = store.kind === 'read' ? store.facts.primacy?.value : undefined
     if (primacy === undefined || local.postmaster.kind === 'foreign') return null
     const steadyPrimary = primacy.primary === this.#options.node && primacy.phase === 'steady'
-    const follows = local.followedEpoch === primacy.epoch && primacy.phase !== 'electing'
+    const follows = hasFollowed(local, primacy) && primacy.phase !== 'electing'
     if (steadyPrimary || follows || (local.server !== null && local.server.walreceiver !== null)) return null
     const { directory, postmaster } = local
     const stable = await this.#postgres.stablePosition({ directory, postmaster, deadlineMs: SQL_DEADLINE_MS })

@@ -1,6 +1,7 @@
 /**
  * The lease of I10, for rules without acknowledgements: counted from when its taking or renewal was SENT, on the monotonic clock. Its id
- * and its end survive the agent, for PostgreSQL does too; after a reboot of the machine nothing of it is left.
+ * and its end survive the agent, for PostgreSQL does too; after a reboot of the machine nothing of it is left. Its deadline has a timer of
+ * its own, set wherever its end is: whatever a loop waits for then, PostgreSQL must not be carried past it.
  */
 import { readFileSync } from 'node:fs'
 import type { Timers } from '../core/timers.ts'
@@ -20,17 +21,28 @@ export class PrimaryLease {
   readonly #clock: Clock
   readonly #timers: Timers
   readonly #directory: StateDirectory
+  readonly #onDeadline: () => void
   readonly #bootId = bootId()
   #lease: Held | null
+  #timer: NodeJS.Timeout | undefined
 
-  constructor(store: ClusterStore, clock: Clock, timers: Timers, directory: StateDirectory) {
+  /** `onDeadline`: the moment, before the lease ends, at which a primary without acknowledgements must be stopped. */
+  constructor(
+    store: ClusterStore,
+    clock: Clock,
+    timers: Timers,
+    directory: StateDirectory,
+    onDeadline: () => void,
+  ) {
     this.#store = store
     this.#clock = clock
     this.#timers = timers
     this.#directory = directory
+    this.#onDeadline = onDeadline
     const written = directory.primaryLease
     const ours = written !== null && written.bootId === this.#bootId
     this.#lease = ours ? { id: BigInt(written.leaseId), untilMs: written.untilMs, renewedAtMs: 0 } : null
+    this.#watchDeadline()
   }
 
   get untilMs(): number | null {
@@ -62,19 +74,34 @@ export class PrimaryLease {
     if (renewed.kind === 'ok' && renewed.value.alive) await this.#hold(lease.id, renewed.value.sentAtMs)
   }
 
+  /** Forgotten here before the store gives it to somebody else: a successor of this agent must never find more than the store grants. */
   async drop(): Promise<void> {
     const lease = this.#lease
-    this.#lease = null
     if (lease === null) return
-    await this.#store.revokeLease(lease.id)
     await this.#directory.rememberLease(null)
+    this.#lease = null
+    this.#watchDeadline()
+    await this.#store.revokeLease(lease.id)
+  }
+
+  /** No timer is left; the lease is as it was. */
+  close(): void {
+    clearTimeout(this.#timer)
   }
 
   /** The store may have rounded up; our own time is what we asked for. */
   async #hold(id: bigint, sentAtMs: number): Promise<void> {
     const untilMs = sentAtMs + this.#timers.primaryLeaseMs
     this.#lease = { id, untilMs, renewedAtMs: sentAtMs }
+    this.#watchDeadline()
     await this.#directory.rememberLease({ leaseId: String(id), untilMs, bootId: this.#bootId })
+  }
+
+  #watchDeadline(): void {
+    clearTimeout(this.#timer)
+    if (this.#lease === null) return
+    const leftMs = this.#lease.untilMs - this.#timers.selfFenceMarginMs - this.#clock.nowMs()
+    this.#timer = setTimeout(this.#onDeadline, Math.max(0, leftMs) + 1)
   }
 }
 

@@ -11,6 +11,8 @@ export class Sightings {
   readonly #seen = new Map<string, Sighting>()
   #streaming = false
   #streamEndedAt: string | null = null
+  /** Monotonic; null while it streams, and before the first look. */
+  #silentSinceMs: number | null = null
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -25,6 +27,11 @@ export class Sightings {
     return this.#streamEndedAt
   }
 
+  /** For how long this node has got no WAL, as far as this agent has seen; 0 while it does. */
+  notStreamingMs(nowMs: number): number {
+    return this.#silentSinceMs === null ? 0 : nowMs - this.#silentSinceMs
+  }
+
   note(view: ClusterView): void {
     this.#noteStream(view)
     if (view.store.kind !== 'read') return
@@ -36,8 +43,9 @@ export class Sightings {
     }
   }
 
-  #noteStream({ local }: ClusterView): void {
+  #noteStream({ local, now }: ClusterView): void {
     const streams = local.server?.walreceiver?.status === 'streaming'
+    this.#silentSinceMs = streams ? null : (this.#silentSinceMs ?? now)
     if (streams) this.#streamEndedAt = null
     else if (this.#streaming) this.#streamEndedAt = this.#clock.timestamp()
     this.#streaming = streams

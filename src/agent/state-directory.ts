@@ -2,7 +2,7 @@
  * What a node must not forget, outside its data directory and fsynced: the highest promised epoch (I3), and that its data directory
  * was made by its own bootstrap. Read once at the start; each write is a new file renamed over the old one.
  */
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Sentinel } from '../core/cluster-view.ts'
 import { formatLsn, parseLsn } from '../core/lsn.ts'
@@ -55,7 +55,9 @@ export class StateDirectory {
   /** A damaged file is an error, never "nothing promised": forgetting a promise breaks the fence. */
   static async open(directory: string): Promise<StateDirectory> {
     await mkdir(directory, { recursive: true, mode: 0o700 })
-    return new StateDirectory(directory, await read(path.join(directory, FILE)))
+    const opened = new StateDirectory(directory, await read(path.join(directory, FILE)))
+    await opened.#keepReserve()
+    return opened
   }
 
   get promisedEpoch(): number {
@@ -138,23 +140,62 @@ export class StateDirectory {
     await this.#write({ ...this.#remembered, initialized: systemIdentifier })
   }
 
+  /** On a full disk with the space that is kept for this: a node that cannot promise could neither fence itself nor vote. */
   async #write(next: Remembered): Promise<void> {
-    const file = path.join(this.#directory, FILE)
-    const temporary = `${file}.new`
-    const handle = await open(temporary, 'w', 0o600)
+    const text = `${JSON.stringify(next)}\n`
     try {
-      await handle.writeFile(`${JSON.stringify(next)}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
+      await this.#replace(text)
+    } catch (error) {
+      if (!isFull(error)) throw error
+      await rm(this.#path(RESERVE), { force: true })
+      await this.#replace(text)
     }
-    await rename(temporary, file)
-    await syncDirectory(this.#directory)
     this.#remembered = next
+    await this.#keepReserve()
+  }
+
+  async #replace(text: string): Promise<void> {
+    const temporary = this.#path(`${FILE}.new`)
+    await writeSynced(temporary, text)
+    await rename(temporary, this.#path(FILE))
+    await syncDirectory(this.#directory)
+  }
+
+  /** The old state has just been freed; where there is still no room for it the next write does without. */
+  async #keepReserve(): Promise<void> {
+    try {
+      const handle = await open(this.#path(RESERVE), 'wx', 0o600)
+      await handle.writeFile(Buffer.alloc(RESERVE_BYTES, 1)).finally(() => handle.close())
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
+        await rm(this.#path(RESERVE), { force: true }).catch(() => undefined)
+    }
+  }
+
+  #path(name: string): string {
+    return path.join(this.#directory, name)
   }
 }
 
 const FILE = 'state.json'
+const RESERVE = 'reserve'
+/** More than a state file ever takes. */
+const RESERVE_BYTES = 16_384
+
+function isFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ENOSPC' || code === 'EDQUOT'
+}
+
+async function writeSynced(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'w', 0o600)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
 
 async function read(file: string): Promise<Remembered> {
   let text: string

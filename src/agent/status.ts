@@ -6,12 +6,14 @@ import type {
   NodeState,
   NodeStatus,
   Problem,
+  SeenHealth,
   TaskProgress,
   Why,
 } from '../api/contract.ts'
 import type { ClusterView, NodeReport } from '../core/cluster-view.ts'
 import { suspectsPrimary } from '../core/detector.ts'
 import type { ServerFacts } from '../core/facts.ts'
+import { healthOf } from '../core/health.ts'
 import { formatLsn, type Lsn, lagBytes, maxLsn } from '../core/lsn.ts'
 import type { FoundProblem } from '../core/problems.ts'
 import { voteOf } from '../core/vote.ts'
@@ -31,6 +33,7 @@ export interface Snapshot {
 export function nodeDetail(options: AgentOptions, snapshot: Snapshot, sightings: Sightings): NodeDetail {
   const { view } = snapshot
   const { server, directory } = view.local
+  const newest = server === null ? null : flushPosition(server)
   return {
     status: nodeStatus(options, view),
     epoch: knownEpoch(view),
@@ -51,7 +54,14 @@ export function nodeDetail(options: AgentOptions, snapshot: Snapshot, sightings:
       flushLagMs: each.flushLagMs,
       replayLagMs: each.replayLagMs,
     })),
+    slots: (server?.slots ?? []).map(({ name, active, walStatus, restartLsn }) => ({
+      name,
+      active,
+      lost: walStatus === 'lost',
+      retainedBytes: restartLsn === null || newest === null ? null : lagBytes(restartLsn, newest),
+    })),
     vote: voteOf(view),
+    priority: view.spec.priority,
     position: positionOf(view),
     lastCommitAt: lastCommitAt(view, snapshot.at),
     streamEndedAt: sightings.streamEndedAt,
@@ -69,6 +79,26 @@ function positionOf(view: ClusterView): NodePosition | null {
 function lastCommitAt({ local }: ClusterView, at: string): string | null {
   const ageMs = local.server?.replayAgeMs ?? null
   return ageMs === null ? null : new Date(Date.parse(at) - ageMs).toISOString()
+}
+
+/** From which age on a look says nothing any more: the loop looks every second, and each of its waits has a deadline of its own. */
+function staleMs(rtoMs: number): number {
+  return Math.max(5_000, 2 * rtoMs)
+}
+
+export function seenHealth(
+  options: AgentOptions,
+  { view }: Snapshot,
+  sightings: Sightings,
+  nowMs: number,
+): SeenHealth {
+  return {
+    health: healthOf(view, sightings.notStreamingMs(nowMs)),
+    status: nodeStatus(options, view),
+    epoch: knownEpoch(view),
+    ageMs: nowMs - view.now,
+    staleMs: staleMs(view.spec.rtoMs),
+  }
 }
 
 export function nodeReport(options: AgentOptions, view: ClusterView): NodeReport {

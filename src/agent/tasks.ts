@@ -32,6 +32,11 @@ export class Tasks {
     return new Map(this.#failures)
   }
 
+  /** When everything is as it shall be: what failed on the way there is no problem any more, and is not waited for the next time. */
+  forgetFailures(): void {
+    this.#failures.clear()
+  }
+
   /** Does nothing when one of the kind runs already. `work` must end soon after its signal aborts. */
   start<T>(kind: TaskKind, work: (signal: AbortSignal) => Promise<Outcome<T>>): void {
     if (this.#running.has(kind)) return

@@ -26,6 +26,12 @@ export const failoverBody = z.strictObject({
 })
 export const pauseBody = z.strictObject({ reason: reason.nullable(), by })
 export const resumeBody = z.strictObject({ by })
+export const memberBody = z.strictObject({ by })
+export const bundleBody = z.strictObject({
+  files: z.record(z.string().max(100), z.base64().max(400_000)),
+  dryRun,
+  by,
+})
 export const reinitBody = z.strictObject({ dryRun, by })
 
 /** The body when it is as it should be, else a sentence that names what is not. An empty body is an empty object. */

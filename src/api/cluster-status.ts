@@ -1,6 +1,8 @@
 /** Puts the cluster's status together from primacy and what each agent says of its own node. Pure. */
+import { hostInUri } from '../config/fields.ts'
 import { lagBytes, parseLsn } from '../core/lsn.ts'
 import { currentRule, type Primacy } from '../core/primacy.ts'
+import { type NodeLoss, whatIf } from '../core/what-if.ts'
 import type {
   ClusterStatus,
   Endpoints,
@@ -14,6 +16,9 @@ import type {
 export interface StatusInput {
   readonly cluster: string
   readonly durability: 'quorum' | 'async'
+  readonly whenStandbyLost: 'relax' | 'block'
+  /** Of the agent that was asked. */
+  readonly storeAnswers: boolean
   readonly primacy: Primacy | null
   readonly paused: Paused | null
   readonly scheduled: ScheduledSwitchover | null
@@ -36,7 +41,8 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
   const nodes = input.members.map((each) =>
     nodeStatus(each, input.details.get(each.name) ?? null, primaryDetail),
   )
-  const problems = [...reported(input), ...unanswered(input)]
+  const losses = lossesOf(input, nodes)
+  const problems = [...reported(input), ...unanswered(input), ...withoutSuccessor(input, losses)]
   return {
     cluster: input.cluster,
     epoch: primacy?.epoch ?? null,
@@ -50,6 +56,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     endpoints: input.endpoints,
     paused: input.paused,
     scheduled: input.scheduled,
+    whatIf: losses,
     problems,
   }
 }
@@ -65,6 +72,46 @@ function isHealthy(
   return nodes.every((node) =>
     node.name === primacy.primary ? node.state === 'running' : node.state === 'streaming',
   )
+}
+
+/** From what the agents say now and not from their reports in the store, which are some seconds old. */
+function lossesOf(input: StatusInput, nodes: readonly NodeStatus[]): readonly NodeLoss[] | null {
+  const { primacy, details, members } = input
+  const primary = nodes.find(({ name }) => name === primacy?.primary)
+  if (primacy === null || primacy.phase !== 'steady' || primary?.state !== 'running') return null
+  const alive = [...details].flatMap(([name, detail]) =>
+    detail === null || (input.storeAnswers && !detail.storeReachable) ? [] : [[name, detail] as const],
+  )
+  const survivors = alive.map(
+    ([name, { vote, priority, status }]) =>
+      [name, { vote, priority, streams: status.state === 'streaming' }] as const,
+  )
+  return whatIf({
+    primacy,
+    members: members.map(({ name }) => name),
+    nodes: new Map(survivors),
+    storeAnswers: input.storeAnswers,
+    paused: input.paused !== null,
+    durability: input.durability,
+    whenStandbyLost: input.whenStandbyLost,
+  })
+}
+
+/** What `pause` and a silent store bring about says so itself; alone there is nobody to take over. */
+function withoutSuccessor(input: StatusInput, losses: readonly NodeLoss[] | null): readonly Problem[] {
+  if (input.paused !== null || !input.storeAnswers || input.members.length < 2) return []
+  const loss = losses?.find(({ node }) => node === input.primacy?.primary)
+  if (loss === undefined || loss.takesOver.length > 0) return []
+  return [
+    {
+      code: 'no-successor',
+      severity: 'warning',
+      node: null,
+      since: input.now,
+      message: `if ${loss.node} were lost now, ${loss.sentence}`,
+      hint: 'Bring the missing standbys back: `understudy why` says what each node waits for.',
+    },
+  ]
 }
 
 function nodeStatus(
@@ -89,8 +136,9 @@ function nodeStatus(
 }
 
 function silent(member: StatusInput['members'][number]): NodeStatus {
+  const { name, host, port, apiPort } = member
   return {
-    ...member,
+    ...{ name, host, port, apiPort },
     role: 'unknown',
     state: 'unreachable',
     timelineId: null,
@@ -125,7 +173,7 @@ function unanswered(input: StatusInput): readonly Problem[] {
       severity: 'error' as const,
       node: member.name,
       since: input.now,
-      message: `the agent of ${member.name} does not answer at ${member.host}:${member.apiPort}`,
+      message: `the agent of ${member.name} does not answer at ${hostInUri(member.host)}:${member.apiPort}`,
       hint: 'Is the node up? `understudy up` starts what is missing of a local cluster; logs are in its logs directory.',
     }))
 }

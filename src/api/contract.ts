@@ -3,8 +3,10 @@
  * renaming is not. LSNs are text as PostgreSQL prints them; instants are ISO 8601 in UTC.
  */
 import type { Check } from '../core/check.ts'
+import type { NodeHealth } from '../core/health.ts'
 import type { HistoryRecord } from '../core/history.ts'
 import type { PhaseTime } from '../core/history-phases.ts'
+import type { NodeLoss } from '../core/what-if.ts'
 
 export type NodeRole = 'primary' | 'standby' | 'unknown'
 
@@ -63,6 +65,8 @@ export interface ClusterStatus {
   readonly paused: Paused | null
   /** The next planned change of primary. */
   readonly scheduled: ScheduledSwitchover | null
+  /** What would happen if each node were lost right now; null while there is no primary in office to begin from. */
+  readonly whatIf: readonly NodeLoss[] | null
   readonly problems: readonly Problem[]
 }
 
@@ -101,8 +105,11 @@ export interface NodeDetail {
   readonly decision: Why
   /** Seen by the primary for each standby that streams from it. */
   readonly standbys: readonly StandbySeen[]
+  readonly slots: readonly SlotSeen[]
   /** What it could say in an election. */
   readonly vote: 'whole' | 'gone' | 'none'
+  /** candidatePriority: 0 votes and is elected only when nobody else has what it has. */
+  readonly priority: number
   /** As far as it has WAL; null while PostgreSQL does not answer. */
   readonly position: NodePosition | null
   /** Of a standby: when the last commit that it has replayed was made, by the clock of the primary that made it. */
@@ -111,6 +118,26 @@ export interface NodeDetail {
   readonly streamEndedAt: string | null
   /** Where the other nodes were last seen, by their own reports. */
   readonly sightings: readonly Sighting[]
+}
+
+/** What the health paths are answered from. */
+export interface SeenHealth {
+  readonly health: NodeHealth
+  readonly status: NodeStatus
+  readonly epoch: number | null
+  /** Since the agent's last whole look. */
+  readonly ageMs: number
+  /** From which age on nothing is known any more: the loop hangs. */
+  readonly staleMs: number
+}
+
+export interface SlotSeen {
+  readonly name: string
+  readonly active: boolean
+  /** WAL that it needs is gone. */
+  readonly lost: boolean
+  /** WAL that is kept for it; null: not known. */
+  readonly retainedBytes: number | null
 }
 
 export interface Sighting extends NodePosition {
@@ -263,6 +290,28 @@ export interface ReinitBody {
 
 export interface ReinitAnswer extends ChangeAnswer {
   readonly node: string
+}
+
+/** POST and DELETE /v1/members/NAME, to any other node's agent. */
+export interface MemberAnswer {
+  readonly node: string
+  /** false: it was so already. */
+  readonly changed: boolean
+}
+
+/** PUT /v1/bundle, to the agent of the node that it is for. */
+export interface BundleBody {
+  /** Path in the bundle → content, base64. */
+  readonly files: Readonly<Record<string, string>>
+  readonly dryRun?: boolean | undefined
+  readonly by?: string | undefined
+}
+
+export interface BundleAnswer {
+  /** Paths of the files that are, or would be, other ones. */
+  readonly changed: readonly string[]
+  /** The agent starts anew with them; PostgreSQL goes on. */
+  readonly restarts: boolean
 }
 
 /** GET /v1/history: oldest first. */

@@ -4,8 +4,10 @@ import type { Context, Hono } from 'hono'
 import type { z } from 'zod'
 import type { Outcome } from '../ports/postgres.ts'
 import {
+  bundleBody,
   cancelBody,
   failoverBody,
+  memberBody,
   pauseBody,
   readBody,
   reinitBody,
@@ -13,10 +15,13 @@ import {
   switchoverBody,
 } from './bodies.ts'
 import type {
+  BundleAnswer,
+  BundleBody,
   CancelAnswer,
   ChangeAnswer,
   FailoverAnswer,
   FailoverBody,
+  MemberAnswer,
   PauseAnswer,
   PauseBody,
   ReinitAnswer,
@@ -33,6 +38,9 @@ export interface ControlSource {
   failover(body: FailoverBody): Promise<Outcome<FailoverAnswer>>
   pause(body: PauseBody): Promise<Outcome<PauseAnswer>>
   reinit(body: ReinitBody): Promise<Outcome<ReinitAnswer>>
+  retireMember(node: string, by: string | undefined): Promise<Outcome<MemberAnswer>>
+  admitMember(node: string, by: string | undefined): Promise<Outcome<MemberAnswer>>
+  bundle(body: BundleBody): Promise<Outcome<BundleAnswer>>
 }
 
 /** Whatever changes the cluster asks for the token: reading is open to who reaches the port, commanding is not. */
@@ -52,6 +60,13 @@ export function declareControls(app: Hono, source: ControlSource, token: string)
   app.post('/v1/resume', (context) =>
     answer(context, resumeBody, ({ by }) => source.pause({ reason: null, by })),
   )
+  app.post('/v1/members/:node', (context) =>
+    answer(context, memberBody, ({ by }) => source.admitMember(context.req.param('node'), by)),
+  )
+  app.delete('/v1/members/:node', (context) =>
+    answer(context, memberBody, ({ by }) => source.retireMember(context.req.param('node'), by)),
+  )
+  app.put('/v1/bundle', (context) => answer(context, bundleBody, (body) => source.bundle(body)))
   app.post('/v1/reinit', (context) => change(context, reinitBody, (body) => source.reinit(body)))
 }
 

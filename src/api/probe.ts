@@ -1,10 +1,11 @@
 /** Probes of another node's agent: a request that is answered from memory, and an event stream that breaks when the agent dies. */
-import { request } from 'node:http'
 import type { ProbeResult, ProbeTarget } from '../ports/prober.ts'
+import { request } from './request.ts'
 
 export function probeAgent(target: ProbeTarget, deadlineMs: number): Promise<ProbeResult> {
   return new Promise((resolve) => {
-    const sent = request({ host: target.host, port: target.apiPort, path: '/v1/alive', agent: false })
+    const { host, apiPort: port, apiCaFile: caFile } = target
+    const sent = request({ host, port, caFile, unverified: true, path: '/v1/alive', agent: false })
     const timer = setTimeout(() => end('silent'), deadlineMs)
     const end = (result: ProbeResult): void => {
       clearTimeout(timer)
@@ -30,6 +31,9 @@ export function holdAgent(target: ProbeTarget, onOpen: () => void, onEnd: () => 
   const sent = request({
     host: target.host,
     port: target.apiPort,
+    caFile: target.apiCaFile,
+    // A certificate that has expired must not make a living agent look dead.
+    unverified: true,
     path: `/v1/events?after=${Number.MAX_SAFE_INTEGER}`,
     headers: { accept: 'text/event-stream' },
     agent: false,

@@ -3,15 +3,18 @@
  * hung database cannot hang the health of its own node.
  */
 import type { Server } from 'node:http'
+import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https'
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { streamSSE } from 'hono/streaming'
 import type { HistoryRecord } from '../core/history.ts'
 import { UnderstudyError } from '../errors/codes.ts'
-import type { ClusterEvent, ClusterStatus, NodeDetail, Why } from './contract.ts'
+import type { ClusterEvent, ClusterStatus, NodeDetail, SeenHealth, Why } from './contract.ts'
 import { type ControlSource, declareControls } from './controls.ts'
 import { errorBody } from './failures.ts'
+import { declareHealth } from './health.ts'
 import { historyEntries } from './history.ts'
+import { METRICS_CONTENT_TYPE, type MetricsInput, renderMetrics } from './metrics.ts'
 
 /** What the API tells; the agent behind it. */
 export interface ApiSource extends ControlSource {
@@ -22,10 +25,15 @@ export interface ApiSource extends ControlSource {
   eventsAfter(id: number): readonly ClusterEvent[]
   subscribe(listener: (event: ClusterEvent) => void): () => void
   history(): Promise<readonly HistoryRecord[]>
+  /** null during the first moments. */
+  health(): SeenHealth | null
+  metrics(): MetricsInput
 }
 
 export interface RunningApi {
   stop(): Promise<void>
+  /** From the next connection on it shows this certificate. Does nothing without TLS. */
+  renew(tls: ApiTls): void
 }
 
 const HEARTBEAT_MS = 15_000
@@ -55,6 +63,10 @@ export function createApi(source: ApiSource, token: string): Hono {
     const entries = historyEntries(await source.history())
     return context.json(entries.filter((each) => epoch === undefined || String(each.epoch) === epoch))
   })
+  app.get('/metrics', (context) =>
+    context.body(renderMetrics(source.metrics()), 200, { 'content-type': METRICS_CONTENT_TYPE }),
+  )
+  declareHealth(app, () => source.health())
   declareControls(app, source, token)
   app.notFound((context) => context.json(errorBody('usage', `there is nothing at ${context.req.path}`), 404))
   app.onError((error, context) => context.json(errorBody('internal', error.message), 500))
@@ -101,31 +113,91 @@ function sleep(ms: number, onWaker: (wake: () => void) => void): Promise<boolean
   })
 }
 
-/** Errors: port-taken. */
-export async function serveApi(
-  source: ApiSource,
-  options: { readonly host: string; readonly port: number; readonly token: string },
-): Promise<RunningApi> {
+export interface ApiTls {
+  readonly cert: string
+  readonly key: string
+}
+
+export interface ServeOptions {
+  readonly node: string
+  /** Addresses of this machine; '*' is every one. */
+  readonly listen: readonly string[]
+  readonly port: number
+  readonly token: string
+  /** null: HTTP without TLS. */
+  readonly tls: ApiTls | null
+}
+
+/** Errors: port-taken, wrong-host. */
+export async function serveApi(source: ApiSource, options: ServeOptions): Promise<RunningApi> {
   const app = createApi(source, options.token)
-  const server = await new Promise<Server>((resolve, reject) => {
-    const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
-      resolve(listening as Server),
-    )
-    listening.on('error', (error: NodeJS.ErrnoException) => reject(classify(error, options.port)))
-  })
+  const servers: Server[] = []
+  const stop = async (): Promise<void> => {
+    await Promise.all(servers.map(close))
+  }
+  try {
+    for (const address of options.listen) servers.push(await listenOn(app, address, options))
+  } catch (error) {
+    await stop()
+    throw error
+  }
   return {
-    stop: () =>
-      new Promise<void>((resolve) => {
-        server.close(() => resolve())
-        // Event streams never end by themselves.
-        server.closeAllConnections()
-      }),
+    stop,
+    renew: (tls) => {
+      for (const server of servers) if (server instanceof HttpsServer) server.setSecureContext(secured(tls))
+    },
   }
 }
 
-function classify(error: NodeJS.ErrnoException, port: number): Error {
-  if (error.code !== 'EADDRINUSE') return error
-  return new UnderstudyError('port-taken', `port ${port} for the agent is in use by another program`, {
-    cause: error,
+/** Every address: both families where the machine has both. */
+async function listenOn(app: Hono, address: string, options: ServeOptions): Promise<Server> {
+  if (address !== '*') return bind(app, address, options)
+  try {
+    return await bind(app, '::', options)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EAFNOSUPPORT') throw error
+    return bind(app, '0.0.0.0', options)
+  }
+}
+
+function bind(app: Hono, hostname: string, options: ServeOptions): Promise<Server> {
+  const { port, tls } = options
+  const common = { fetch: app.fetch, hostname, port }
+  return new Promise((resolve, reject) => {
+    const ready = (): void => resolve(listening)
+    const listening = (
+      tls === null
+        ? serve(common, ready)
+        : serve({ ...common, createServer: createHttpsServer, serverOptions: secured(tls) }, ready)
+    ) as Server
+    listening.on('error', (error: NodeJS.ErrnoException) => reject(classify(error, hostname, options)))
   })
+}
+
+function secured({ cert, key }: ApiTls): { cert: string; key: string; minVersion: 'TLSv1.2' } {
+  return { cert, key, minVersion: 'TLSv1.2' }
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve())
+    // Event streams never end by themselves.
+    server.closeAllConnections()
+  })
+}
+
+function classify(error: NodeJS.ErrnoException, hostname: string, { node, port }: ServeOptions): Error {
+  if (error.code === 'EADDRINUSE')
+    return new UnderstudyError('port-taken', `port ${port} for the agent is in use by another program`, {
+      cause: error,
+    })
+  if (error.code === 'EADDRNOTAVAIL')
+    return new UnderstudyError(
+      'wrong-host',
+      `${hostname}, where ${node} is to listen, is no address of this machine`,
+      {
+        cause: error,
+      },
+    )
+  return error
 }

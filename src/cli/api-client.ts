@@ -2,14 +2,17 @@
  * Asks agents. Any of them can be dead, cut off or hung, so every question has a deadline for the whole answer, all nodes are
  * asked at once, and what answers is looked at before it is believed: another program may have got the port.
  */
-import { request } from 'node:http'
 import type { ClusterEvent, ClusterStatus, HistoryEntry, NodeDetail, Why } from '../api/contract.ts'
+import { failureOf, request } from '../api/request.ts'
+import { hostInUri } from '../config/fields.ts'
 import { recordFrom } from '../core/history.ts'
 
 export interface AgentAddress {
   readonly name: string
   readonly host: string
   readonly apiPort: number
+  /** Who signed the certificate that it shows; null or left out: HTTP without TLS. */
+  readonly apiCaFile?: string | null
 }
 
 export type Answer<T> =
@@ -121,7 +124,14 @@ async function ask<T>(
 
 function getText(agent: AgentAddress, path: string, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
-    const options = { host: agent.host, port: agent.apiPort, path, agent: false, signal }
+    const options = {
+      host: agent.host,
+      port: agent.apiPort,
+      caFile: agent.apiCaFile,
+      path,
+      agent: false,
+      signal,
+    }
     const question = request({ ...options, headers: { accept: 'application/json' } }, (response) => {
       const chunks: Buffer[] = []
       let size = 0
@@ -140,13 +150,11 @@ function getText(agent: AgentAddress, path: string, signal: AbortSignal): Promis
 
 function reasonOf(error: unknown): string {
   if (error instanceof SyntaxError) return 'the answer is not JSON'
-  const code = (error as NodeJS.ErrnoException).code
-  if (code === 'ECONNREFUSED') return 'nothing listens there'
-  return code ?? (error instanceof Error ? error.message : String(error))
+  return failureOf(error)
 }
 
 export function addressOf(agent: AgentAddress): string {
-  return `${agent.host}:${agent.apiPort}`
+  return `${hostInUri(agent.host)}:${agent.apiPort}`
 }
 
 function isClusterStatus(value: unknown): value is ClusterStatus {

@@ -3,6 +3,7 @@
  * asked, `status --watch` again and again.
  */
 import type { ClusterStatus, NodeStatus, Problem, Why } from '../api/contract.ts'
+import { hostInUri } from '../config/fields.ts'
 import { humanBytes, humanDuration } from './humanise.ts'
 import { type Paint, paintFor, type Style } from './paint.ts'
 import { type Cell, type Column, renderTable } from './table.ts'
@@ -39,6 +40,7 @@ export function renderBoard(status: ClusterStatus, options: BoardOptions): strin
   const rows = status.nodes.map((node) => nodeCells(node, status))
   lines.push(...renderTable(COLUMNS, rows, { width: options.width, paint, indent: INDENT }), '')
   lines.push(...labelled('Durability', quorumSentence(status), options.width, paint))
+  lines.push(...lossLines(status, options.width, paint))
   lines.push(...operatorLines(status, options.width, paint))
   if (status.endpoints !== null) {
     const { auto, readWrite, readOnly } = status.endpoints
@@ -55,6 +57,17 @@ export function renderBoard(status: ClusterStatus, options: BoardOptions): strin
   if (options.connection !== undefined && options.connection.length > 0)
     lines.push('', ...options.connection.map((line) => truncate(`${INDENT}${line}`, options.width)))
   return lines
+}
+
+/** What would happen if a node were lost now; nodes of which the same is true share a line. */
+function lossLines({ whatIf }: ClusterStatus, width: number, paint: Paint): string[] {
+  const sentences = new Map<string, string[]>()
+  for (const { node, sentence } of whatIf ?? [])
+    sentences.set(sentence, [...(sentences.get(sentence) ?? []), node])
+  return [...sentences].flatMap(([sentence, nodes], index) => {
+    const names = nodes.length === 1 ? nodes.join('') : `${nodes.slice(0, -1).join(', ')} or ${nodes.at(-1)}`
+    return labelled(index === 0 ? 'If lost' : '', `${names}: ${sentence}`, width, paint)
+  })
 }
 
 /** What operators have said, and must not forget. */
@@ -98,7 +111,7 @@ function nodeCells(node: NodeStatus, status: ClusterStatus): Cell[] {
     number(node.replayLagBytes, humanBytes),
     number(node.replayLagMs, humanDuration),
     optional(node.syncState),
-    { text: `${node.host}:${node.port}` },
+    { text: `${hostInUri(node.host)}:${node.port}` },
     optional(node.upstream),
   ]
 }

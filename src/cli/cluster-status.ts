@@ -50,6 +50,7 @@ export function unreachableStatus(config: KnownCluster, now: Date): ClusterStatu
     endpoints: proxyEndpoints(config),
     paused: null,
     scheduled: null,
+    whatIf: null,
     problems: [
       {
         code: 'unreachable',

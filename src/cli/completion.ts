@@ -38,8 +38,12 @@ export function completionTree(program: Command): CompletionCommand[] {
       name: command.name(),
       about: command.description(),
       options: help.visibleOptions(command).flatMap(completionOption),
-      words: WORDS[command.name()] ?? [],
+      words: WORDS[command.name()] ?? choicesOf(command),
     }))
+}
+
+function choicesOf(command: Command): readonly string[] {
+  return command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? [])
 }
 
 function completionOption(option: Option): CompletionOption[] {

@@ -6,20 +6,25 @@ import { pino } from 'pino'
 import type { AgentDependencies, AgentOptions } from '../agent/dependencies.ts'
 import { holdAgent, probeAgent } from '../api/probe.ts'
 import { nodeOf, type ResolvedConfig, type ResolvedNode } from '../config/load.ts'
+import { timersOf } from '../core/timers.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Log } from '../ports/log.ts'
 import type { Postgres } from '../ports/postgres.ts'
 import type { Prober } from '../ports/prober.ts'
 import type { Store } from '../ports/store.ts'
+import { AccessUpdater } from '../postgres/access.ts'
 import type { AdapterLog } from '../postgres/adapter-log.ts'
 import { type Binaries, findBinaries } from '../postgres/binaries.ts'
+import type { TlsPaths } from '../postgres/configuration-input.ts'
 import { createPostgres } from '../postgres/create-postgres.ts'
+import { nodeLayout } from '../postgres/layout.ts'
 import { holdPostgres, probePostgres } from '../postgres/probe.ts'
 import { createClusterStore } from '../store/cluster-store.ts'
 import type { Credentials } from '../store/gateway/authenticator.ts'
 import { createStoreClient } from '../store/gateway-client.ts'
 import { createCloner, createPassfiles } from './cloner.ts'
+import { HostAddresses } from './machines/addresses.ts'
 
 export const systemClock: Clock = {
   // CLOCK_MONOTONIC itself and not the time since this process began: a lease outlives its agent (I10).
@@ -54,15 +59,16 @@ export function composePostgres(
   node: ResolvedNode,
   binaries: Binaries,
   log: AdapterLog,
+  addresses = new HostAddresses(),
 ): Postgres {
   return createPostgres({
     nodeDir: node.directory,
     node: node.name,
     binaries,
     port: node.port,
-    listenAddresses: [node.host],
+    listenAddresses: node.listen,
     socketDirectory: node.socketDirectory,
-    members: () => config.nodes,
+    members: () => addresses.membersOf(config.nodes),
     secrets: {
       superuser: config.secrets.superuserPassword,
       replication: config.secrets.replicationPassword,
@@ -70,11 +76,7 @@ export function composePostgres(
       proxy: config.secrets.proxyPassword,
       application: config.secrets.applicationPassword,
     },
-    tls: {
-      certificate: config.tls.certFile(node.name),
-      key: config.tls.keyFile(node.name),
-      ca: config.tls.caFile,
-    },
+    tls: tlsPathsOf(config, node),
     rtoMs: config.rtoMs,
     applicationRole: config.application.user,
     database: config.application.database,
@@ -84,7 +86,15 @@ export function composePostgres(
   })
 }
 
-export async function composeStore(config: ResolvedConfig): Promise<Store> {
+function tlsPathsOf(config: ResolvedConfig, { name }: ResolvedNode): TlsPaths {
+  return { certificate: config.tls.certFile(name), key: config.tls.keyFile(name), ca: config.tls.caFile }
+}
+
+/** `answerMs`: how long one member may take; an agent asks the next one soon, a person can wait. */
+export async function composeStore(
+  config: ResolvedConfig,
+  answerMs = timersOf(config.rtoMs).storeAnswerMs,
+): Promise<Store> {
   const { endpoints, tokenFile, username, passwordFile, caFile, certFile, keyFile } = config.store
   const read = async (file: string | null): Promise<string | undefined> =>
     file === null ? undefined : await readFile(file, 'utf8')
@@ -96,7 +106,7 @@ export async function composeStore(config: ResolvedConfig): Promise<Store> {
     endpoints,
     credentials: credentialsOf(token, username, password),
     ...(Object.keys(tls).length > 0 && { tls }),
-    requestTimeoutMs: Math.max(500, Math.min(5_000, config.rtoMs / 2)),
+    requestTimeoutMs: answerMs,
     nowMs: systemClock.nowMs,
   })
 }
@@ -107,7 +117,8 @@ function credentialsOf(
   password: string | undefined,
 ): Credentials {
   if (token !== undefined) return { token: token.trim() }
-  if (username !== null && password !== undefined) return { username, password: password.trim() }
+  if (username !== null && password !== undefined)
+    return { username, password: password.replace(/\r?\n$/, '') }
   return 'none'
 }
 
@@ -128,12 +139,35 @@ async function composeProber(config: ResolvedConfig, node: string): Promise<Prob
 export interface ComposedAgent {
   readonly options: AgentOptions
   readonly dependencies: AgentDependencies
+  /** What the nodes' host names mean; refreshed by whoever runs the agent. */
+  readonly addresses: HostAddresses
+  readonly access: AccessUpdater
 }
 
 export async function composeAgent(config: ResolvedConfig, name: string): Promise<ComposedAgent> {
   const node = nodeOf(config, name)
   const log = createLog({ node: name })
   const binaries = await binariesOf(config)
+  const addresses = new HostAddresses()
+  await addresses.refresh(config.nodes)
+  const postgres = composePostgres(
+    config,
+    node,
+    binaries,
+    (event) => {
+      if (event.level === 'warn') log.warn(event.message, event.fields)
+      else if (event.level === 'info') log.info(event.message, event.fields)
+    },
+    addresses,
+  )
+  const access = new AccessUpdater({
+    layout: nodeLayout(node.directory),
+    tls: tlsPathsOf(config, node),
+    members: () => addresses.membersOf(config.nodes),
+    extraHba: config.postgres.hba,
+    reload: () => postgres.reload(),
+    replicationPassword: config.secrets.replicationPassword,
+  })
   const cloner = {
     node: name,
     nodeDirectory: node.directory,
@@ -163,15 +197,14 @@ export async function composeAgent(config: ResolvedConfig, name: string): Promis
     },
     dependencies: {
       store: createClusterStore(await composeStore(config), config.cluster),
-      postgres: composePostgres(config, node, binaries, (event) => {
-        if (event.level === 'warn') log.warn(event.message, event.fields)
-        else if (event.level === 'info') log.info(event.message, event.fields)
-      }),
+      postgres,
       cloner: createCloner(cloner),
       passfiles: createPassfiles(cloner),
       prober: await composeProber(config, name),
       clock: systemClock,
       log,
     },
+    addresses,
+    access,
   }
 }

@@ -3,8 +3,10 @@
  * `read-only` name every node and let libpq choose (manual, section 34.1.1.3); node's `pg` knows single hosts only. Applications get the
  * proxy where it serves what they ask for. Pure.
  */
+import { isIPv6 } from 'node:net'
 import type { Endpoints } from '../api/contract.ts'
-import type { ResolvedConfig } from '../config/load.ts'
+import { hostInUri } from '../config/fields.ts'
+import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { nearest } from '../config/nearest.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 
@@ -26,7 +28,9 @@ const ANY_NODE = ['auto', 'read-write', 'read-only'] as const
 /** With several hosts the next one is tried only when this one failed: a frozen one must fail some day. */
 const MULTI_HOST_CONNECT_TIMEOUT_S = 5
 
-type KnownCluster = Pick<ResolvedConfig, 'cluster' | 'nodes' | 'application' | 'secrets' | 'tls' | 'proxy'>
+interface KnownCluster extends Pick<ResolvedConfig, 'cluster' | 'application' | 'secrets' | 'tls' | 'proxy'> {
+  readonly nodes: readonly Pick<ResolvedNode, 'name' | 'host' | 'port'>[]
+}
 
 /** Errors: unknown-node. */
 export function connectionFor(
@@ -83,7 +87,9 @@ function unknownTarget(config: KnownCluster, target: string): UnderstudyError {
 export function libpqUri(connection: Connection, password: string | null): string {
   const user = encode(connection.user)
   const credentials = password === null ? user : `${user}:${encode(password)}`
-  const hosts = connection.hosts.map(({ host, port }) => `${hostInUri(host)}:${port}`).join(',')
+  const hosts = connection.hosts
+    .map(({ host, port }) => `${isIPv6(host) ? hostInUri(host) : encode(host)}:${port}`)
+    .join(',')
   const parameters = Object.entries(uriParameters(connection))
     .map(([name, value]) => `${name}=${encode(value)}`)
     .join('&')
@@ -95,10 +101,6 @@ function uriParameters(connection: Connection): Record<string, string> {
   if (connection.sessionAttributes !== null) parameters['target_session_attrs'] = connection.sessionAttributes
   if (connection.hosts.length > 1) parameters['connect_timeout'] = String(MULTI_HOST_CONNECT_TIMEOUT_S)
   return parameters
-}
-
-function hostInUri(host: string): string {
-  return host.includes(':') ? `[${host}]` : encode(host)
 }
 
 /** RFC 3986: encodeURIComponent leaves a few characters alone that a shell or another parser would take for its own. */

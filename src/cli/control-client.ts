@@ -1,13 +1,14 @@
 /** Asks agents to change something: with the token, within a deadline, and with a refusal as our error. */
 import { readFile } from 'node:fs/promises'
-import { request } from 'node:http'
+import path from 'node:path'
+import { failureOf, request } from '../api/request.ts'
 import type { ResolvedConfig } from '../config/load.ts'
 import { ERRORS, type ErrorCode, UnderstudyError } from '../errors/codes.ts'
 import { type AgentAddress, addressOf } from './api-client.ts'
 
 export interface ControlRequest {
   readonly path: string
-  readonly method?: 'POST' | 'DELETE'
+  readonly method?: 'POST' | 'PUT' | 'DELETE'
   readonly body: object
 }
 
@@ -46,9 +47,34 @@ async function send<T>(
   asked: ControlRequest,
   deadlineMs: number,
 ): Promise<T> {
-  const token = (await readFile(config.secrets.apiToken, 'utf8')).trim()
+  try {
+    return await sendWith(await readToken(config.secrets.apiToken), agent, asked, deadlineMs)
+  } catch (error) {
+    if (!(error instanceof UnderstudyError) || error.code !== 'auth-failed') throw error
+    // A node that was away when the token changed still has the one before.
+    const before = await readToken(previousSecret(config.secrets.apiToken)).catch(() => null)
+    if (before === null) throw error
+    return await sendWith(before, agent, asked, deadlineMs)
+  }
+}
+
+async function readToken(file: string): Promise<string> {
+  return (await readFile(file, 'utf8')).trim()
+}
+
+/** Where a secret goes that was replaced, until every node has the new one. */
+export function previousSecret(file: string): string {
+  return path.join(path.dirname(file), 'previous', path.basename(file))
+}
+
+async function sendWith<T>(
+  token: string,
+  agent: AgentAddress,
+  asked: ControlRequest,
+  deadlineMs: number,
+): Promise<T> {
   const { status, text } = await transmit(agent, asked, token, deadlineMs).catch((error: unknown) => {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = failureOf(error)
     throw new UnderstudyError(
       'unreachable',
       `the agent of ${agent.name} at ${addressOf(agent)} does not answer (${reason})`,
@@ -87,7 +113,15 @@ function transmit(
       'content-type': 'application/json',
       'content-length': Buffer.byteLength(text),
     }
-    const where = { host: agent.host, port: agent.apiPort, path, method, headers, agent: false as const }
+    const where = {
+      host: agent.host,
+      port: agent.apiPort,
+      caFile: agent.apiCaFile,
+      path,
+      method,
+      headers,
+      agent: false as const,
+    }
     const sent = request({ ...where, signal: AbortSignal.timeout(deadlineMs) }, (response) => {
       const chunks: Buffer[] = []
       response.on('data', (chunk: Buffer) => chunks.push(chunk))

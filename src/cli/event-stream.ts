@@ -1,7 +1,7 @@
 /** Follows the events of one agent over server-sent events, and comes back after it was away. */
-import { request } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ClusterEvent } from '../api/contract.ts'
+import { request } from '../api/request.ts'
 import { type AgentAddress, isClusterEvent } from './api-client.ts'
 import { createEventStreamParser } from './event-list.ts'
 
@@ -40,6 +40,7 @@ function readStream(
       {
         host: agent.host,
         port: agent.apiPort,
+        caFile: agent.apiCaFile,
         path: `/v1/events?after=${after}`,
         headers: { accept: 'text/event-stream' },
         agent: false,

@@ -93,11 +93,25 @@ function declareRecords(program: Command, { onExit }: ProgramOptions): void {
     declare(
       program,
       'doctor',
-      'check what a start needs on this machine',
-      'understudy doctor --port-base 6500',
+      'check what a start needs on this machine, or the replication of any primary',
+      'understudy doctor --url postgresql://postgres@db1.example.com',
     ),
   )
     .addOption(jsonFlag())
+    .addOption(
+      new Option(
+        '--url <uri>',
+        'only look at the replication of this primary, whoever set it up; changes nothing',
+      )
+        .argParser(notEmpty)
+        .conflicts(['data', 'config', 'pg', 'portBase', 'nodes', 'node']),
+    )
+    .addOption(
+      new Option(
+        '--node <name>',
+        'with --config: the node of this machine (default: that of the bundle)',
+      ).argParser(notEmpty),
+    )
     .addOption(new Option('--pg <major|bindir>', 'the PostgreSQL that is meant').argParser(notEmpty))
     .addOption(new Option('--port-base <port>', 'the ports that are meant').argParser(portBase))
     .addOption(new Option('--nodes <n>', 'the number of nodes that is meant').argParser(nodeCount))
@@ -111,6 +125,8 @@ interface UrlFlags extends ClusterFlags {
 
 interface DoctorFlags extends ClusterFlags, JsonFlag {
   readonly pg?: string
+  readonly url?: string
+  readonly node?: string
   readonly portBase?: number
   readonly nodes?: number
 }

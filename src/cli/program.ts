@@ -7,6 +7,7 @@ import { declare, example, type ProgramOptions, raiseUsageErrors } from './decla
 import { dataFlag, duration, jsonFlag, nodeCount, notEmpty, port, portBase } from './flags.ts'
 import { declareChanging } from './program-changing.ts'
 import { declareLooking } from './program-looking.ts'
+import { declareMachines } from './program-machines.ts'
 
 export function createProgram(options: ProgramOptions): Command {
   const program = new Command('understudy')
@@ -22,6 +23,7 @@ export function createProgram(options: ProgramOptions): Command {
   declareLocal(program, options)
   declareLooking(program, options)
   declareChanging(program, options)
+  declareMachines(program, options)
   declareParts(program, options)
   return program
 }
@@ -101,8 +103,12 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
     'understudy agent --config understudy.yaml --node alpha',
   )
     .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)
-    .requiredOption('--node <name>', 'the node that it is for', notEmpty)
-    .action(async (flags: { readonly config: string; readonly node: string }) =>
+    .addOption(
+      new Option('--node <name>', 'the node that it is for (default: that of the bundle)').argParser(
+        notEmpty,
+      ),
+    )
+    .action(async (flags: { readonly config: string; readonly node?: string }) =>
       onExit(await (await import('./commands/agent.ts')).run(flags)),
     )
 

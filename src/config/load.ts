@@ -3,18 +3,28 @@
  * paths are resolved against the file's directory, so that the agent never depends on where it was started.
  */
 import { readFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
 import path from 'node:path'
-import { LineCounter, parseDocument } from 'yaml'
-import type { z } from 'zod'
 import { UnderstudyError } from '../errors/codes.ts'
+import { isLoopback } from './fields.ts'
+import { readConfigText } from './findings.ts'
 import { nearest } from './nearest.ts'
-import { type ClusterConfig, configSchema, type ProxyConfig } from './schema.ts'
+import type { ClusterConfig } from './schema.ts'
+import type { ProxyConfig } from './sections/proxy.ts'
 
 export interface ResolvedNode {
   readonly name: string
   readonly host: string
   readonly port: number
   readonly apiPort: number
+  /** Who signed the certificate that the agent's API shows; null: it speaks HTTP without TLS. */
+  readonly apiCaFile: string | null
+  /** Addresses of the node's machine, or '*'. */
+  readonly listen: readonly string[]
+  /** `host` is a name and `listen` was left out: then the name must mean the node's own machine. */
+  readonly nameIsLocal: boolean
+  /** Addresses and networks from which its connections come, beside `host`. */
+  readonly sourceAddresses: readonly string[]
   /** Absolute. */
   readonly directory: string
   readonly socketDirectory: string
@@ -73,71 +83,21 @@ export async function loadConfig(file: string): Promise<ResolvedConfig> {
     if (code === 'EACCES') throw new UnderstudyError('no-permission', `cannot read ${absolute}`)
     throw error
   }
-  return resolve(parseConfig(text, absolute), absolute)
+  return resolveConfig(parseConfig(text, absolute), absolute)
 }
 
-/** Errors: config-invalid with file, line and, for an unknown key, the nearest known one. */
+/** Errors: config-invalid with file, line and, for an unknown key, the nearest known one. Warnings are for `config validate`. */
 export function parseConfig(text: string, file: string): ClusterConfig {
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true })
-  const syntax = document.errors[0]
-  if (syntax !== undefined) {
-    const line = lines.linePos(syntax.pos[0]).line
-    throw new UnderstudyError('config-invalid', `${file}:${line}: ${syntax.message.split('\n')[0]}`)
-  }
-  const parsed = configSchema.safeParse(document.toJS() ?? {})
-  if (parsed.success) return parsed.data
-  const issue = parsed.error.issues[0]
-  const where = issue === undefined ? 1 : lineOf(document, lines, issue)
-  throw new UnderstudyError(
-    'config-invalid',
-    `${file}:${where}: ${issue === undefined ? 'invalid' : sentence(issue)}`,
-  )
+  const { config, findings } = readConfigText(text)
+  if (config !== null) return config
+  const [first, ...more] = findings.filter(({ severity }) => severity === 'error')
+  const others = more.length === 0 ? '' : ` (and ${more.length} more: understudy config validate)`
+  const what = first === undefined ? 'invalid' : `${first.key === '' ? '' : `${first.key}: `}${first.message}`
+  throw new UnderstudyError('config-invalid', `${file}:${first?.line ?? 1}: ${what}${others}`)
 }
 
-function lineOf(
-  document: ReturnType<typeof parseDocument>,
-  lines: LineCounter,
-  issue: z.core.$ZodIssue,
-): number {
-  const keys = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : []
-  const full = [...issue.path, ...keys].map((part) => (typeof part === 'symbol' ? String(part) : part))
-  for (let depth = full.length; depth > 0; depth--) {
-    const node = document.getIn(full.slice(0, depth), true) as
-      | { range?: [number, number, number] }
-      | undefined
-    if (node?.range !== undefined && node.range !== null) return lines.linePos(node.range[0]).line
-  }
-  return 1
-}
-
-function sentence(issue: z.core.$ZodIssue): string {
-  const at = issue.path.length === 0 ? '' : `${issue.path.map(String).join('.')}: `
-  if (issue.code !== 'unrecognized_keys') return `${at}${issue.message}`
-  const key = issue.keys[0] ?? ''
-  const suggestion = nearest(key, KNOWN_KEYS)
-  return `${at}unknown key "${key}"${suggestion === null ? '' : `, did you mean "${suggestion}"?`}`
-}
-
-const KNOWN_KEYS: readonly string[] = [
-  ...Object.keys(configSchema.shape),
-  ...Object.keys(configSchema.shape.store.shape),
-  ...Object.keys(configSchema.shape.proxy.unwrap().shape),
-  'readWrite',
-  'binaries',
-  'parameters',
-  'hba',
-  'database',
-  'user',
-  'host',
-  'port',
-  'apiPort',
-  'directory',
-  'socketDirectory',
-  'candidatePriority',
-]
-
-function resolve(config: ClusterConfig, file: string): ResolvedConfig {
+/** With every path absolute. Pure. */
+export function resolveConfig(config: ClusterConfig, file: string): ResolvedConfig {
   const base = path.dirname(file)
   const at = (relative: string): string => path.resolve(base, relative)
   const maybe = (relative: string | undefined): string | null =>
@@ -165,7 +125,7 @@ function resolve(config: ClusterConfig, file: string): ResolvedConfig {
       hba: config.postgres.hba,
     },
     application: config.application,
-    proxy: config.proxy ?? null,
+    proxy: config.proxy.ports.readWrite === undefined ? null : config.proxy,
     secrets: {
       directory: secrets,
       superuserPassword: path.join(secrets, 'superuser'),
@@ -181,12 +141,16 @@ function resolve(config: ClusterConfig, file: string): ResolvedConfig {
       keyFile: (node) => path.join(tls, `${node}.key`),
     },
     nodes: Object.entries(config.nodes).map(([name, node]) => {
-      const directory = at(node.directory)
+      const directory = at(node.directory ?? path.join(DEFAULT_ROOT, config.cluster, name))
       return {
         name,
         host: node.host,
         port: node.port,
         apiPort: node.apiPort,
+        apiCaFile: speaksTls(config) ? path.join(tls, 'ca.crt') : null,
+        listen: node.listen ?? defaultListen(node.host),
+        nameIsLocal: node.listen === undefined && isIP(node.host) === 0,
+        sourceAddresses: node.sourceAddresses,
         directory,
         socketDirectory:
           node.socketDirectory === undefined ? path.join(directory, 'run') : at(node.socketDirectory),
@@ -194,6 +158,20 @@ function resolve(config: ClusterConfig, file: string): ResolvedConfig {
       }
     }),
   }
+}
+
+const DEFAULT_ROOT = '/var/lib/understudy'
+
+/** What stays on one machine needs no encryption against those who listen on a network. */
+function speaksTls({ api, nodes }: ClusterConfig): boolean {
+  return (
+    api.tls === 'on' || (api.tls === 'auto' && !Object.values(nodes).every(({ host }) => isLoopback(host)))
+  )
+}
+
+/** A name may come to mean another address while the server runs, which then would not listen there. */
+function defaultListen(host: string): readonly string[] {
+  return isIP(host) !== 0 || isLoopback(host) ? [host] : ['*']
 }
 
 export function nodeOf(config: ResolvedConfig, name: string): ResolvedNode {

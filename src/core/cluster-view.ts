@@ -5,7 +5,7 @@
  */
 import type { ErrorCode } from '../errors/codes.ts'
 import type { Ballot } from './ballot.ts'
-import type { DirectoryState, Member, PostmasterState, ServerFacts } from './facts.ts'
+import type { DirectoryState, Member, PostmasterState, RecoveryFacts, ServerFacts } from './facts.ts'
 import type { Identity, Primacy, Rule } from './primacy.ts'
 import type { TimelineHistory, TimelinePosition } from './timeline.ts'
 
@@ -160,6 +160,11 @@ export interface WantedConfiguration {
   readonly epoch: number
   readonly upstream: Member | null
   readonly synchronousStandbyNames: string
+  /**
+   * true: it streams under a name that stands in no rule, so what it flushes acknowledges nothing. Rewound and not consistent yet, it
+   * could not be elected for what it has acknowledged (I12).
+   */
+  readonly rejoining?: true
 }
 
 export type TaskKind = 'initialize' | 'clone' | 'rewind' | 'start' | 'stop' | 'prove' | 'promote' | 'settle'
@@ -186,6 +191,8 @@ export interface LocalView {
   readonly initialized: string | null
   readonly applied: WantedConfiguration | null
   readonly tasks: ReadonlySet<TaskKind>
+  /** How PostgreSQL is being stopped while the task `stop` runs; a stop in order can be hastened. */
+  readonly stopping: 'fast' | 'immediate' | null
   readonly failures: ReadonlyMap<TaskKind, Failure>
   /** The last rule whose commit was proven to wait (I5), and when that proof BEGAN. */
   readonly proven: { readonly rule: Rule; readonly atMs: number } | null
@@ -231,6 +238,8 @@ export interface LocalView {
   /** When this process started, or went on after a pause longer than `pauseMs`: evidence from before does not count. */
   readonly awakeSinceMs: number
   readonly canRewind: boolean
+  /** Of a PostgreSQL that replays WAL and lets nobody in yet; null otherwise. */
+  readonly recovery: RecoveryFacts | null
   /** An operator asked this agent to clone its node anew; forgotten with the agent. */
   readonly reinitAsked: boolean
 }
@@ -244,6 +253,8 @@ export function otherMembers(view: ClusterView): readonly Member[] {
 }
 
 /** PostgreSQL allows lower-case letters, digits and _ in slot names; the prefix tells ours from a user's. */
+export const SLOT_PREFIX = 'understudy_'
+
 export function slotName(node: string): string {
-  return `understudy_${node.replaceAll('-', '_')}`
+  return `${SLOT_PREFIX}${node.replaceAll('-', '_')}`
 }

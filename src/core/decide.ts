@@ -14,14 +14,14 @@ import { primaryRules } from './rules/primary.ts'
 import { promotionRules } from './rules/promotion.ts'
 import { quorumRules } from './rules/quorum.ts'
 import { slotUpkeep } from './rules/slots.ts'
-import { stalePrimary, standbyRules } from './rules/standby.ts'
+import { stalePrimary, standbyRules, starved } from './rules/standby.ts'
 import { storeRules } from './rules/store.ts'
 import { switchoverRules } from './rules/switchover.ts'
 import { track } from './track.ts'
 
 export const RULES: readonly DecisionRule[] = [
-  ...directoryRules,
   ...fenceRules,
+  ...directoryRules,
   ...storeRules,
   ...bootstrapRules,
   ...leaseRules,
@@ -29,6 +29,7 @@ export const RULES: readonly DecisionRule[] = [
   ...electionRules,
   stalePrimary,
   ...promotionRules,
+  starved,
   taskUnderWay,
   ...switchoverRules,
   ...primaryRules,

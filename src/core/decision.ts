@@ -28,11 +28,14 @@ export type Action =
   /** Writes the files; reloads when PostgreSQL runs. */
   | { readonly kind: 'configure'; readonly wanted: WantedConfiguration }
   /**
-   * Long: removes what fills gaps in the timelines when the files say standby (I6), spawns and waits until it accepts connections. Not
-   * spawned after `notAfterMs` of the monotonic clock, read immediately before (I10).
+   * Long: makes PostgreSQL go for exactly the timeline that it has WAL of when the files say standby (I6, M: posNaive), spawns and waits until
+   * it accepts connections. Not spawned after `notAfterMs` of the monotonic clock, read immediately before (I10).
    */
   | { readonly kind: 'start'; readonly notAfterMs: number | null }
-  /** Long. Ends a running `promote` task first, so that no promotion reaches a later postmaster. */
+  /**
+   * Long. Ends a running `promote` task too, so that no promotion reaches a later postmaster. `immediate` hastens a `fast` one that is under
+   * way; then no process of PostgreSQL does anything more from its beginning on, whether the postmaster hears signals or hangs (I10).
+   */
   | { readonly kind: 'stop'; readonly mode: 'fast' | 'immediate' }
   /** Long: base backup of the upstream beside the data directory, then the swap. */
   | {
@@ -104,6 +107,10 @@ export interface Memory {
   readonly change: RuleChange | null
   /** Since when this standby gets no WAL although its primary runs: no progress is unhealthy, whatever the process list says. */
   readonly stuckSinceMs: number | null
+  /** The walreceiver that streams, and since when it has been seen so. */
+  readonly receiving: { readonly pid: number; readonly sinceMs: number } | null
+  /** Since when recovery has been at this segment, and nobody sends any WAL: before it is consistent SQL cannot tell anything. */
+  readonly starved: { readonly segment: string; readonly sinceMs: number } | null
   /** Since when the own postmaster has run without answering, while this node was the primary. */
   readonly unansweredSinceMs: number | null
   /** Since when this node has been seen to write in its steady epoch. */
@@ -125,6 +132,8 @@ export const EMPTY_MEMORY: Memory = {
   lostSinceMs: {},
   change: null,
   stuckSinceMs: null,
+  receiving: null,
+  starved: null,
   unansweredSinceMs: null,
   office: null,
   epoch: null,

@@ -20,13 +20,12 @@ export function suspectsPrimary(view: ClusterView, primacy: Primacy): boolean {
 export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | null {
   const { server, probes } = view.local
   if (primacy.primary === view.self || primacy.phase === 'electing') return null
-  if (server === null || !server.inRecovery || probes === null || probes.primary !== primacy.primary)
-    return null
+  if (probes === null || probes.primary !== primacy.primary) return null
   const { silenceMs, doubtMs } = timersOf(view.spec.rtoMs)
-  const streamMs = streamDueMs(view, server, silenceMs)
+  const streamMs = streamDueMs(view, silenceMs)
   if (streamMs === null) return null
   // Both ports: an agent that answers acts itself, and a postgres that answers is alive whatever its agent says.
-  const patienceMs = server.walreceiver === null ? silenceMs : doubtMs
+  const patienceMs = streams(server) ? doubtMs : silenceMs
   const ports = [probes.agent, probes.postgres].map((probe) => deafDueMs(view, probe, patienceMs))
   return ports.reduce<number | null>(
     (due, each) => (due === null || each === null ? null : Math.max(due, each)),
@@ -34,10 +33,28 @@ export function suspicionDueMs(view: ClusterView, primacy: Primacy): number | nu
   )
 }
 
-function streamDueMs(view: ClusterView, server: ServerFacts, silenceMs: number): number | null {
-  if (server.walreceiver === null) return view.now
-  const ageMs = server.walreceiver.lastMessageAgeMs
+/** One that only tries to connect, again and again, gets nothing either, and counts its own beginning as a message. */
+function streams(server: ServerFacts | null): boolean {
+  return server?.walreceiver?.status === 'streaming'
+}
+
+function streamDueMs(view: ClusterView, silenceMs: number): number | null {
+  const { server } = view.local
+  if (server === null) return hasOnlyItsVote(view) ? view.now : null
+  if (!server.inRecovery) return null
+  if (!streams(server)) return view.now
+  const ageMs = server.walreceiver?.lastMessageAgeMs ?? null
   return ageMs === null ? null : view.now - ageMs + silenceMs
+}
+
+/**
+ * Nothing runs here that could tell of a stream: it waits to be rewound or cloned from this very primary, or for WAL of it before it lets
+ * anybody in. What is on its disk can be voted all the same, and an election may need that vote (I2): an elected node that dies before this
+ * one has come back to it would else end everything.
+ */
+export function hasOnlyItsVote({ local }: ClusterView): boolean {
+  if (local.directory.kind !== 'cluster') return false
+  return local.postmaster.kind === 'stopped' || local.recovery?.streams === false
 }
 
 /** Only what was heard (or not) while this process was awake counts. */

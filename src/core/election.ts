@@ -45,8 +45,8 @@ export type Outlook =
   /** I2 does not hold yet. */
   | { readonly kind: 'waiting'; readonly reason: string }
   | { readonly kind: 'elected'; readonly ballot: Ballot }
-  /** The best electable node must first fetch WAL from one that is ahead but not electable (priority 0). */
-  | { readonly kind: 'behind'; readonly best: Ballot; readonly ahead: Ballot }
+  /** One that is not electable (priority 0) is ahead of the best electable node; null: nobody who voted is electable. */
+  | { readonly kind: 'behind'; readonly best: Ballot | null; readonly ahead: Ballot }
 
 export interface ElectionInput {
   readonly primacy: Primacy
@@ -71,10 +71,10 @@ export function outlook({ primacy, ballots, resigned, preferred }: ElectionInput
     null,
   )
   const electable = counted.filter((ballot) => !ballot.gone && ballot.priority > 0)
-  const best = [...electable].sort((a, b) => order(a, b, preferred))[0]
-  if (ahead === null || best === undefined)
-    return { kind: 'waiting', reason: 'nobody who voted can be elected' }
-  if (comparePositions(best.position, ahead.position) >= 0) return { kind: 'elected', ballot: best }
+  const best = [...electable].sort((a, b) => order(a, b, preferred))[0] ?? null
+  if (ahead === null) return { kind: 'waiting', reason: 'nobody has voted' }
+  if (best !== null && comparePositions(best.position, ahead.position) >= 0)
+    return { kind: 'elected', ballot: best }
   if (ahead.gone)
     return {
       kind: 'waiting',
@@ -83,8 +83,10 @@ export function outlook({ primacy, ballots, resigned, preferred }: ElectionInput
   return { kind: 'behind', best, ahead }
 }
 
+/** Among equals what is still there. */
 function isAhead(a: Ballot, b: Ballot): boolean {
-  return comparePositions(a.position, b.position) > 0
+  const by = comparePositions(a.position, b.position)
+  return by > 0 || (by === 0 && b.gone && !a.gone)
 }
 
 /** The most advanced first; among equals the wanted one, then the priority, then the name. */
@@ -97,8 +99,9 @@ function order(a: Ballot, b: Ballot, preferred: string | null): number {
 
 /**
  * The rule under which the elected node begins: the one that it carries since it joined, because a setting that is in effect needs
- * no reload (I5). Only when it carries none that fits is one made: the voters first, they are the ones that will follow. Nobody is waited
- * for whom the operator does without.
+ * no reload (I5). But those who have voted are the ones that will follow: when fewer of them than `acks` stand in it, it would wait for
+ * nodes that may be dead, so they are added. Alone it waits for whom it knows: the number never falls to zero by itself (I10). Nobody is
+ * waited for whom the operator does without.
  */
 export function ruleOfElected(
   elected: Ballot,
@@ -110,11 +113,13 @@ export function ruleOfElected(
   const standbys = elected.carries.standbys.filter((name) => !missing.has(name))
   const acks = missing.size === 0 ? elected.carries.acks : Math.min(elected.carries.acks, standbys.length)
   const base = { epoch: primacy.epoch, primary: elected.node }
-  if (acks > 0 && standbys.length >= acks) return { ...base, acks, standbys }
-  const voters = ballots
-    .map((ballot) => ballot.node)
-    .filter((name) => name !== elected.node)
-    .sort()
-  const wanted = quorum ? acksFor(voters.length) : 0
-  return wanted === 0 ? { ...base, acks: 0, standbys: [] } : { ...base, acks: wanted, standbys: voters }
+  const others = ballots.filter((ballot) => ballot.node !== elected.node && !ballot.gone)
+  const voters = others.map((ballot) => ballot.node).sort()
+  const coming = standbys.filter((name) => voters.includes(name))
+  if (acks > 0 && standbys.length >= acks && (coming.length >= acks || voters.length === 0))
+    return { ...base, acks, standbys }
+  const all = acks > 0 ? [...new Set([...standbys, ...voters])].sort() : voters
+  const majority = acks > 0 ? Math.max(1, Math.min(acksFor(all.length), voters.length)) : acksFor(all.length)
+  const wanted = quorum || acks > 0 ? majority : 0
+  return wanted === 0 ? { ...base, acks: 0, standbys: [] } : { ...base, acks: wanted, standbys: all }
 }

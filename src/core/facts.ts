@@ -112,6 +112,14 @@ export interface ServerFacts {
   readonly pendingRestart: readonly string[]
 }
 
+/** What the processes of a PostgreSQL that is starting tell of its recovery. */
+export interface RecoveryFacts {
+  /** The segment that is being replayed or waited for. */
+  readonly segment: string
+  /** Its walreceiver takes WAL. */
+  readonly streams: boolean
+}
+
 /** How a node's PostgreSQL must be configured right now; rendered to files by the adapter, nothing else writes them. */
 export interface ReplicationConfiguration {
   readonly role: 'primary' | 'standby'
@@ -121,6 +129,8 @@ export interface ReplicationConfiguration {
     readonly host: string
     readonly port: number
     readonly passfile: string
+    /** Under a name that stands in no synchronous_standby_names, so that nothing waits for it (I12). */
+    readonly rejoining: boolean
   } | null
   /** The value of synchronous_standby_names, '' when commits wait for nobody. Standbys carry it too (I5). */
   readonly synchronousStandbyNames: string

@@ -84,10 +84,21 @@ export function synchronousStandbyNames(rule: Pick<Rule, 'acks' | 'standbys'>): 
   return `ANY ${rule.acks} (${names.join(', ')})`
 }
 
-/**
- * How many of `standbys` must acknowledge: a majority of the cluster counting its primary, so that any two quorums meet and half
- * of the standbys may be lost. Below two standbys there is no quorum: one lost standby would stop every write.
- */
+/** The sync names, as a rule without its primary, that `node` would need if it were elected under `rule` (I5). */
+export function carriedBy(
+  node: string,
+  rule: Rule,
+): { readonly acks: number; readonly standbys: readonly string[] } {
+  const standbys = [rule.primary, ...rule.standbys].filter((name) => name !== node)
+  return { acks: Math.min(rule.acks, standbys.length), standbys }
+}
+
+/** Printed by `understudy config explain`. */
+export const ACKS_REASON =
+  'A majority of the cluster, counting its primary, so that any two quorums meet and half of the standbys may be lost. ' +
+  'Below two standbys there is no quorum: one lost standby would stop every write.'
+
+/** How many of `standbys` must acknowledge (ACKS_REASON). */
 export function acksFor(standbys: number): number {
   return standbys < 2 ? 0 : Math.floor((standbys + 1) / 2)
 }

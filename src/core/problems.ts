@@ -1,8 +1,10 @@
 /** What a person should know of, from one node's view: codes that stay, a sentence, what to do. Pure; `since` is added by the shell. */
 import { ERRORS } from '../errors/codes.ts'
 import type { ClusterView, Failure, TaskKind } from './cluster-view.ts'
-import { member } from './cluster-view.ts'
+import { member, otherMembers, slotName } from './cluster-view.ts'
+import type { ServerFacts, SlotFacts } from './facts.ts'
 import { currentRule } from './primacy.ts'
+import { replayBehindBytes, TOO_FAR_BYTES } from './switchover-checks.ts'
 import { walsenderOf } from './track.ts'
 
 export interface FoundProblem {
@@ -15,7 +17,14 @@ export interface FoundProblem {
 }
 
 export function findProblems(view: ClusterView): readonly FoundProblem[] {
-  return [...ofStore(view), ...ofDirectory(view), ...ofTasks(view), ...ofPrimary(view), ...ofStandby(view)]
+  return [
+    ...ofStore(view),
+    ...ofDirectory(view),
+    ...ofTasks(view),
+    ...ofServer(view),
+    ...ofPrimary(view),
+    ...ofStandby(view),
+  ]
 }
 
 function ofStore(view: ClusterView): FoundProblem[] {
@@ -114,6 +123,39 @@ function verb(task: TaskKind): string {
   }[task]
 }
 
+/** Whatever its role. */
+function ofServer(view: ClusterView): FoundProblem[] {
+  const { server } = view.local
+  if (server === null) return []
+  const slots = server.slots.flatMap((slot) => ofSlot(view, slot))
+  if (server.pendingRestart.length === 0) return slots
+  const names = server.pendingRestart.join(', ')
+  return [
+    ...slots,
+    own(
+      view,
+      'pending-restart',
+      `${names} will be in effect only after a restart of PostgreSQL`,
+      'A switchover restarts the old primary; any node takes it over when its PostgreSQL is started next.',
+      'warning',
+    ),
+  ]
+}
+
+/** Our own slots are mended by themselves; somebody else's keep WAL, and with it the disk, until somebody looks. */
+function ofSlot(view: ClusterView, { name, walStatus, active }: SlotFacts): FoundProblem[] {
+  const ours = otherMembers(view).some((each) => slotName(each.name) === name)
+  if (walStatus === 'lost') {
+    const hint = ours ? 'It is made anew by itself.' : `Drop it: SELECT pg_drop_replication_slot('${name}').`
+    return [own(view, 'slot-lost', `WAL that the slot ${name} needs is gone`, hint, 'warning')]
+  }
+  if (active || (walStatus !== 'extended' && walStatus !== 'unreserved')) return []
+  const hint = ours
+    ? 'Bring its node back; beyond max_slot_wal_keep_size the WAL goes, and the node is cloned anew.'
+    : `Start its consumer, or drop it: SELECT pg_drop_replication_slot('${name}').`
+  return [own(view, 'slot-keeps-wal', `the slot ${name} is not in use and keeps WAL`, hint, 'warning')]
+}
+
 /** What only the primary sees: who does not stream, and whether commits wait for enough standbys. */
 function ofPrimary(view: ClusterView): FoundProblem[] {
   const { server } = view.local
@@ -130,6 +172,7 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
       message: `${each.name} does not stream from the primary`,
       hint: `\`understudy why ${each.name}\` says what it waits for.`,
     }))
+  found.push(...behind(view, server))
   const streaming = rule.standbys.filter((name) => walsenderOf(server, name)?.state === 'streaming').length
   if (streaming < rule.acks) {
     found.push({
@@ -140,6 +183,7 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
       hint: 'Bring the standbys back; what was acknowledged is safe, and writes go on by themselves then.',
     })
   }
+  found.push(...slotsThatHoldBack(view, server))
   if (view.spec.durability === 'quorum' && rule.acks === 0) {
     const few = view.spec.members.length < 3
     found.push({
@@ -157,34 +201,44 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
   return found
 }
 
+/** With hot_standby_feedback a standby leaves its xmin in its slot when it goes, and no dead row is cleaned up until it is back. */
+function slotsThatHoldBack(view: ClusterView, server: ServerFacts): FoundProblem[] {
+  return server.slots
+    .filter((slot) => slot.holdsXmin && !slot.active)
+    .map((slot) =>
+      own(
+        view,
+        'slot-holds-xmin',
+        `nobody uses the slot ${slot.name}, and it keeps dead rows from being cleaned up`,
+        'Bring its standby back, or drop the slot: when it is ours it is made anew at once, and the standby is cloned when it returns late.',
+        'warning',
+      ),
+    )
+}
+
+/** Readers see old data there, and as the next primary it would make clients wait. */
+function behind(view: ClusterView, server: ServerFacts): FoundProblem[] {
+  return otherMembers(view).flatMap(({ name }) => {
+    const walsender = walsenderOf(server, name)
+    const bytes = walsender === null ? null : replayBehindBytes(server, walsender.replayLsn)
+    if (bytes === null || bytes <= TOO_FAR_BYTES) return []
+    return [
+      {
+        code: 'lagging',
+        severity: 'warning' as const,
+        node: name,
+        message: `${name} has ${bytes} bytes to replay`,
+        hint: 'A long query there may hold replay up, or its disk is slow; no switchover goes to it meanwhile.',
+      },
+    ]
+  })
+}
+
 function ofStandby(view: ClusterView): FoundProblem[] {
   const { server } = view.local
-  if (server === null || !server.inRecovery) return []
-  const found: FoundProblem[] = []
-  if (server.replayPaused) {
-    found.push(
-      own(
-        view,
-        'replay-paused',
-        'replay is paused here',
-        'SELECT pg_wal_replay_resume() when whoever paused it is done.',
-        'warning',
-      ),
-    )
-  }
-  const lost = server.slots.filter((slot) => slot.walStatus === 'lost')
-  for (const slot of lost) {
-    found.push(
-      own(
-        view,
-        'slot-lost',
-        `the slot ${slot.name} is lost`,
-        'It is recreated by itself when it is ours; drop it otherwise.',
-        'warning',
-      ),
-    )
-  }
-  return found
+  if (server === null || !server.inRecovery || !server.replayPaused) return []
+  const hint = 'SELECT pg_wal_replay_resume() when whoever paused it is done.'
+  return [own(view, 'replay-paused', 'replay is paused here', hint, 'warning')]
 }
 
 function own(

@@ -6,12 +6,8 @@ import type { ClusterView } from './cluster-view.ts'
 import type { Memory } from './decision.ts'
 import type { ServerFacts } from './facts.ts'
 import { acksFor, currentRule, type Primacy, type Rule, sameRule } from './primacy.ts'
+import { timersOf } from './timers.ts'
 import { caughtUpStandbys } from './track.ts'
-
-/** A standby that is away for less is waited for: a restart must not change the rule twice. */
-function lostDelayMs(rtoMs: number): number {
-  return Math.max(10_000, 3 * rtoMs)
-}
 
 /**
  * The rule to change to, or null when the current one is right.
@@ -49,5 +45,9 @@ export function desiredRule(
 function isGivenUp(view: ClusterView, memory: Memory, name: string): boolean {
   if (view.spec.whenStandbyLost === 'block') return false
   const since = memory.lostSinceMs[name]
-  return since !== undefined && view.now - since >= lostDelayMs(view.spec.rtoMs)
+  // While this process slept it saw nobody, so nobody was seen to be away.
+  return (
+    since !== undefined &&
+    view.now - Math.max(since, view.local.awakeSinceMs) >= timersOf(view.spec.rtoMs).standbyLostMs
+  )
 }

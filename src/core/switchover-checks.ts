@@ -11,7 +11,7 @@ import { ownPrimacy } from './rules/primary.ts'
 import { walsenderOf } from './track.ts'
 
 /** More than this to replay would make the clients wait for the candidate. */
-const CANDIDATE_LAG_BYTES = 16 * 1024 * 1024
+export const TOO_FAR_BYTES = 16 * 1024 * 1024
 
 export function switchoverRefusal(view: ClusterView, to: string): Refusal | null {
   return refusalOf(switchoverChecks(view, to))
@@ -113,15 +113,20 @@ function candidateChecks(view: ClusterView, server: ServerFacts, to: string): re
   return [streams, replays, lagCheck(server, to, walsender.replayLsn)]
 }
 
-function lagCheck(server: ServerFacts, to: string, replayLsn: Lsn | null): Check {
+/** Of a primary's WAL, as its walsender knows the standby; null: not known yet. */
+export function replayBehindBytes(server: ServerFacts, replayLsn: Lsn | null): number | null {
   const position = server.insertLsn ?? server.flushLsn
-  const bytes = position === null || replayLsn === null ? null : lagBytes(replayLsn, position)
+  return position === null || replayLsn === null ? null : lagBytes(replayLsn, position)
+}
+
+function lagCheck(server: ServerFacts, to: string, replayLsn: Lsn | null): Check {
+  const bytes = replayBehindBytes(server, replayLsn)
   if (bytes === null) return failed('lag', 'lagging', `how far ${to} is behind is not known yet`)
-  if (bytes <= CANDIDATE_LAG_BYTES) return passed('lag', `${to} has replayed all but ${bytes} bytes`)
+  if (bytes <= TOO_FAR_BYTES) return passed('lag', `${to} has replayed all but ${bytes} bytes`)
   return failed(
     'lag',
     'lagging',
-    `${to} has ${bytes} bytes to replay, more than ${CANDIDATE_LAG_BYTES}: clients would wait for it`,
+    `${to} has ${bytes} bytes to replay, more than ${TOO_FAR_BYTES}: clients would wait for it`,
   )
 }
 

@@ -3,7 +3,7 @@
  * history. A timeline's history lists its ancestors and where each was left (manual: "Timelines", 25.3.6; the file is
  * `<timeline in hex>.history`). Timeline 1 has no ancestors and no history file.
  */
-import { formatLsn, type Lsn, parseLsn } from './lsn.ts'
+import { formatLsn, type Lsn, minLsn, parseLsn } from './lsn.ts'
 
 /** A position that a node has reached: bytes before `lsn` are its own, and the last of them were written on `timelineId`. */
 export interface TimelinePosition {
@@ -29,9 +29,21 @@ export function firstTimeline(): TimelineHistory {
   return { timelineId: 1, ancestors: [] }
 }
 
+/**
+ * Where each ancestor really ends on the way to `history`: PostgreSQL writes down a history that goes back when it is promoted while it
+ * goes for a timeline whose switchpoint it has not reached (seen on 15 and 18). Nothing behind a later switchpoint belongs to it.
+ */
+function endsOf(history: TimelineHistory): readonly TimelineAncestor[] {
+  return history.ancestors.reduceRight<TimelineAncestor[]>((ends, ancestor) => {
+    const next = ends[0]?.switchpointLsn ?? ancestor.switchpointLsn
+    ends.unshift({ ...ancestor, switchpointLsn: minLsn(next, ancestor.switchpointLsn) })
+    return ends
+  }, [])
+}
+
 /** The timeline that holds the byte at `lsn`, as PostgreSQL's tliOfPointInHistory: a switchpoint belongs to the child. */
 export function timelineAt(history: TimelineHistory, lsn: Lsn): number {
-  for (const ancestor of history.ancestors) {
+  for (const ancestor of endsOf(history)) {
     if (lsn < ancestor.switchpointLsn) return ancestor.timelineId
   }
   return history.timelineId
@@ -40,7 +52,7 @@ export function timelineAt(history: TimelineHistory, lsn: Lsn): number {
 /** Where `timelineId` was left on the way to `history`; 'current' for its own timeline, null for one that is no ancestor. */
 export function switchpointOf(history: TimelineHistory, timelineId: number): Lsn | 'current' | null {
   if (timelineId === history.timelineId) return 'current'
-  return history.ancestors.find((ancestor) => ancestor.timelineId === timelineId)?.switchpointLsn ?? null
+  return endsOf(history).find((ancestor) => ancestor.timelineId === timelineId)?.switchpointLsn ?? null
 }
 
 /**
@@ -51,6 +63,26 @@ export function isOnHistory(history: TimelineHistory, position: TimelinePosition
   const end = switchpointOf(history, position.timelineId)
   if (end === null) return false
   return end === 'current' || position.lsn <= end
+}
+
+/**
+ * The end of what a node at `position`, on `history`, has of timelines up to `highest`; null when that is nothing. Beyond are timelines that
+ * nobody has allocated (I6).
+ */
+export function endUpTo(
+  history: TimelineHistory,
+  position: TimelinePosition,
+  highest: number,
+): { readonly position: TimelinePosition; readonly history: TimelineHistory } | null {
+  if (position.timelineId <= highest) return { position, history }
+  const before = endsOf(history).filter((ancestor) => ancestor.timelineId <= highest)
+  const last = before.at(-1)
+  if (last === undefined) return null
+  const { timelineId, switchpointLsn } = last
+  return {
+    position: { timelineId, lsn: minLsn(switchpointLsn, position.lsn) },
+    history: { timelineId, ancestors: before.slice(0, -1) },
+  }
 }
 
 /**
@@ -82,7 +114,7 @@ interface Stretch {
 }
 
 function pathOf(history: TimelineHistory): readonly Stretch[] {
-  const ancestors = history.ancestors.map(
+  const ancestors = endsOf(history).map(
     (ancestor): Stretch => ({ timelineId: ancestor.timelineId, end: ancestor.switchpointLsn }),
   )
   return [...ancestors, { timelineId: history.timelineId, end: 'same' }]

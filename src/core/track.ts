@@ -12,7 +12,7 @@ import { currentRule } from './primacy.ts'
 const CAUGHT_UP_BYTES = 16 * 1024 * 1024
 
 export function track(view: ClusterView, before: Memory): Memory {
-  const memory = trackEpoch(view, trackOwn(view, before))
+  const memory = trackEpoch(view, trackRecovery(view, trackReceiving(view, trackOwn(view, before))))
   if (view.store.kind !== 'read') return memory
   const primacy = view.store.facts.primacy?.value
   const { server } = view.local
@@ -45,6 +45,23 @@ function trackOwn(view: ClusterView, memory: Memory): Memory {
   const office = !rules ? null : memory.office?.epoch === epoch ? memory.office : { epoch, sinceMs: view.now }
   if (unansweredSinceMs === memory.unansweredSinceMs && office === memory.office) return memory
   return { ...memory, unansweredSinceMs, office }
+}
+
+/** What is not seen is no change: PostgreSQL may be too busy to answer. */
+function trackReceiving(view: ClusterView, memory: Memory): Memory {
+  const { server } = view.local
+  if (server === null) return memory
+  const pid = server.walreceiver?.status === 'streaming' ? server.walreceiver.pid : null
+  if (pid === (memory.receiving?.pid ?? null)) return memory
+  return { ...memory, receiving: pid === null ? null : { pid, sinceMs: view.now } }
+}
+
+function trackRecovery(view: ClusterView, memory: Memory): Memory {
+  const { recovery } = view.local
+  if (recovery === null || recovery.streams)
+    return memory.starved === null ? memory : { ...memory, starved: null }
+  if (memory.starved?.segment === recovery.segment) return memory
+  return { ...memory, starved: { segment: recovery.segment, sinceMs: view.now } }
 }
 
 /** Members whose walsender streams and is caught up, in the order of the configuration. */

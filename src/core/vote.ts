@@ -3,7 +3,7 @@ import type { ClusterView, NodeReport } from './cluster-view.ts'
 
 export function voteOf(view: ClusterView): NodeReport['vote'] {
   const { directory, sentinel } = view.local
-  if (sentinel !== null) return sentinel.finished || sentinel.position === null ? 'none' : 'gone'
+  if (sentinel !== null) return sentinel.position === null ? 'none' : 'gone'
   if (directory.kind !== 'cluster') return 'none'
   const identity = view.store.kind === 'read' ? view.store.facts.identity : null
   if (identity === null) return 'whole'

@@ -13,6 +13,12 @@ export const ERRORS = {
   },
   'already-running': { hint: 'See it with `understudy status`; stop it with `understudy down`.' },
   'not-found': { hint: 'Start a cluster with `understudy up`, or name its directory with --data.' },
+  'name-taken': {
+    hint: 'Stop the other agent, or give one of the two nodes another name. Was the machine, or its directory, copied?',
+  },
+  'node-removed': {
+    hint: 'Disable its unit on that machine (systemctl disable --now), or bring it back with `understudy add`.',
+  },
   'unknown-node': { hint: '`understudy status` lists the nodes.' },
   // --- the machine
   'no-binaries': {
@@ -33,6 +39,12 @@ export const ERRORS = {
   'path-too-long': { hint: 'Choose a shorter directory: a socket path ends at 107 bytes.' },
   'no-unprivileged-user': {
     hint: 'Create a user for PostgreSQL (useradd --system postgres), or run as an ordinary user.',
+  },
+  'wrong-bundle': {
+    hint: 'Each bundle is for one node: unpack the one that bears this node’s name, or make it again with `understudy init`.',
+  },
+  'wrong-host': {
+    hint: 'Is this the bundle of another node? If the machine is reached through a gateway, say where it listens: nodes.NAME.listen.',
   },
   'clock-wrong': { hint: 'Correct the clock (timedatectl set-ntp true) and start again.' },
   // --- data directories

@@ -38,6 +38,18 @@ export interface ExpectedVoters {
   readonly nodes: readonly string[]
 }
 
+/** Which agent lives under a name. */
+export interface NameClaim {
+  /** Of the node's directory, made once. */
+  readonly instance: string
+  /** Its host's name first; then which of its boots, and which directory. */
+  readonly machine: string
+  /** Of the agent's process. */
+  readonly session: string
+  /** Nobody may live under the name any more: by whom it was removed, and when. Then the others are empty. */
+  readonly removed?: { readonly by: string; readonly at: string }
+}
+
 export interface ClusterStore {
   /**
    * One linearizable transaction, so that the documents fit together; the ballots of an election right after it, for they never
@@ -72,6 +84,25 @@ export interface ClusterStore {
   readRecord(epoch: number): Promise<StoreResult<Versioned<HistoryRecord> | null>>
   /** Removes what is too old to be looked at, too. */
   writeRecord(record: HistoryRecord, expected: bigint | null): Promise<StoreResult<boolean>>
+
+  /** Who lives under a node's name; null: nobody. */
+  readNameClaim(node: string): Promise<StoreResult<Versioned<NameClaim> | null>>
+  /** Ends with the lease. */
+  claimName(
+    node: string,
+    claim: NameClaim,
+    expected: bigint | null,
+    leaseId: bigint,
+  ): Promise<StoreResult<boolean>>
+
+  /** For good: no lease ends it. The node's report goes with it. */
+  retireName(
+    node: string,
+    removed: NonNullable<NameClaim['removed']>,
+    expected: bigint | null,
+  ): Promise<StoreResult<boolean>>
+  /** Of a name that was retired. */
+  freeName(node: string, expected: bigint): Promise<StoreResult<boolean>>
 
   putReport(report: NodeReport, leaseId: bigint): Promise<StoreResult<null>>
   grantLease(ttlMs: number): Promise<StoreResult<LeaseGrant>>

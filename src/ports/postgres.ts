@@ -2,7 +2,13 @@
  * What the agent needs from its one local PostgreSQL. The agent acts on it by files, signals and promotion; SQL is for looking,
  * for slots and for the proving commit. Facts are values with an age; expected failure is a value.
  */
-import type { DirectoryState, PostmasterState, ReplicationConfiguration, ServerFacts } from '../core/facts.ts'
+import type {
+  DirectoryState,
+  PostmasterState,
+  RecoveryFacts,
+  ReplicationConfiguration,
+  ServerFacts,
+} from '../core/facts.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Rule } from '../core/primacy.ts'
 import type { TimelineHistory, TimelinePosition } from '../core/timeline.ts'
@@ -48,8 +54,11 @@ export interface Postgres {
   /** Spawns the postmaster detached, so that it outlives the agent. Ends when it accepts connections or has failed (with the log's words). */
   /** `mayBegin` is asked right before the spawn (I10). */
   start(deadlineMs: number, mayBegin?: () => boolean): Promise<Outcome<{ readonly pid: number }>>
-  /** fast: SIGINT, escalating to immediate (SIGQUIT) after the deadline, then SIGKILL of the whole group. Ok when nothing of it runs. */
-  stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome>
+  /**
+   * fast: SIGINT, and SIGQUIT after the deadline, or as soon as `hasten` aborts. immediate: SIGQUIT. SIGQUIT goes to every process, sent
+   * before anything is waited for, so that a postmaster or a disk that hangs holds nothing up; SIGKILL follows. Ok when nothing of it runs.
+   */
+  stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten?: AbortSignal): Promise<Outcome>
   reload(): Promise<Outcome>
   /** On a connection of its own, so that nothing else waits for it. */
   checkpoint(deadlineMs: number): Promise<Outcome>
@@ -69,6 +78,8 @@ export interface Postgres {
 
   /** Calls back when the postmaster ends or its connection breaks, as early as can be known. */
   onChange(listener: (what: string) => void): void
+  /** By the titles of its processes; null when it is not in recovery, or has not come to replaying yet. */
+  inspectRecovery(postmasterPid: number): Promise<RecoveryFacts | null>
   /** null: not stable yet (a walreceiver runs, or replay has not drained what is on disk), or only recovery can tell. */
   stablePosition(request: PositionRequest): Promise<Outcome<StablePosition | null>>
   /** Onto exactly this timeline (I6), that very postmaster; ok when it is out of recovery. `mayBegin` is asked right before. */
@@ -81,9 +92,14 @@ export interface Postgres {
   rewind(source: RewindFrom, target: RewindTarget, signal: AbortSignal): Promise<Outcome>
   /** Renames a stopped data directory to aside/<time>-<reason>, both directories fsynced; returns the new path (I11). */
   moveAside(reason: string): Promise<Outcome<{ readonly path: string }>>
+  /** Of the directories that clones have replaced all but the newest; gives what is gone. */
+  removeReplaced(): Promise<Outcome<readonly string[]>>
   /** Closes connections; leaves PostgreSQL running. */
   close(): Promise<void>
 }
+
+/** The reason of a directory that a whole clone has replaced: of these only the newest is kept. */
+export const REPLACED = 'replaced'
 
 export interface RefusedParameter {
   readonly name: string
@@ -111,6 +127,8 @@ export interface PromoteRequest {
   readonly postmasterPid: number
   readonly deadlineMs: number
   readonly mayBegin: () => boolean
+  /** Ends the waiting; the postmaster, once asked, is promoted all the same unless it is stopped. */
+  readonly signal: AbortSignal
 }
 
 export interface RewindFrom {

@@ -3,6 +3,8 @@ import type { Member } from '../core/facts.ts'
 
 export interface ProbeTarget extends Member {
   readonly apiPort: number
+  /** Who signed the certificate that its agent shows; null or left out: HTTP without TLS. */
+  readonly apiCaFile?: string | null
 }
 
 export type ProbePort = 'agent' | 'postgres'

@@ -1,7 +1,7 @@
 /** Moves a data directory out of the way instead of deleting it: it may be the only copy (failover.md, I11). */
-import { mkdir, rename, rmdir } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Outcome } from '../ports/postgres.ts'
+import { type Outcome, REPLACED } from '../ports/postgres.ts'
 import { fsyncDirectory } from './durable.ts'
 import type { NodeLayout } from './layout.ts'
 import { failed, fileFailure, ok, systemErrorCode } from './outcome.ts'
@@ -36,6 +36,32 @@ export async function moveAside(
       ? failed('postgres-failed', `there is no ${layout.dataDir} to move aside`)
       : fileFailure(error, layout.nodeDir)
   }
+}
+
+/**
+ * Removes what earlier clones have replaced, all but the newest: without this every clone would leave another copy of the database, until the
+ * disk is full. Called before the next clone begins, so what is in use by then has long taken the place of what is removed. Whatever was
+ * moved aside for another reason stays (I11). Gives the paths that are gone.
+ */
+export async function removeReplaced(layout: NodeLayout): Promise<Outcome<readonly string[]>> {
+  const asideDir = join(layout.nodeDir, 'aside')
+  try {
+    const names = await readdir(asideDir)
+    const replaced = names.filter((name) => REPLACED_NAME.test(name)).sort(byAge)
+    const gone = replaced.slice(0, -1).map((name) => join(asideDir, name))
+    for (const path of gone) await rm(path, { recursive: true, force: true })
+    return ok(gone)
+  } catch (error) {
+    return systemErrorCode(error) === 'ENOENT' ? ok([]) : fileFailure(error, asideDir)
+  }
+}
+
+const REPLACED_NAME = new RegExp(`^(\\d{8}T\\d{6}Z)-${REPLACED}(?:-(\\d+))?$`)
+
+function byAge(a: string, b: string): number {
+  const [, stampA = '', countA = '1'] = REPLACED_NAME.exec(a) ?? []
+  const [, stampB = '', countB = '1'] = REPLACED_NAME.exec(b) ?? []
+  return stampA === stampB ? Number(countA) - Number(countB) : stampA < stampB ? -1 : 1
 }
 
 async function renameUnlessTaken(from: string, to: string): Promise<boolean> {

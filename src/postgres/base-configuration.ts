@@ -2,40 +2,71 @@
 import type { ConfigurationInput } from './configuration-input.ts'
 import { parameterVerdict } from './parameters.ts'
 import { type ParameterValue, settingLine } from './setting-text.ts'
-import { NEEDED_SLOTS, NEEDED_WALSENDERS, replicationTimings, slotWalKeepMb, walKeepMb } from './sizing.ts'
+import {
+  NEEDED_SLOTS,
+  NEEDED_WALSENDERS,
+  replicationTimings,
+  STREAM_TIMERS,
+  slotWalKeepMb,
+  walKeepMb,
+} from './sizing.ts'
 
-interface Line {
+export interface Setting {
   readonly name: string
   readonly value: ParameterValue
   readonly why: string
+  /** How a derived value came about; left out where it is what it is. */
+  readonly from?: string
+  /** It can only be known on the node's own machine. */
+  readonly ofDisk?: true
   /** A value that the user may replace; the others are refused by parameterVerdict. */
   readonly yields?: boolean
 }
 
+export interface SettingGroup {
+  readonly title: string
+  readonly settings: readonly Setting[]
+}
+
 export function renderBase(input: ConfigurationInput): string {
-  const set = new Set(
-    Object.entries(input.parameters)
-      .filter(([name, value]) => parameterVerdict(name, value, input.major).kind === 'allowed')
-      .map(([name]) => name.toLowerCase()),
-  )
-  const sections = [
-    ['Where this server is found', addressLines(input)],
-    ['Who may come in, and encryption', securityLines(input)],
-    ['What every node needs to be primary or standby at any moment', replicationLines(input)],
-    ['Timers of the streams, derived from rto', timerLines(input)],
-    ['Logs', logLines(input)],
-    ['Defaults, yours to change', defaultLines(input)],
-  ] as const
-  const body = sections.map(([title, lines]) => {
-    const shown = lines.filter((line) => line.yields !== true || !set.has(line.name))
-    return `# --- ${title}\n${shown.map((line) => `# ${line.why}\n${settingLine(line.name, line.value)}`).join('\n')}\n`
+  const set = userSet(input)
+  const body = baseSettings(input).map(({ title, settings }) => {
+    const shown = settings.filter((setting) => setting.yields !== true || !set.has(setting.name))
+    return `# --- ${title}\n${shown.map((setting) => `# ${setting.why}\n${settingLine(setting.name, setting.value)}`).join('\n')}\n`
   })
   return `# Written by understudy: edits here are lost. Set your own parameters in the configuration (postgres.parameters).\n\n${body.join('\n')}`
 }
 
-function addressLines(input: ConfigurationInput): readonly Line[] {
+/** The names, in lower case, of the user's parameters that are taken. */
+export function userSet(input: Pick<ConfigurationInput, 'parameters' | 'major'>): ReadonlySet<string> {
+  return new Set(
+    Object.entries(input.parameters)
+      .filter(([name, value]) => parameterVerdict(name, value, input.major).kind === 'allowed')
+      .map(([name]) => name.toLowerCase()),
+  )
+}
+
+export function baseSettings(input: ConfigurationInput): readonly SettingGroup[] {
   return [
-    { name: 'port', value: input.port, why: 'Each node of a local cluster has its own.' },
+    { title: 'Where this server is found', settings: addressLines(input) },
+    { title: 'Who may come in, and encryption', settings: securityLines(input) },
+    {
+      title: 'What every node needs to be primary or standby at any moment',
+      settings: replicationLines(input),
+    },
+    { title: 'Timers of the streams, derived from rto', settings: timerLines(input) },
+    { title: 'Logs', settings: logLines(input) },
+    { title: 'Defaults, yours to change', settings: defaultLines(input) },
+  ]
+}
+
+function addressLines(input: ConfigurationInput): readonly Setting[] {
+  return [
+    {
+      name: 'port',
+      value: input.port,
+      why: 'Where members, proxy and clients find it; on one machine each node has its own.',
+    },
     {
       name: 'listen_addresses',
       value: input.listenAddresses.join(','),
@@ -54,7 +85,7 @@ function addressLines(input: ConfigurationInput): readonly Line[] {
   ]
 }
 
-function securityLines(input: ConfigurationInput): readonly Line[] {
+function securityLines(input: ConfigurationInput): readonly Setting[] {
   const { confDir } = input.layout
   return [
     {
@@ -88,7 +119,7 @@ function securityLines(input: ConfigurationInput): readonly Line[] {
   ]
 }
 
-function replicationLines(input: ConfigurationInput): readonly Line[] {
+function replicationLines(input: ConfigurationInput): readonly Setting[] {
   return [
     { name: 'wal_level', value: 'replica', yields: true, why: 'WAL carries what a standby needs.' },
     {
@@ -107,12 +138,16 @@ function replicationLines(input: ConfigurationInput): readonly Line[] {
       name: 'max_slot_wal_keep_size',
       value: `${slotWalKeepMb(input.diskBytes)}MB`,
       yields: true,
+      ofDisk: true,
+      from: 'a tenth of the disk, from 512 MB to 64 GB',
       why: 'A standby that is gone may hold back this much WAL and no more: a full disk would stop the primary.',
     },
     {
       name: 'wal_keep_size',
       value: `${walKeepMb(input.diskBytes)}MB`,
       yields: true,
+      ofDisk: true,
+      from: 'a quarter of max_slot_wal_keep_size, from 64 MB to 1 GB',
       why: 'For the moments in which a standby’s slot does not exist yet.',
     },
     { name: 'hot_standby', value: true, why: 'Standbys answer queries.' },
@@ -133,11 +168,6 @@ function replicationLines(input: ConfigurationInput): readonly Line[] {
       why: 'A standby follows its primary through promotions.',
     },
     {
-      name: 'restart_after_crash',
-      value: true,
-      why: 'A crashed backend costs a restart of some ten milliseconds, no failover.',
-    },
-    {
       name: 'wal_retrieve_retry_interval',
       value: '100ms',
       why: 'How long a standby waits between attempts to reach its upstream. The default, 5 s, would be the longest part of a failover.',
@@ -145,28 +175,32 @@ function replicationLines(input: ConfigurationInput): readonly Line[] {
   ]
 }
 
-function timerLines(input: ConfigurationInput): readonly Line[] {
+function timerLines(input: ConfigurationInput): readonly Setting[] {
   const timings = replicationTimings(input.rtoMs)
+  const { walReceiverTimeoutMs, walSenderTimeoutMs, walReceiverStatusIntervalS } = STREAM_TIMERS
   return [
     {
       name: 'wal_receiver_timeout',
       value: `${timings.walReceiverTimeoutMs}ms`,
-      why: `Silence of the upstream for this long ends the stream (rto is ${input.rtoMs} ms); asked for a sign of life at half of it.`,
+      why: walReceiverTimeoutMs.why,
+      from: walReceiverTimeoutMs.from,
     },
     {
       name: 'wal_sender_timeout',
       value: `${timings.walSenderTimeoutMs}ms`,
-      why: 'A standby’s silence is no emergency: its disk may be slow.',
+      why: walSenderTimeoutMs.why,
+      from: walSenderTimeoutMs.from,
     },
     {
       name: 'wal_receiver_status_interval',
       value: `${timings.walReceiverStatusIntervalS}s`,
-      why: 'How old a position can be that a standby reported.',
+      why: walReceiverStatusIntervalS.why,
+      from: walReceiverStatusIntervalS.from,
     },
   ]
 }
 
-function logLines(input: ConfigurationInput): readonly Line[] {
+function logLines(input: ConfigurationInput): readonly Setting[] {
   return [
     {
       name: 'logging_collector',
@@ -197,8 +231,8 @@ function logLines(input: ConfigurationInput): readonly Line[] {
   ]
 }
 
-function defaultLines(input: ConfigurationInput): readonly Line[] {
-  const lines: Line[] = [
+function defaultLines(input: ConfigurationInput): readonly Setting[] {
+  const lines: Setting[] = [
     {
       name: 'max_connections',
       value: 100,

@@ -9,6 +9,8 @@ export interface CommandOptions {
   /** Written to standard input: the way for what must not stand in a process list. */
   readonly input?: string
   readonly signal?: AbortSignal
+  /** Bytes of each output that are kept, from its end. */
+  readonly keepOutput?: number
 }
 
 export type CommandResult =
@@ -38,6 +40,7 @@ export function runCommand(
   return new Promise((resolve) => {
     let stdout = ''
     let stderr = ''
+    const kept = options.keepOutput ?? KEPT_OUTPUT
     let ended: 'deadline' | 'aborted' | null = null
     const child = spawn(file, args, {
       cwd: options.cwd ?? '/',
@@ -58,10 +61,10 @@ export function runCommand(
       resolve(result)
     }
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout = (stdout + text).slice(-KEPT_OUTPUT)
+      stdout = (stdout + text).slice(-kept)
     })
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr = (stderr + text).slice(-KEPT_OUTPUT)
+      stderr = (stderr + text).slice(-kept)
     })
     // A program that ends before it has read its input breaks the pipe; its exit code says what happened.
     child.stdin.on('error', () => undefined)

@@ -1,5 +1,5 @@
 /** What a node's configuration is made of. */
-import type { Member } from '../ports/postgres.ts'
+import type { HbaMember } from './hba.ts'
 import type { NodeLayout } from './layout.ts'
 import type { UserParameters } from './setting-text.ts'
 
@@ -19,7 +19,7 @@ export interface ConfigurationInput {
   readonly socketDirectory: string
   readonly layout: NodeLayout
   readonly tls: TlsPaths
-  readonly members: readonly Member[]
+  readonly members: readonly HbaMember[]
   readonly parameters: UserParameters
   readonly extraHba: readonly string[]
   readonly rtoMs: number

@@ -9,7 +9,7 @@ import { hbaLineProblem, renderHba } from './hba.ts'
 import { REPLICATION_ROLE, slotName } from './layout.ts'
 import { parameterVerdict } from './parameters.ts'
 import { quoteConninfo, quoteSetting, settingLine } from './setting-text.ts'
-import { replicationTimings } from './sizing.ts'
+import { type ReplicationTimings, replicationTimings, STREAM_TIMERS } from './sizing.ts'
 
 export interface RenderedConfiguration {
   /** File name below conf/ → content. */
@@ -101,6 +101,10 @@ primary_slot_name = ${quoteSetting(upstream === null ? '' : slotName(input.node)
 
 # Who must have flushed a commit before it is acknowledged. Standbys carry it too: a promoted one waits from its first commit on.
 synchronous_standby_names = ${quoteSetting(replication.synchronousStandbyNames)}
+
+# A crashed backend costs a primary a restart of some ten milliseconds, and no failover. A standby is started by its agent: by itself it would
+# go for the newest timeline that it has heard of, beyond what it has of it, when it has not heard of everything.
+restart_after_crash = ${replication.role === 'primary' ? 'on' : 'off'}
 `
 }
 
@@ -108,24 +112,81 @@ function conninfo(
   input: ConfigurationInput,
   upstream: NonNullable<ReplicationConfiguration['upstream']>,
 ): string {
+  return conninfoParts(input, upstream)
+    .map(({ name, value }) => `${name}=${quoteConninfo(value)}`)
+    .join(' ')
+}
+
+export interface ConninfoPart {
+  readonly name: string
+  readonly value: string
+  readonly why: string
+  readonly from?: string
+}
+
+/** How a standby reaches its upstream (manual: 34.1.2). */
+export function conninfoParts(
+  input: Pick<ConfigurationInput, 'node' | 'rtoMs' | 'tls'>,
+  upstream: NonNullable<ReplicationConfiguration['upstream']>,
+): readonly ConninfoPart[] {
   const timings = replicationTimings(input.rtoMs)
-  const parts: readonly (readonly [string, string])[] = [
-    ['host', upstream.host],
-    ['port', String(upstream.port)],
-    ['user', REPLICATION_ROLE],
-    // Its walsender goes by this name, in pg_stat_replication and in synchronous_standby_names.
-    ['application_name', input.node],
-    ['passfile', upstream.passfile],
-    ['sslmode', 'verify-full'],
-    ['sslrootcert', input.tls.ca],
-    ['connect_timeout', String(timings.connectTimeoutS)],
-    ['keepalives', '1'],
-    ['keepalives_idle', String(timings.keepalivesIdleS)],
-    ['keepalives_interval', String(timings.keepalivesIntervalS)],
-    ['keepalives_count', String(timings.keepalivesCount)],
-    ['tcp_user_timeout', String(timings.tcpUserTimeoutMs)],
-    // Without it libpq first looks for Kerberos credentials, which can take seconds.
-    ['gssencmode', 'disable'],
+  const timer = (name: string, of: keyof typeof timings): ConninfoPart => ({
+    name,
+    value: String(timings[of]),
+    why: STREAM_TIMERS[of].why,
+    from: STREAM_TIMERS[of].from,
+  })
+  return [
+    { name: 'host', value: upstream.host, why: 'The node that it streams from.' },
+    { name: 'port', value: String(upstream.port), why: 'Its port.' },
+    { name: 'user', value: REPLICATION_ROLE, why: 'May replicate and nothing else.' },
+    {
+      name: 'application_name',
+      value: upstream.rejoining ? `rejoining ${input.node}` : input.node,
+      why: 'Its walsender goes by this name, in pg_stat_replication and in synchronous_standby_names; “rejoining” before it until it may be counted (I12), which no node is called.',
+    },
+    {
+      name: 'passfile',
+      value: upstream.passfile,
+      why: 'The password, for this epoch only: removing the file is the first step of a fence.',
+    },
+    {
+      name: 'sslmode',
+      value: 'verify-full',
+      why: 'The chain, the dates and the name of the upstream’s certificate are checked.',
+    },
+    { name: 'sslrootcert', value: input.tls.ca, why: 'The authority that must have signed it.' },
+    timer('connect_timeout', 'connectTimeoutS'),
+    { name: 'keepalives', value: '1', why: 'The kernel looks whether the other side is still there.' },
+    timer('keepalives_idle', 'keepalivesIdleS'),
+    timer('keepalives_interval', 'keepalivesIntervalS'),
+    timer('keepalives_count', 'keepalivesCount'),
+    timer('tcp_user_timeout', 'tcpUserTimeoutMs'),
+    {
+      name: 'options',
+      value: walsenderOptions(timings),
+      why: 'The same four for the other end, its walsender, and for no other connection of that server.',
+    },
+    {
+      name: 'gssencmode',
+      value: 'disable',
+      why: 'Without it libpq first looks for Kerberos credentials, which can take seconds.',
+    },
   ]
-  return parts.map(([key, value]) => `${key}=${quoteConninfo(value)}`).join(' ')
+}
+
+/**
+ * Settings of this stream's walsender alone, as those above are of its walreceiver: behind a cut that is silent it would otherwise hold the
+ * slot until wal_sender_timeout, refuse this node when it comes back, and keep a stop of the upstream waiting. Not for all connections: a
+ * client that reads its rows slowly must not be ended for that (tcp(7), TCP_USER_TIMEOUT).
+ */
+function walsenderOptions(timings: ReplicationTimings): string {
+  return [
+    `tcp_user_timeout=${timings.tcpUserTimeoutMs}`,
+    `tcp_keepalives_idle=${timings.keepalivesIdleS}`,
+    `tcp_keepalives_interval=${timings.keepalivesIntervalS}`,
+    `tcp_keepalives_count=${timings.keepalivesCount}`,
+  ]
+    .map((setting) => `-c ${setting}`)
+    .join(' ')
 }

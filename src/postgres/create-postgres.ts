@@ -1,11 +1,12 @@
 /** The Postgres port for one real server on this machine: joins the parts of this directory. */
+
 import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import type { RecoveryFacts } from '../core/facts.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Rule } from '../core/primacy.ts'
 import type {
   DirectoryState,
-  Member,
   Outcome,
   PositionRequest,
   Postgres,
@@ -19,11 +20,12 @@ import type {
   StablePosition,
 } from '../ports/postgres.ts'
 import { type AdapterLog, silentLog } from './adapter-log.ts'
-import { moveAside } from './aside.ts'
+import { moveAside, removeReplaced } from './aside.ts'
 import type { Binaries } from './binaries.ts'
 import type { TlsPaths } from './configuration-input.ts'
 import { diskSize, writeConfiguration } from './configure.ts'
 import { inspectDirectory } from './directory.ts'
+import type { HbaMember } from './hba.ts'
 import { initialize, type SecretPaths } from './initialize.ts'
 import { type NodeLayout, nodeLayout } from './layout.ts'
 import { removeLeftovers } from './leftovers.ts'
@@ -33,14 +35,16 @@ import { newestHistory, type PositionMemory, runningPosition, stoppedPosition } 
 import { Postmaster } from './postmaster.ts'
 import { preflight } from './preflight.ts'
 import { childrenOf, listPostgresIn, readProcess, signalProcess } from './processes.ts'
-import { promote, removeFillers } from './promote.ts'
+import { promote } from './promote.ts'
 import { openProofSession, type ProofSession, proveCommit } from './prove-commit.ts'
+import { inspectRecovery } from './recovery-titles.ts'
 import { rewind } from './rewind.ts'
 import { checkpointSource } from './rewind-source.ts'
 import { readSecret, writePassfile } from './secrets.ts'
 import { NOT_IN_PREREQUISITE_STATE, Session, type SessionOptions, sqlStateOf } from './session.ts'
 import type { UserParameters } from './setting-text.ts'
 import { advanceSlot, createSlot, dropSlot } from './slots.ts'
+import { settleTimelines } from './timelines.ts'
 import { waitUntil } from './wait.ts'
 
 /** A slot function touches one small file; only a frozen server needs longer. */
@@ -60,7 +64,7 @@ export interface PostgresOptions {
   /** A short one: the socket's path ends at 107 bytes. It must exist. */
   readonly socketDirectory: string
   /** Asked at every configure(): members come and go while an agent lives. */
-  readonly members: () => readonly Member[]
+  readonly members: () => readonly HbaMember[]
   readonly secrets: SecretPaths
   readonly tls: TlsPaths
   readonly rtoMs: number
@@ -116,6 +120,10 @@ class LocalPostgres implements Postgres {
 
   inspectPostmaster(): Promise<PostmasterState> {
     return this.#postmaster.inspect()
+  }
+
+  inspectRecovery(postmasterPid: number): Promise<RecoveryFacts | null> {
+    return inspectRecovery(postmasterPid)
   }
 
   async observe(deadlineMs: number): Promise<Outcome<ServerFacts>> {
@@ -197,17 +205,21 @@ class LocalPostgres implements Postgres {
         ...{ tls, port, listenAddresses, socketDirectory },
       })
       if (ready.kind === 'failed') return ready
-      if (directory.standbySignal) await removeFillers(this.#layout.dataDir)
-      if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
+      if (directory.standbySignal) {
+        const settled = await settleTimelines(this.#layout.dataDir, directory.control)
+        if (settled.kind === 'failed') return settled
+      }
     }
-    return this.#postmaster.start(deadlineMs)
+    return this.#postmaster.start(deadlineMs, mayBegin)
   }
 
-  async stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome> {
+  /** Nothing is waited for before the first signal (I10). */
+  async stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten?: AbortSignal): Promise<Outcome> {
     // Our own connections must not be reported as broken: it was asked for.
     this.#dropSession()
+    const stopped = this.#postmaster.stop(mode, deadlineMs, hasten)
     await this.#dropProofSession()
-    return this.#postmaster.stop(mode, deadlineMs)
+    return stopped
   }
 
   reload(): Promise<Outcome> {
@@ -292,7 +304,7 @@ class LocalPostgres implements Postgres {
   }
 
   async promote(request: PromoteRequest): Promise<Outcome<{ readonly nextXid: string }>> {
-    const { fromTimelineId, timelineId, postmasterPid, deadlineMs } = request
+    const { fromTimelineId, timelineId, postmasterPid, deadlineMs, signal } = request
     await this.#dropProofSession()
     const promoted = await promote({
       dataDir: this.#layout.dataDir,
@@ -301,11 +313,12 @@ class LocalPostgres implements Postgres {
       signal: async () => {
         const postmaster = await this.inspectPostmaster()
         const same = postmaster.kind === 'running' && postmaster.pid === postmasterPid
-        const sent = same && request.mayBegin() && signalProcess(postmasterPid, 'SIGUSR1')
+        const may = same && !signal.aborted && request.mayBegin()
+        const sent = may && signalProcess(postmasterPid, 'SIGUSR1')
         if (sent) this.#proofSession = openProofSession(this.#sessionOptions(), SLOT_DEADLINE_MS)
         return sent
       },
-      isPromoted: (patienceMs) => waitUntil(patienceMs, () => this.#isWritable(), PROMOTED_INTERVAL_MS),
+      isPromoted: (patienceMs) => this.#becomesWritable(patienceMs, signal),
       deadlineMs,
     })
     if (promoted.kind === 'failed') return promoted
@@ -324,6 +337,16 @@ class LocalPostgres implements Postgres {
       if (shown.kind === 'failed') return shown
       return ok({ synchronousStandbyNames: String(shown.value[0]?.['synchronous_standby_names']) })
     })
+  }
+
+  async #becomesWritable(patienceMs: number, signal: AbortSignal): Promise<boolean> {
+    let writable = false
+    const ended = async (): Promise<boolean> => {
+      writable = !signal.aborted && (await this.#isWritable())
+      return writable || signal.aborted
+    }
+    await waitUntil(patienceMs, ended, PROMOTED_INTERVAL_MS)
+    return writable
   }
 
   async #isWritable(): Promise<boolean> {
@@ -372,6 +395,10 @@ class LocalPostgres implements Postgres {
       )
     }
     return moveAside(this.#layout, reason, new Date())
+  }
+
+  removeReplaced(): Promise<Outcome<readonly string[]>> {
+    return removeReplaced(this.#layout)
   }
 
   close(): Promise<void> {

@@ -1,10 +1,28 @@
 /** pg_hba.conf: who may connect from where (manual: 21.1). The first line that matches decides, so the order is the policy. PURE. */
 import { isIP } from 'node:net'
-import type { Member } from '../ports/postgres.ts'
 import { AGENT_DATABASE, AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from './layout.ts'
 
-export function renderHba(members: readonly Member[], extra: readonly string[]): string {
-  const addresses = [...new Set(members.map(({ host }) => hbaAddress(host)))]
+export interface HbaMember {
+  readonly name: string
+  readonly host: string
+  /** Addresses and networks from which it connects; left out: `host`. */
+  readonly addresses?: readonly string[]
+}
+
+export function renderHba(members: readonly HbaMember[], extra: readonly string[]): string {
+  const lines = (database: string, role: string): string => {
+    const seen = new Set<string>()
+    return members
+      .flatMap(({ host, addresses = [host] }) =>
+        addresses.map((each) => ({ host, address: hbaAddress(each) })),
+      )
+      .filter(({ address }) => !seen.has(address) && seen.add(address))
+      .map(({ host, address }) => {
+        const named = isIP(host) === 0 && address !== host ? `  # ${host}` : ''
+        return `hostssl   ${database}  ${role}  ${address}  scram-sha-256${named}`
+      })
+      .join('\n')
+  }
   return `# Written by understudy at every change of the members: edits here are lost.
 # PostgreSQL takes the FIRST line that matches; who matches none is refused. So the order below is the policy.
 
@@ -13,10 +31,10 @@ local     all          all                    scram-sha-256
 
 # Replication: exactly the members of this cluster, over TLS. Host addresses only, so that no neighbour in the network can copy
 # the whole cluster even if it knew the password. (Better addresses than names: a name costs every connection a look-up at the DNS.)
-${addresses.map((address) => `hostssl   replication  ${REPLICATION_ROLE}  ${address}  scram-sha-256`).join('\n')}
+${lines('replication', REPLICATION_ROLE)}
 
 # The agents of the members look at each other's server.
-${addresses.map((address) => `hostssl   ${AGENT_DATABASE}     ${AGENT_ROLE}       ${address}  scram-sha-256`).join('\n')}
+${lines(`${AGENT_DATABASE}   `, `${AGENT_ROLE}      `)}
 
 # Proxies look up how a role logs in; they may stand anywhere.
 hostssl   ${AGENT_DATABASE}     ${PROXY_ROLE}       all  scram-sha-256
@@ -88,6 +106,11 @@ export function hbaLineProblem(line: string): string | null {
     return `it names no authentication method (${METHODS.join(', ')})`
   }
   return null
+}
+
+/** Those of a user's lines that PostgreSQL can read. */
+export function takenHbaLines(extra: readonly string[]): readonly string[] {
+  return extra.filter((line) => hbaLineProblem(line) === null)
 }
 
 /** all, samehost, samenet, an address (its mask may follow as a field of its own), address/bits, or a name, also ".example.com". */

@@ -59,8 +59,14 @@ export async function runningPosition(
   memory.drainedAt = row['drained'] === true ? replay : null
   // Behind its replay it says nothing: a walreceiver begins at a segment's start.
   if (!drained && (receive === null || receive < replay)) return ok(null)
-  const lsn = drained || receive === null ? replay : maxLsn(receive, replay)
-  const newest = await newestTimeline(dataDir, lsn, walSegmentSize)
+  const bound = receive === null ? replay : maxLsn(receive, replay)
+  const newest = await newestTimeline(dataDir, bound, walSegmentSize)
+  // What it waits in may be what it waited in before it hung, or was not given the processor: then whole records lie beyond (M: posNaive).
+  const complete =
+    drained &&
+    (bound === replay ||
+      (await isTorn({ dataDir, timelineId: newest, from: replay, to: bound, walSegmentSize })))
+  const lsn = complete ? replay : bound
   const history = await readHistory(dataDir, newest)
   if (history === null)
     return failed('data-damaged', `the history of timeline ${newest} is missing in ${dataDir}`)
@@ -68,7 +74,7 @@ export async function runningPosition(
   const own = timelineId === newest ? history : await readHistory(dataDir, timelineId)
   if (own === null)
     return failed('data-damaged', `the history of timeline ${timelineId} is missing in ${dataDir}`)
-  return ok({ position: { timelineId, lsn, complete: drained }, history: own })
+  return ok({ position: { timelineId, lsn, complete }, history: own })
 }
 
 /** Of a cleanly stopped primary: its shutdown checkpoint is its last record. Anything else is found by recovery only. */
@@ -123,6 +129,31 @@ async function newestTimeline(dataDir: string, lsn: Lsn, walSegmentSize: number)
     if (parsed !== null && parsed.segmentNumber <= last) newest = Math.max(newest, parsed.timelineId)
   }
   return newest
+}
+
+interface Torn {
+  readonly dataDir: string
+  readonly timelineId: number
+  /** The end of a record. */
+  readonly from: Lsn
+  /** How far there is WAL on disk. */
+  readonly to: Lsn
+  readonly walSegmentSize: number
+}
+
+/** Whether what lies between holds no whole record: the primary died, or the stream ended, in the middle of one. */
+export async function isTorn({ dataDir, timelineId, from, to, walSegmentSize }: Torn): Promise<boolean> {
+  const start = recordStart(from, walSegmentSize)
+  if (start >= to) return true
+  const end = await recordEnd(dataDir, timelineId, start, walSegmentSize)
+  // Without its first bytes it cannot be told: then it is not called torn, and the look is done again.
+  return end !== null && (end === start || end > to)
+}
+
+/** A record does not begin on a page's border: the page's header does. */
+function recordStart(at: Lsn, walSegmentSize: number): Lsn {
+  if (at % BigInt(PAGE_BYTES) !== 0n) return at
+  return lsnOf(at + BigInt(at % BigInt(walSegmentSize) === 0n ? LONG_HEADER_BYTES : SHORT_HEADER_BYTES))
 }
 
 const PAGE_BYTES = 8192

@@ -13,7 +13,16 @@ import type { NodeLayout } from './layout.ts'
 import { markLogs, readLogsSince } from './log-tail.ts'
 import { DONE, type Failure, failed, fileFailure, ok } from './outcome.ts'
 import { readPostmasterPid } from './postmaster-pid.ts'
-import { isAlive, isPostgres, signalProcess, startTicksOf, worksIn } from './processes.ts'
+import {
+  childrenOf,
+  hasMarker,
+  isAlive,
+  isPostgres,
+  signalFamily,
+  signalProcess,
+  startTicksOf,
+  worksIn,
+} from './processes.ts'
 import { endOrphans, isMarked, type RemainsOptions, removeStaleLocks } from './remains.ts'
 import { explainStartFailure } from './start-failure.ts'
 import { waitUntil } from './wait.ts'
@@ -26,6 +35,8 @@ const RECOVERY_POLL_MS = 100
 const ADOPTED_POLL_MS = 200
 /** Backends of a dead postmaster notice it at their next wait, mostly at once. */
 const ORPHAN_PATIENCE_MS = 2_000
+/** Of a fast stop, for peers that do not do their part of it; and between two looks for such afterwards. */
+const PEER_PATIENCE_MS = 1_000
 /** After SIGQUIT; then SIGKILL, which only a process inside a hanging file system survives. */
 const QUIT_PATIENCE_MS = 1_000
 const KILL_PATIENCE_MS = 5_000
@@ -36,6 +47,8 @@ const STARTUP_LOG_BYTES = 1024 * 1024
 
 /** Between its spawn and its signal handlers a postmaster does a few system calls. */
 const RELOAD_PATIENCE_MS = 5_000
+
+const NEVER = new AbortController().signal
 
 export interface PostmasterOptions {
   readonly layout: NodeLayout
@@ -99,8 +112,11 @@ export class Postmaster {
     return (await startTicksOf(pid)) === this.#known.startTicks
   }
 
-  /** Spawns, or goes on with the one that runs, and waits until it accepts connections. The caller did the preflight. */
-  async start(deadlineMs: number): Promise<Outcome<{ readonly pid: number }>> {
+  /**
+   * Spawns, or goes on with the one that runs, and waits until it accepts connections. The caller did the preflight. `mayBegin` is asked
+   * right before the spawn: what a predecessor left may have taken seconds to end.
+   */
+  async start(deadlineMs: number, mayBegin: () => boolean): Promise<Outcome<{ readonly pid: number }>> {
     const beganAt = performance.now()
     let before = await this.inspect()
     if (before.kind === 'running' && before.status === 'stopping') {
@@ -112,7 +128,7 @@ export class Postmaster {
     if (before.kind === 'stopped') {
       const cleared = await this.#clearRemains()
       if (cleared.kind === 'failed') return cleared
-      const spawned = await this.#spawn()
+      const spawned = await this.#spawn(mayBegin)
       if (spawned.kind === 'failed') return spawned
     }
     for (;;) {
@@ -131,17 +147,31 @@ export class Postmaster {
     }
   }
 
-  async stop(mode: 'fast' | 'immediate', deadlineMs: number): Promise<Outcome> {
+  async stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten: AbortSignal = NEVER): Promise<Outcome> {
+    const quitKnown = (): void => this.#quitKnown()
+    hasten.addEventListener('abort', quitKnown, { once: true })
+    if (mode === 'immediate') quitKnown()
+    try {
+      return await this.#stop(mode, deadlineMs, hasten)
+    } finally {
+      hasten.removeEventListener('abort', quitKnown)
+    }
+  }
+
+  async #stop(mode: 'fast' | 'immediate', deadlineMs: number, hasten: AbortSignal): Promise<Outcome> {
     const state = await this.inspect()
     if (state.kind === 'foreign') return failed('foreign-postmaster', state.reason)
     if (state.kind === 'stopped') return this.#endOrphans(0)
     const { pid } = state
-    signalProcess(pid, mode === 'fast' ? 'SIGINT' : 'SIGQUIT')
-    let ended = await this.#waitForEnd(pid, deadlineMs)
-    if (!ended && mode === 'fast') {
-      this.#say('warn', 'PostgreSQL did not stop in time: stopping it at once', { pid })
-      signalProcess(pid, 'SIGQUIT')
-      ended = await this.#waitForEnd(pid, QUIT_PATIENCE_MS)
+    let ended = false
+    if (mode === 'fast' && !hasten.aborted) {
+      signalProcess(pid, 'SIGINT')
+      ended = await this.#waitForFastEnd(pid, deadlineMs, hasten)
+      if (!ended) this.#say('warn', 'PostgreSQL did not stop in time: stopping it at once', { pid })
+    }
+    if (!ended) {
+      signalFamily(pid, 'SIGQUIT')
+      ended = await this.#waitForEnd(pid, Math.min(deadlineMs, QUIT_PATIENCE_MS))
     }
     if (!ended) {
       this.#say('warn', 'PostgreSQL did not end when asked to: killing it', { pid })
@@ -177,6 +207,14 @@ export class Postmaster {
     this.#child?.process.removeAllListeners()
   }
 
+  /** What was known before anything was looked up: our own child, or one that was adopted and carries our mark. */
+  #quitKnown(): void {
+    const child = this.#runningChild()
+    if (child !== null) signalFamily(child.pid, 'SIGQUIT')
+    else if (this.#adopted !== null && hasMarker(this.#adopted.pid, this.#options.layout.nodeDir))
+      signalFamily(this.#adopted.pid, 'SIGQUIT')
+  }
+
   #runningChild(): Child | null {
     return this.#child !== null && this.#child.exit === null ? this.#child : null
   }
@@ -186,7 +224,7 @@ export class Postmaster {
     return (await worksIn(pid, dataDir)) && (await isPostgres(pid)) && (await isAlive(pid))
   }
 
-  async #spawn(): Promise<Outcome> {
+  async #spawn(mayBegin: () => boolean): Promise<Outcome> {
     const { layout, binaries } = this.#options
     // A file and not a pipe: PostgreSQL outlives us, and would be ended by writing into a pipe that nobody reads.
     let output: FileHandle
@@ -198,6 +236,7 @@ export class Postmaster {
       return fileFailure(error, layout.startupLog)
     }
     try {
+      if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
       const spawned = spawn(
         binaries.postgres,
         ['-D', layout.dataDir, '-c', `config_file=${layout.configFile}`],
@@ -249,8 +288,30 @@ export class Postmaster {
     this.#adopted = { pid, timer }
   }
 
-  async #waitForEnd(pid: number, patienceMs: number): Promise<boolean> {
-    return waitUntil(patienceMs, async () => !(await isAlive(pid)))
+  /**
+   * A fast shutdown waits for peers: for each standby until it has flushed the last WAL, and for a client that connected when the shutdown
+   * had begun until it has said who it is (authentication_timeout; version 18 ends those by itself). Who can do that has done it within
+   * milliseconds; who is cut off or hangs must not be waited for.
+   */
+  async #waitForFastEnd(pid: number, deadlineMs: number, hasten: AbortSignal): Promise<boolean> {
+    const deadlineAt = performance.now() + deadlineMs
+    for (;;) {
+      const leftMs = deadlineAt - performance.now()
+      if (await this.#waitForEnd(pid, Math.min(leftMs, PEER_PATIENCE_MS), hasten)) return true
+      if (hasten.aborted || leftMs <= PEER_PATIENCE_MS) return false
+      for (const child of await childrenOf(pid))
+        if (waitsForPeer(child.title)) signalProcess(child.pid, 'SIGTERM')
+    }
+  }
+
+  /** False when it goes on after that time, or when the waiting was aborted. */
+  async #waitForEnd(pid: number, patienceMs: number, hasten: AbortSignal = NEVER): Promise<boolean> {
+    let ended = false
+    await waitUntil(patienceMs, async () => {
+      ended = !(await isAlive(pid))
+      return ended || hasten.aborted
+    })
+    return ended
   }
 
   async #clearRemains(): Promise<Outcome> {
@@ -281,6 +342,11 @@ export class Postmaster {
   #say(level: 'info' | 'warn', message: string, fields: Readonly<Record<string, string | number>>): void {
     this.#options.log({ level, message, fields: { node: this.#options.node, ...fields } })
   }
+}
+
+/** A walsender, or one that does not know yet whom it serves: until then it bears the title of the postmaster. */
+function waitsForPeer(title: string): boolean {
+  return title.includes(': walsender ') || !title.startsWith('postgres: ')
 }
 
 async function rotateStartupLog(path: string): Promise<void> {

@@ -1,4 +1,5 @@
 /** The process list, from /proc (proc(5)): which processes belong to a data directory, and who they are. Linux only. */
+import { readFileSync } from 'node:fs'
 import { readdir, readFile, readlink, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { MARKER_VARIABLE } from './layout.ts'
@@ -46,6 +47,34 @@ export async function worksIn(pid: number, directory: string): Promise<boolean> 
   try {
     const [own, wanted] = await Promise.all([stat(`/proc/${pid}/cwd`), stat(directory)])
     return own.dev === wanted.dev && own.ino === wanted.ino
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Signals a process and its children at once. Synchronous, from /proc alone: what ends a primary in time must wait neither for a disk that
+ * hangs nor for the threads that read it (I10). Children are of the kernel's own list (proc(5), task/<tid>/children).
+ */
+export function signalFamily(pid: number, signal: NodeJS.Signals): void {
+  // The parent first: it must not start another child in place of one that ends.
+  signalProcess(pid, signal)
+  for (const child of childPids(pid)) signalProcess(child, signal)
+}
+
+/** A kernel without that list, or a process that has ended, has no children here: whoever waits for the end finds what is left. */
+function childPids(pid: number): readonly number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number)
+  } catch {
+    return []
+  }
+}
+
+/** As `readMarker`, without waiting. */
+export function hasMarker(pid: number, marker: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${MARKER_VARIABLE}=${marker}`)
   } catch {
     return false
   }

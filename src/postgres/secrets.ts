@@ -94,3 +94,25 @@ export async function writePassfile(path: string, entries: readonly PassfileEntr
     return fileFailure(error, path)
   }
 }
+
+/**
+ * The same entry with another password; true when it had another one. Into the very file, and never a new one: a fence removes the file as
+ * its first step (I3), and what is written into a removed file is read by nobody.
+ */
+export async function renewPassfile(path: string, password: string): Promise<boolean> {
+  const handle = await open(path, 'r+').catch(() => null)
+  if (handle === null) return false
+  try {
+    const [line = ''] = (await handle.readFile('utf8')).split('\n')
+    const before = /^(?:(?:[^:\\]|\\.)*:){4}/.exec(line)?.[0]
+    const renewed = before === undefined ? line : `${before}${password.replace(/[\\:]/g, '\\$&')}`
+    if (renewed === line) return false
+    const content = `${renewed}\n`
+    await handle.write(content, 0)
+    await handle.truncate(Buffer.byteLength(content))
+    await handle.sync()
+    return true
+  } finally {
+    await handle.close()
+  }
+}

@@ -34,35 +34,63 @@ export function walKeepMb(diskBytes: number): number {
   return Math.floor(Math.max(Math.min(slotWalKeepMb(diskBytes) / 4, 1024), LEAST_WAL_KEEP_MB))
 }
 
-export interface ReplicationTimings {
-  readonly walReceiverTimeoutMs: number
-  readonly walSenderTimeoutMs: number
-  readonly walReceiverStatusIntervalS: number
-  readonly connectTimeoutS: number
-  readonly keepalivesIdleS: number
-  readonly keepalivesIntervalS: number
-  readonly keepalivesCount: number
-  readonly tcpUserTimeoutMs: number
+export interface StreamTimer {
+  /** How it follows from rto. */
+  readonly from: string
+  readonly why: string
+  /** In the unit that its name ends in. */
+  readonly of: (rtoMs: number) => number
 }
 
-/** Every timer of a stream follows from `rtoMs`, after which the primary's silence counts as death. */
+/** Every timer of a stream follows from rto, after which the primary's silence counts as death. */
+export const STREAM_TIMERS = {
+  walReceiverTimeoutMs: {
+    from: 'rto × 1.5, at least 2.5 s',
+    why:
+      'A standby that has heard nothing must not go on waiting: it asks at half of this time and is answered at once. Longer than rto, so that the ' +
+      'agent still sees how old the last word is when it has to judge by it; and not below 2.5 s, since a stall of the disk on either side would cut a healthy stream.',
+    of: (rtoMs) => Math.round(Math.max(rtoMs * 1.5, 2_500)),
+  },
+  walSenderTimeoutMs: {
+    from: 'rto × 3, at least 10 s',
+    why: 'A standby’s silence is no reason to hurry: cutting its stream early helps nobody, and its own disk may be what is slow.',
+    of: (rtoMs) => Math.max(rtoMs * 3, 10_000),
+  },
+  walReceiverStatusIntervalS: {
+    from: 'rto / 3 in whole seconds, at least 1 s',
+    why: 'Positions for `status` and routing are at most this old on an idle stream; whole seconds are PostgreSQL’s unit.',
+    of: (rtoMs) => Math.max(1, Math.floor(rtoMs / 3_000)),
+  },
+  connectTimeoutS: {
+    from: 'rto in whole seconds, at least 2 s',
+    why: 'How long a standby tries to reach its upstream; libpq takes whole seconds and makes two of one.',
+    of: (rtoMs) => Math.max(2, Math.ceil(rtoMs / 1_000)),
+  },
+  keepalivesIdleS: {
+    from: 'rto / 3 in whole seconds, at least 1 s',
+    why: 'A peer whose machine is gone sends no reset: the kernel’s probes end the connection within about the rto.',
+    of: (rtoMs) => Math.max(1, Math.floor(rtoMs / 3_000)),
+  },
+  keepalivesIntervalS: {
+    from: 'always 1 s',
+    why: 'Between the kernel’s probes.',
+    of: () => 1,
+  },
+  keepalivesCount: {
+    from: 'rto / 2 in whole seconds, at least 2',
+    why: 'So many probes without answer end the connection.',
+    of: (rtoMs) => Math.max(2, Math.ceil(rtoMs / 2_000)),
+  },
+  tcpUserTimeoutMs: {
+    from: 'rto × 1.5, at least 2.5 s',
+    why: 'What was sent and is not acknowledged for so long ends the connection.',
+    of: (rtoMs) => Math.round(Math.max(rtoMs * 1.5, 2_500)),
+  },
+} as const satisfies Readonly<Record<string, StreamTimer>>
+
+export type ReplicationTimings = { readonly [name in keyof typeof STREAM_TIMERS]: number }
+
 export function replicationTimings(rtoMs: number): ReplicationTimings {
-  const rtoS = rtoMs / 1000
-  return {
-    // A standby that has heard nothing must not go on waiting: it asks at half of this time and is answered at once. Longer than the
-    // rto, so that the agent still sees how old the last word is when it has to judge by it; and not below 2.5 s, since a stall of
-    // the disk on either side would cut a healthy stream.
-    walReceiverTimeoutMs: Math.round(Math.max(rtoMs * 1.5, 2_500)),
-    // A standby's silence is no reason to hurry: cutting its stream early helps nobody, and its own disk may be what is slow.
-    walSenderTimeoutMs: Math.max(rtoMs * 3, 10_000),
-    // Positions for `status` and routing are at most this old on an idle stream; whole seconds are PostgreSQL's unit.
-    walReceiverStatusIntervalS: Math.max(1, Math.floor(rtoS / 3)),
-    // libpq takes whole seconds and makes two of one (manual: 34.1.2).
-    connectTimeoutS: Math.max(2, Math.ceil(rtoS)),
-    // A peer whose machine is gone sends no reset: the kernel's probes end the connection within about the rto.
-    keepalivesIdleS: Math.max(1, Math.floor(rtoS / 3)),
-    keepalivesIntervalS: 1,
-    keepalivesCount: Math.max(2, Math.ceil(rtoS / 2)),
-    tcpUserTimeoutMs: Math.round(Math.max(rtoMs * 1.5, 2_500)),
-  }
+  const entries = Object.entries(STREAM_TIMERS).map(([name, timer]) => [name, timer.of(rtoMs)] as const)
+  return Object.fromEntries(entries) as ReplicationTimings
 }

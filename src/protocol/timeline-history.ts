@@ -3,14 +3,17 @@
  * timeline.c, readTimeLineHistory): per line an ancestor's id in decimal, the switchpoint, and a reason, separated by
  * white space; '#' begins a comment.
  */
-import { type Lsn, parseLsn } from '../core/lsn.ts'
+import { parseLsn } from '../core/lsn.ts'
 import type { TimelineAncestor, TimelineHistory } from '../core/timeline.ts'
 import { ProtocolViolation } from './violation.ts'
 
-/** Throws ProtocolViolation on a line that PostgreSQL would not accept, and on ancestors that do not grow. */
+/**
+ * Throws ProtocolViolation on a line that PostgreSQL would not accept, and on ancestors that do not grow. Their switchpoints need not:
+ * see `endsOf` in core/timeline.ts.
+ */
 export function parseTimelineHistory(timelineId: number, content: string): TimelineHistory {
   const ancestors: TimelineAncestor[] = []
-  let last: { timelineId: number; lsn: Lsn } = { timelineId: 0, lsn: 0n as Lsn }
+  let last = 0
   for (const line of content.split('\n')) {
     if (/^\s*(#|$)/.test(line)) continue
     const match = /^\s*(\d{1,10})\s+(\S+)\s*(.*)$/.exec(line)
@@ -19,11 +22,11 @@ export function parseTimelineHistory(timelineId: number, content: string): Timel
     if (match === null || switchpointLsn === null) {
       throw new ProtocolViolation(`the history of timeline ${timelineId} has the unreadable line "${line}"`)
     }
-    if (ancestor <= last.timelineId || ancestor >= timelineId || switchpointLsn < last.lsn) {
+    if (ancestor <= last || ancestor >= timelineId) {
       throw new ProtocolViolation(`the history of timeline ${timelineId} is out of order at "${line}"`)
     }
     ancestors.push({ timelineId: ancestor, switchpointLsn, reason: (match[3] ?? '').trim() })
-    last = { timelineId: ancestor, lsn: switchpointLsn }
+    last = ancestor
   }
   return { timelineId, ancestors }
 }

@@ -2,7 +2,7 @@
  * Opens the socket of a connection: TCP with keepalive or a Unix socket, and TLS on top of it as PostgreSQL starts it
  * (manual: "SSL Session Encryption"). TLS is always verified in full: chain, dates, and the name or IP address.
  */
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { connect as connectTcp, isIP, isIPv6, type Socket } from 'node:net'
 import { checkServerIdentity, connect as connectTls } from 'node:tls'
 import { UnderstudyError } from '../errors/codes.ts'
 import { sslRequest } from '../protocol/frontend-messages.ts'
@@ -33,7 +33,8 @@ export interface SocketOptions {
 }
 
 export function describeAddress(address: ServerAddress): string {
-  return 'socketPath' in address ? address.socketPath : `${address.host}:${address.port}`
+  if ('socketPath' in address) return address.socketPath
+  return `${isIPv6(address.host) ? `[${address.host}]` : address.host}:${address.port}`
 }
 
 /** Gives a connected socket in paused mode. Throws UnderstudyError: connect-failed, tls-failed, certificate-expired. */

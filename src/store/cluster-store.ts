@@ -3,9 +3,15 @@ import { type Ballot, formatBallot } from '../core/ballot.ts'
 import type { NodeReport } from '../core/cluster-view.ts'
 import { emptyRecord, formatRecord, parseRecord } from '../core/history.ts'
 import { formatPrimacy } from '../core/primacy.ts'
-import type { ClusterFacts, ClusterStore, ExpectedDocuments, RequestName } from '../ports/cluster-store.ts'
+import type {
+  ClusterFacts,
+  ClusterStore,
+  ExpectedDocuments,
+  NameClaim,
+  RequestName,
+} from '../ports/cluster-store.ts'
 import type { Store, StoreOperation, StoreResult, Transaction } from '../ports/store.ts'
-import { parseBallots, parseFacts, parseReports } from './documents.ts'
+import { parseBallots, parseFacts, parseNameClaim, parseReports } from './documents.ts'
 import { type ClusterKeys, clusterKeys } from './keys.ts'
 
 const SWITCHOVER: RequestName = 'switchover'
@@ -22,6 +28,7 @@ export function createClusterStore(store: Store, cluster: string): ClusterStore 
     ...swaps(store, keys),
     ...writers(store, keys),
     ...historyOf(store, keys),
+    ...names(store, keys),
     grantLease: (ttlMs) => store.grantLease(ttlMs),
     renewLease: (leaseId) => store.renewLease(leaseId),
     revokeLease: (leaseId) => store.revokeLease(leaseId),
@@ -79,6 +86,50 @@ function readers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readFacts
       if (read.kind !== 'ok') return read
       const reports = parseReports(read.value.entries)
       return { kind: 'ok', value: new Map(reports.map((report: NodeReport) => [report.name, report])) }
+    },
+  }
+}
+
+type Names = Pick<ClusterStore, 'readNameClaim' | 'claimName' | 'retireName' | 'freeName'>
+
+function names(store: Store, keys: ClusterKeys): Names {
+  return {
+    async readNameClaim(node) {
+      const read = await store.get(keys.agent(node))
+      if (read.kind !== 'ok') return read
+      if (read.value === null) return { kind: 'ok', value: null }
+      const claim = parseNameClaim(read.value.value)
+      return claim === null
+        ? { kind: 'unavailable', reason: `the store holds a claim of ${node}'s name that cannot be read` }
+        : { kind: 'ok', value: { value: claim, revision: read.value.modRevision } }
+    },
+    async claimName(node, claim, expected, leaseId) {
+      const key = keys.agent(node)
+      const result = await store.transact({
+        compare: [{ key, modRevision: expected ?? 0n }],
+        success: [{ op: 'put', key, value: JSON.stringify(claim), leaseId }],
+      })
+      return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
+    },
+    async retireName(node, removed, expected) {
+      const key = keys.agent(node)
+      const claim: NameClaim = { instance: '', machine: '', session: '', removed }
+      const result = await store.transact({
+        compare: [{ key, modRevision: expected ?? 0n }],
+        success: [
+          { op: 'put', key, value: JSON.stringify(claim) },
+          { op: 'delete', key: keys.node(node) },
+        ],
+      })
+      return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
+    },
+    async freeName(node, expected) {
+      const key = keys.agent(node)
+      const result = await store.transact({
+        compare: [{ key, modRevision: expected }],
+        success: [{ op: 'delete', key }],
+      })
+      return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
     },
   }
 }

@@ -12,7 +12,7 @@ import type {
   Versioned,
 } from '../core/cluster-view.ts'
 import { parseIdentity, parsePrimacy } from '../core/primacy.ts'
-import type { ClusterFacts } from '../ports/cluster-store.ts'
+import type { ClusterFacts, NameClaim } from '../ports/cluster-store.ts'
 import type { KeyValue, StoreResult } from '../ports/store.ts'
 
 type Read = KeyValue | null | undefined
@@ -56,6 +56,15 @@ export function parseReports(entries: readonly KeyValue[]): readonly NodeReport[
       return []
     return [{ suspects: null, priority: 100, vote: 'whole', replayPaused: false, ...value } as NodeReport]
   })
+}
+
+export function parseNameClaim(text: string): NameClaim | null {
+  const value = parseJson(text) as Partial<NameClaim> | null
+  const { instance, machine, session, removed } = value ?? {}
+  if (typeof instance !== 'string' || typeof machine !== 'string' || typeof session !== 'string') return null
+  if (removed === undefined) return { instance, machine, session }
+  const { by, at } = (removed ?? {}) as { readonly by?: unknown; readonly at?: unknown }
+  return { instance, machine, session, removed: { by: String(by), at: String(at) } }
 }
 
 export function parseBallots(entries: readonly KeyValue[]): readonly Ballot[] {

@@ -18,10 +18,13 @@ export interface ClusterKeys {
   readonly bootstrap: string
   /** The lease of I10: who may acknowledge without standbys. */
   readonly primaryLease: string
+  readonly agents: string
   readonly nodes: string
   readonly ballots: string
   readonly requests: string
   readonly history: string
+  /** Which agent lives under a node's name. */
+  agent(name: string): string
   node(name: string): string
   /** Every ballot of one epoch. */
   ballotsOf(epoch: number): string
@@ -37,6 +40,7 @@ export interface ClusterKeys {
 
 export function clusterKeys(cluster: string): ClusterKeys {
   const all = `${ROOT}${checkName(cluster)}/`
+  const agents = `${all}agents/`
   const nodes = `${all}nodes/`
   const ballots = `${all}ballots/`
   const requests = `${all}requests/`
@@ -48,10 +52,12 @@ export function clusterKeys(cluster: string): ClusterKeys {
     identity: `${all}identity`,
     bootstrap: `${all}bootstrap`,
     primaryLease: `${all}primary-lease`,
+    agents,
     nodes,
     ballots,
     requests,
     history,
+    agent: (name) => agents + checkName(name),
     node: (name) => nodes + checkName(name),
     ballotsOf: (epoch) => `${ballots}${checkEpoch(epoch)}/`,
     ballot: (epoch, name) => `${ballots}${checkEpoch(epoch)}/${checkName(name)}`,

@@ -159,11 +159,14 @@ describe('as an ordinary user without PostgreSQL on the PATH', () => {
   })
 })
 
-/** What a clone holds, and what npm ci would put beside it; without anything that was built. */
+/** What git does not keep, and the dependencies, which are linked below. */
+const NOT_CLONED = new Set(['.git', '.understudy', 'coverage', 'dist', 'node_modules'])
+
+/** Everything that a clone holds, and what npm ci would put beside it; without anything that was built. */
 function copyCheckout(target: string): void {
   mkdirSync(target, { mode: 0o755 })
   for (const name of readdirSync(ROOT))
-    if (/^(src|bench|scripts|package.*\.json|tsconfig.*\.json)$/.test(name))
+    if (!NOT_CLONED.has(name))
       cpSync(path.join(ROOT, name), path.join(target, name), { recursive: true, preserveTimestamps: true })
   const modules = [path.join(ROOT, 'node_modules'), path.join(target, 'node_modules')]
   // Links cost nothing; on another file system they are not possible.

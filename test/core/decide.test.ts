@@ -1,12 +1,15 @@
 /** The decision, rule by rule: a view in, the rule, its actions out. */
 import { describe, expect, it } from 'vitest'
+import type { StoreFacts } from '../../src/core/cluster-view.ts'
 import { decide, RULES } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY } from '../../src/core/decision.ts'
+import type { ServerFacts, SlotFacts } from '../../src/core/facts.ts'
 import {
   applied,
   behind,
   cluster,
   EMPTY_STORE,
+  FLUSH_LSN,
   IDENTITY,
   primacy,
   primaryServer,
@@ -155,8 +158,13 @@ describe('roles', () => {
       rule: 'primary-without-data',
       kinds: ['writePrimacy'],
     })
-    const alone = storeWith({ rules: [rule(0, [])] }, { leaseHolder: 'alpha' })
+    // Where commits wait for nobody the others have most of it; where nobody has anything there is nobody to ask.
+    const waitsForNobody = (nodes: StoreFacts['nodes']) =>
+      storeWith({ rules: [rule(0, [])] }, { leaseHolder: 'alpha', nodes })
     const local = { ...stopped, directory: ABSENT, primaryLeaseUntilMs: 200_000 }
+    const known = waitsForNobody(new Map([['bravo', report('bravo')]]))
+    expect(decideOn({ store: known, local }).kinds).toEqual(['writePrimacy'])
+    const alone = waitsForNobody(new Map([['bravo', report('bravo', { timelineId: null })]]))
     expect(decideOn({ store: alone, local })).toMatchObject({ rule: 'primary-without-data', kinds: [] })
   })
 
@@ -218,6 +226,23 @@ describe('slots', () => {
     ])
   })
 
+  it('go with the node that was removed, once nobody uses them; a user’s own stay', () => {
+    const slotNamed = (name: string, more = {}): SlotFacts => ({
+      ...{ name, active: false, temporary: false, physical: true, restartLsn: FLUSH_LSN },
+      ...{ walStatus: 'reserved', holdsXmin: false },
+      ...more,
+    })
+    const server = standbyServer('bravo')
+    const slots = [
+      ...server.slots,
+      slotNamed('understudy_delta'),
+      slotNamed('understudy_echo', { active: true }),
+      slotNamed('reports'),
+    ]
+    const { actions } = decideOn({ self: 'bravo', local: { server: { ...server, slots } } })
+    expect(actions).toEqual([{ kind: 'dropSlot', name: 'understudy_delta' }])
+  })
+
   it('are advanced on a standby to what the member has, and left alone when it does not report', () => {
     const slot = {
       name: 'understudy_charlie',
@@ -237,6 +262,17 @@ describe('slots', () => {
     ])
     const silent = storeFacts({ nodes: new Map([['alpha', report('alpha')]]) })
     expect(decideOn({ self: 'bravo', store: silent, local }).actions).toEqual([])
+  })
+
+  it('of a former primary that hold xmin are made anew: nobody would ever move that on', () => {
+    const held = standbyServer('bravo').slots.map((slot) => ({ ...slot, active: false, holdsXmin: true }))
+    const kinds = (server: ServerFacts, self: string) => decideOn({ self, local: { server } }).kinds
+    expect(kinds(standbyServer('bravo', { slots: held }), 'bravo')).toEqual(['dropSlot', 'dropSlot'])
+    // In use, or kept for a standby that is away from its primary, it holds what is needed.
+    const used = held.map((slot) => ({ ...slot, active: true }))
+    expect(kinds(standbyServer('bravo', { slots: used }), 'bravo')).toEqual([])
+    const own = primaryServer().slots.map((slot) => ({ ...slot, active: false, holdsXmin: true }))
+    expect(kinds(primaryServer({ slots: own }), 'alpha')).toEqual([])
   })
 
   it('that are lost are dropped, to be made anew', () => {
@@ -360,6 +396,9 @@ describe('changing the rule', () => {
     const later = decideOn({ now: 110_000, local: gone }, lost.memory)
     expect(later.actions).toMatchObject([{ kind: 'writePrimacy', primacy: { nextRule: rule(1, ['bravo']) } }])
     expect(decideOn({ now: 110_000, whenStandbyLost: 'block', local: gone }, lost.memory).kinds).toEqual([])
+    // A primary that slept meanwhile has not seen that it was away.
+    const awake = { ...gone, awakeSinceMs: 109_000 }
+    expect(decideOn({ now: 110_000, local: awake }, lost.memory).kinds).toEqual([])
     const alone = { server: primaryServer({ walsenders: [] }) }
     const start = decideOn({ now: 100_000, local: alone })
     expect(decideOn({ now: 200_000, local: alone }, start.memory).kinds).toEqual([])

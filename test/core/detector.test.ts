@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest'
 import type { Probe } from '../../src/core/cluster-view.ts'
 import { suspectsPrimary, suspicionDueMs } from '../../src/core/detector.ts'
-import { primacy, standbyServer, storeFacts, view } from '../support/views.ts'
+import type { DirectoryState } from '../../src/core/facts.ts'
+import { cluster, primacy, standbyServer, storeFacts, view } from '../support/views.ts'
 
 const NOW = 100_000
 const RTO = 3_000
@@ -85,5 +86,30 @@ describe('a primary is called dead', () => {
     const gone = seeing({ messageAgeMs: null, agent: REFUSED, postgres: REFUSED })
     expect(suspicionDueMs(gone, primacy({ phase: 'electing' }))).toBeNull()
     expect(suspicionDueMs(gone, primacy({ primary: 'bravo' }))).toBeNull()
+  })
+
+  it('also by a node that waits to be rewound or cloned from it: its vote may be the one that is missing', () => {
+    const refusing = { primary: 'alpha', agent: REFUSED, postgres: REFUSED }
+    const waiting = (directory: DirectoryState, probes = refusing) =>
+      suspicionDueMs(
+        view({
+          self: 'bravo',
+          now: NOW,
+          local: { server: null, postmaster: { kind: 'stopped' }, directory, probes },
+        }),
+        primacy(),
+      )
+    expect(waiting(cluster())).toBe(NOW)
+    const since = silentSince(NOW - RTO / 2)
+    expect(waiting(cluster(), { primary: 'alpha', agent: since, postgres: since })).toBe(NOW + RTO / 2)
+    // Without data there is nothing to vote.
+    expect(waiting({ kind: 'absent' })).toBeNull()
+  })
+
+  it('not by a node whose own PostgreSQL does not answer: its stream may go on', () => {
+    const probes = { primary: 'alpha', agent: REFUSED, postgres: REFUSED }
+    expect(
+      suspicionDueMs(view({ self: 'bravo', now: NOW, local: { server: null, probes } }), primacy()),
+    ).toBeNull()
   })
 })

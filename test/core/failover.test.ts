@@ -2,10 +2,13 @@
 import { describe, expect, it } from 'vitest'
 import { decide } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY, type Memory } from '../../src/core/decision.ts'
-import { lsnOf } from '../../src/core/lsn.ts'
+import type { ControlState } from '../../src/core/facts.ts'
+import { type Lsn, lsnOf } from '../../src/core/lsn.ts'
+import type { Primacy } from '../../src/core/primacy.ts'
 import {
   ballot,
   behind,
+  cluster,
   deafProbes,
   FLUSH_LSN,
   MEMBERS,
@@ -35,6 +38,11 @@ const BOTH = [rule(1, ['bravo', 'charlie'])]
 const ELECTING = { epoch: 2, phase: 'electing', startedBy: 'bravo' } as const
 
 const PAUSED = { reason: 'an upgrade', by: 'ann@desk', at: '2026-01-01T00:00:00Z' }
+
+function clusterIn(state: ControlState) {
+  const directory = cluster()
+  return directory.kind === 'cluster' ? { ...directory, control: { ...directory.control, state } } : directory
+}
 
 function reports(...suspecting: string[]) {
   return new Map(
@@ -91,6 +99,16 @@ describe('suspecting the primary', () => {
     })
   })
 
+  it('still starts its own PostgreSQL while too few others see it so', () => {
+    const refused = { kind: 'refused', atMs: 99_999 } as const
+    const probes = { primary: 'alpha', agent: refused, postgres: refused }
+    const local = { server: null, postmaster: { kind: 'stopped' }, probes } as const
+    const alone = storeFacts({ nodes: reports() })
+    expect(decideOn({ self: 'bravo', store: alone, local }).rule).toBe('start-standby')
+    const both = storeFacts({ nodes: reports('charlie') })
+    expect(decideOn({ self: 'bravo', store: both, local }).kinds).toEqual(['writePrimacy'])
+  })
+
   it('carries the rule of a change that was under way along (M: noCarry)', () => {
     const nextRule = rule(1, ['bravo'])
     const store = storeWith({ nextRule }, { nodes: reports('charlie') })
@@ -111,6 +129,26 @@ describe('resigning', () => {
     const alone = storeWith({ rules: [rule(0, [])] }, { leaseHolder: 'alpha' })
     const local = { ...STOPPED, primaryLeaseUntilMs: 130_000 }
     expect(decideOn({ store: alone, local }).rule).toBe('start-primary')
+  })
+})
+
+describe('a primary whose data directory cannot be used', () => {
+  const directory = { kind: 'unusable', code: 'data-damaged', reason: 'pg_control is damaged' } as const
+  const local = { ...STOPPED, directory }
+
+  it('resigns: its agent answers, so nobody else would ever suspect it', () => {
+    expect(decideOn({ local })).toMatchObject({ rule: 'resign-unusable', kinds: ['writePrimacy'] })
+  })
+
+  it('not while something runs, while failover is paused, alone, or when it is no primary', () => {
+    const kinds = (changes: ViewChanges) => decideOn({ local, ...changes }).kinds
+    expect(kinds({ local: { directory } })).toEqual([])
+    expect(kinds({ local: { ...local, tasks: new Set(['start'] as const) } })).toEqual([])
+    expect(kinds({ store: storeFacts({ paused: PAUSED }) })).toEqual([])
+    expect(kinds({ store: storeWith({ rules: [rule(0, [])] }) })).toEqual([])
+    expect(kinds({ self: 'bravo' })).toEqual([])
+    expect(kinds({ store: storeWith(ELECTING) })).toEqual([])
+    expect(kinds({ local: { ...local, promisedEpoch: 2 } })).toEqual([])
   })
 })
 
@@ -184,10 +222,48 @@ describe('fencing and voting', () => {
     expect(decision.kinds).toEqual(['promise', 'removePassfiles', 'configure', 'start'])
   })
 
+  it('does not start it again all the time when that fails, and soon, because its vote may be waited for', () => {
+    const failure = { code: 'postgres-failed', reason: 'the disk is full', hint: '', count: 9 } as const
+    const of = (atMs: number) => {
+      const failures = new Map([['start', { ...failure, atMs }]] as const)
+      return decideOn({
+        self: 'bravo',
+        store,
+        local: { ...STOPPED, applied: null, promisedEpoch: 2, failures },
+      })
+    }
+    expect(of(99_500)).toMatchObject({ rule: 'election', kinds: [] })
+    expect(of(99_500).reason).toContain('the disk is full')
+    expect(of(98_900).kinds).toContain('start')
+  })
+
   it('votes what a directory had that is being replaced, as gone (I12)', () => {
     const sentinel = { position: HERE, history: view().local.history, epoch: 1, finished: false }
     const { actions } = decideOn({ self: 'bravo', store, local: { ...STOPPED, sentinel } })
     expect(actions).toMatchObject([{ kind: 'promise' }, { kind: 'vote', ballot: { gone: true } }])
+  })
+
+  it('of a node that somebody has promoted by hand votes what it had before, as gone (I6, I12)', () => {
+    const ancestors = [{ timelineId: 1, switchpointLsn: behind(64n), reason: '' }]
+    const astray = {
+      position: { timelineId: 2, lsn: FLUSH_LSN, complete: true },
+      history: { timelineId: 2, ancestors },
+    }
+    const votes = (highestTimelineId: number) =>
+      decideOn({
+        self: 'bravo',
+        store: storeWith({ ...ELECTING, highestTimelineId }),
+        local: { ...STOPPED, ...astray },
+      }).actions.at(-1)
+    expect(votes(1)).toMatchObject({
+      kind: 'vote',
+      ballot: {
+        gone: true,
+        position: { timelineId: 1, lsn: behind(64n) },
+        history: { timelineId: 1, ancestors: [] },
+      },
+    })
+    expect(votes(2)).toMatchObject({ ballot: { gone: false, position: { timelineId: 2, lsn: FLUSH_LSN } } })
   })
 
   it('lets a standby take the last WAL of a planned change first', () => {
@@ -329,6 +405,28 @@ describe('promotion', () => {
     expect(actions).toMatchObject([{ kind: 'writePrimacy', primacy: { epoch: 3, phase: 'electing' } }])
   })
 
+  it('asks again when an earlier agent may have died between noting that it asks and asking', () => {
+    const asked = { ...ready, applied: null, namesInEffect: null, promotionAsked: true }
+    expect(decideOn({ self: 'bravo', store, local: asked }).actions).toMatchObject([
+      { kind: 'promote', timelineId: 2 },
+    ])
+  })
+
+  it('does not ask again once the timeline is begun: it ends in a moment, or a backend has crashed in it (I6)', () => {
+    const begun = { ...ready, applied: null, promotionAsked: true, newestHistory: 2 }
+    const of = (seenAtMs: number) =>
+      decideOn({ self: 'bravo', store, local: begun }, { ...EMPTY_MEMORY, epoch: { number: 2, seenAtMs } })
+    expect(of(98_000).kinds).toEqual([])
+    expect(of(97_000).actions).toMatchObject([{ kind: 'writePrimacy', primacy: { epoch: 3 } }])
+  })
+
+  it('is started anew first when it goes for a timeline of which it has nothing (I8)', () => {
+    const later = storeWith({ ...promoting, timelineId: 4, highestTimelineId: 4 })
+    const heard = { ...ready, newestHistory: 3 }
+    expect(decideOn({ self: 'bravo', store: later, local: heard }).kinds).toEqual(['stop'])
+    expect(decideOn({ self: 'bravo', store: later, local: ready }).kinds).toEqual(['promote'])
+  })
+
   const promoted = {
     ...ready,
     applied: { ...ready.applied, role: 'primary' },
@@ -389,20 +487,92 @@ describe('promotion', () => {
       ])
     })
 
+    it('is started anew when it goes for a timeline that the primary does not descend from', () => {
+      const later = {
+        ...promoting,
+        timelineId: 3,
+        highestTimelineId: 3,
+        history: { timelineId: 3, ancestors: promoting.history.ancestors },
+      }
+      const of = (local: object, memory?: Memory) =>
+        decideOn({ self: 'charlie', store: storeWith(later), local }, memory)
+      expect(of({ ...loose, newestHistory: 2 }).kinds).toEqual(['promise', 'stop'])
+      expect(of({ ...loose, newestHistory: 3 }).kinds).toEqual(['promise', 'configure'])
+    })
+
+    it('is rewound when somebody has promoted it by hand, although it had followed this very epoch', () => {
+      const up = report('alpha')
+      const store = storeFacts({ nodes: new Map([['alpha', up]]) })
+      const promoted = {
+        ...STOPPED,
+        directory: cluster({ timelineId: 2 }),
+        position: { timelineId: 2, lsn: FLUSH_LSN, complete: true },
+        history: { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn: behind(64n), reason: '' }] },
+        followedEpoch: 1,
+      }
+      const kinds = (local: object) => decideOn({ self: 'charlie', store, local }).kinds
+      expect(kinds(promoted)).toEqual(['promise', 'rewind'])
+      expect(kinds({ ...promoted, canRewind: false })).toEqual(['promise', 'clone'])
+      expect(kinds({ ...STOPPED, followedEpoch: 1 })).toEqual(['promise', 'configure', 'start'])
+    })
+
+    it('is cloned when being started anew does not make it forget what it has heard of', () => {
+      const astray = { newestHistory: 3, server: standbyServer('charlie', { walreceiver: null }) }
+      const at = (stuckForMs: number) =>
+        decideOn(
+          { self: 'charlie', local: { ...astray, followedEpoch: 1 } },
+          { ...KNOWN, stuckSinceMs: 100_000 - stuckForMs },
+        ).kinds
+      expect(at(1_000)).toEqual([])
+      expect(at(3_000)).toEqual(['promise', 'stop'])
+      expect(at(31_000)).toEqual(['promise', 'clone'])
+    })
+
     it('waits while it does not know where it stands', () => {
       expect(standby({ ...loose, position: null }).kinds).toEqual([])
       const bound = { timelineId: 1, lsn: lsnOf(FLUSH_LSN + 8n), complete: false }
       expect(standby({ ...loose, position: bound }).kinds).toEqual([])
     })
 
-    it('is rewound when it has more, once the primary writes on its timeline; else cloned', () => {
+    it('is cloned when its timeline has the number of the primary’s and began elsewhere: pg_rewind would find nothing (I6)', () => {
+      const up = report('bravo', { role: 'primary', state: 'running', epoch: 2, timelineId: 2 })
+      const real = { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn: FLUSH_LSN, reason: '' }] }
+      const begun = (switchpointLsn: Lsn) => ({
+        position: { timelineId: 2, lsn: FLUSH_LSN, complete: true },
+        history: { timelineId: 2, ancestors: [{ timelineId: 1, switchpointLsn, reason: '' }] },
+      })
+      const of = (local: object) =>
+        decideOn({
+          self: 'charlie',
+          store: storeWith(
+            { ...promoting, phase: 'steady', history: real },
+            { nodes: new Map([['bravo', up]]) },
+          ),
+          local: { ...loose, ...local },
+        }).kinds
+      expect(of(begun(FLUSH_LSN))).toEqual(['promise', 'configure'])
+      expect(of(begun(behind(64n)))).toEqual(['promise', 'clone'])
+    })
+
+    it('is rewound when it has more, once others have what the primary has; else cloned (I11)', () => {
       const ahead = { ...loose, position: { ...HERE, lsn: lsnOf(FLUSH_LSN + 8n) } }
       expect(standby(ahead).kinds).toEqual([])
       const up = report('bravo', { role: 'primary', state: 'running', epoch: 2, timelineId: 2 })
       const source = { ...store, nodes: new Map([['bravo', up]]) }
-      const of = (local: object) => decideOn({ self: 'charlie', store: source, local }).kinds
-      expect(of(ahead)).toEqual(['promise', 'rewind'])
-      expect(of({ ...ahead, canRewind: false })).toEqual(['promise', 'clone'])
+      const of = (local: object, phase: Primacy['phase'], seenAtMs = 99_000) =>
+        decideOn(
+          {
+            self: 'charlie',
+            store: { ...source, ...storeWith({ ...promoting, phase }, { nodes: source.nodes }) },
+            local,
+          },
+          { ...EMPTY_MEMORY, epoch: { number: 2, seenAtMs } },
+        ).kinds
+      expect(of(ahead, 'promoting')).toEqual([])
+      expect(of(ahead, 'steady')).toEqual(['promise', 'rewind'])
+      expect(of({ ...ahead, canRewind: false }, 'steady')).toEqual(['promise', 'clone'])
+      // It may be the one that is waited for: then what it has is kept beside.
+      expect(of(ahead, 'promoting', 0)).toEqual(['promise', 'clone'])
     })
   })
 })
@@ -455,10 +625,68 @@ describe('a rewind that has ended well', () => {
     expect(decideOn({ self: 'bravo', local: begun }).kinds).toEqual(['promise', 'clone'])
   })
 
-  it('ends its stream and does not vote: what it has acknowledged since is not known (I12)', () => {
+  it('streams under a name that is in no rule until readers are let in, then under its own (I12)', () => {
+    const [, configure] = decideOn({ self: 'bravo', local: stopped }).actions
+    expect(configure).toMatchObject({ kind: 'configure', wanted: { rejoining: true } })
+    if (configure?.kind !== 'configure') throw new Error('no configure')
+    const { actions } = decideOn({ self: 'bravo', local: { applied: configure.wanted, followedEpoch: 1 } })
+    expect(actions).toMatchObject([{ kind: 'promise' }, { kind: 'configure', wanted: { epoch: 1 } }])
+    expect(actions[1]).not.toHaveProperty('wanted.rejoining')
+  })
+
+  it('ends its stream, and votes what it had before: it has acknowledged nothing since (I12)', () => {
     const store = storeWith(ELECTING)
     expect(decideOn({ self: 'bravo', store, local: { sentinel } }).kinds).toEqual(['promise', 'stop'])
-    expect(decideOn({ self: 'bravo', store, local: { ...stopped, promisedEpoch: 2 } }).kinds).toEqual([])
+    const { actions } = decideOn({ self: 'bravo', store, local: { ...stopped, promisedEpoch: 2 } })
+    const { lsn, timelineId } = HERE
+    expect(actions[1]).toMatchObject({ kind: 'vote', ballot: { gone: true, position: { lsn, timelineId } } })
+  })
+
+  it('is cloned when the WAL that it needs to be consistent does not come', () => {
+    const local = {
+      server: null,
+      sentinel,
+      recovery: { segment: '000000010000000000000003', streams: false },
+    }
+    const starting = {
+      ...local,
+      postmaster: { kind: 'running', pid: 1, status: 'starting' },
+      tasks: new Set(['start'] as const),
+    } as const
+    const waits = (sinceMs: number) => ({ ...KNOWN, starved: { segment: local.recovery.segment, sinceMs } })
+    const of = (sinceMs: number, more: object = {}) =>
+      decideOn({ self: 'bravo', local: { ...starting, ...more } }, waits(sinceMs))
+    expect(of(80_000)).toMatchObject({ rule: 'task-under-way' })
+    expect(of(60_000)).toMatchObject({ rule: 'starved', kinds: ['promise', 'clone'] })
+    // It goes on replaying, or is being sent some.
+    expect(of(60_000, { recovery: { segment: '000000010000000000000004', streams: false } }).rule).toBe(
+      'task-under-way',
+    )
+    expect(of(60_000, { recovery: { ...local.recovery, streams: true } }).rule).toBe('task-under-way')
+  })
+})
+
+describe('a standby that gets no WAL', () => {
+  const { walreceiver } = standbyServer('bravo')
+  const refused = walreceiver === null ? null : { ...walreceiver, pid: 77 }
+  const of = (seen: typeof refused, memory: Partial<Memory>) =>
+    decideOn(
+      { self: 'bravo', local: { server: standbyServer('bravo', { walreceiver: seen }) } },
+      { ...KNOWN, ...memory },
+    )
+
+  it('is cloned anew after a while, and streams again only when one walreceiver has streamed for a moment', () => {
+    expect(of(null, { stuckSinceMs: 80_000 })).toMatchObject({ rule: 'stuck', kinds: [] })
+    expect(of(null, { stuckSinceMs: 70_000 })).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
+    const lasting = of(refused, { stuckSinceMs: 70_000, receiving: { pid: 77, sinceMs: 90_000 } })
+    expect(lasting.memory.stuckSinceMs).toBe(null)
+  })
+
+  it('is not taken for one that streams because its walreceiver connects again and again', () => {
+    // Each is another process, and each says that it streams until it is refused.
+    const before = { stuckSinceMs: 70_000, receiving: { pid: 76, sinceMs: 90_000 } }
+    expect(of(refused, before).memory.stuckSinceMs).toBe(70_000)
+    expect(of(null, before)).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
   })
 })
 
@@ -491,6 +719,38 @@ describe('the lease of I10', () => {
     expect(decideOn({ durability: 'async', store: 'unreachable', local }).rule).toBe('self-fence')
     const standby = { server: null, applied: null }
     expect(decideOn({ durability: 'async', store: 'unreachable', local: standby }).kinds).toEqual([])
+  })
+
+  it('hastens a stop in order that takes longer than the lease: a postmaster that hangs hears no signal', () => {
+    const late = { ...running, tasks: new Set(['stop'] as const), primaryLeaseUntilMs: 100_700 }
+    expect(async({ ...late, stopping: 'fast' })).toMatchObject({
+      rule: 'self-fence',
+      actions: [{ kind: 'stop', mode: 'immediate' }],
+    })
+    expect(async({ ...late, stopping: 'immediate' }).kinds).toEqual([])
+  })
+
+  it('ends what hangs and was primary, whatever a new agent has written into its files meanwhile', () => {
+    const directory = clusterIn('inProduction')
+    const files = { role: 'standby', epoch: 2, upstream: null, synchronousStandbyNames: '' } as const
+    const unseen = { directory, server: null, applied: files, promisedEpoch: 2, primaryLeaseUntilMs: 100_700 }
+    const electing = storeWith({ ...ELECTING, rules }, { leaseHolder: 'alpha' })
+    expect(decideOn({ durability: 'async', store: electing, local: unseen }).rule).toBe('self-fence')
+    const newer = {
+      epoch: 2,
+      phase: 'promoting',
+      primary: 'bravo',
+      rules: [rule(0, []), rule(0, [], 'bravo')],
+    }
+    const promoting = storeWith(newer as Partial<Primacy>, { leaseHolder: 'bravo' })
+    expect(decideOn({ durability: 'async', store: promoting, local: unseen }).rule).toBe('self-fence')
+    const recovering = { ...unseen, directory: clusterIn('inArchiveRecovery') }
+    expect(decideOn({ durability: 'async', store: electing, local: recovering }).rule).toBe('election')
+  })
+
+  it('is kept by a primary whose directory cannot be read any more', () => {
+    const directory = { kind: 'unusable', code: 'data-damaged', reason: 'Input/output error' } as const
+    expect(async({ ...running, directory, primaryLeaseUntilMs: 100_700 }).rule).toBe('self-fence')
   })
 
   it('is not given back while PostgreSQL may still write', () => {

@@ -165,6 +165,16 @@ describe('reinit', () => {
     expect(decideOn({ local: { reinitAsked: true } }).kinds).toEqual(['dropReinit'])
   })
 
+  it('is the way out of a directory that cannot be used, and of no other way is anything done to it', () => {
+    const directory = { kind: 'unusable', code: 'data-damaged', reason: 'pg_control is damaged' } as const
+    const local = { directory, postmaster: { kind: 'stopped' }, server: null } as const
+    expect(decideOn({ self: 'bravo', local: { ...local, reinitAsked: true } })).toMatchObject({
+      rule: 'reinit',
+      kinds: ['promise', 'clone'],
+    })
+    expect(decideOn({ self: 'bravo', local })).toMatchObject({ rule: 'directory-unusable', kinds: [] })
+  })
+
   it('gives way to an election', () => {
     const store = storeWith({ epoch: 2, phase: 'electing' })
     const local = { reinitAsked: true, tasks: new Set(['clone'] as const) }
@@ -187,7 +197,7 @@ describe('what a node says that it could vote', () => {
     expect(of({})).toBe('whole')
     expect(of({ directory: { kind: 'absent' } })).toBe('none')
     expect(of({ sentinel })).toBe('gone')
-    expect(of({ sentinel: { ...sentinel, finished: true } })).toBe('none')
+    expect(of({ sentinel: { ...sentinel, finished: true } })).toBe('gone')
     expect(of({ sentinel: { ...sentinel, position: null } })).toBe('none')
     const store = storeFacts({ identity: { systemIdentifier: '1', major: 18, createdBy: 'zulu' } })
     expect(voteOf(view({ self: 'bravo', store }))).toBe('none')

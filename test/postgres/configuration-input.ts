@@ -12,8 +12,8 @@ export function configurationInput(more: Partial<ConfigurationInput> = {}): Conf
     layout: nodeLayout('/srv/alpha'),
     tls: { certificate: '/srv/tls/alpha.crt', key: '/srv/tls/alpha.key', ca: '/srv/tls/ca.crt' },
     members: [
-      { name: 'alpha', host: '127.0.0.1', port: 5501 },
-      { name: 'bravo', host: '127.0.0.1', port: 5502 },
+      { name: 'alpha', host: '127.0.0.1' },
+      { name: 'bravo', host: '127.0.0.1' },
     ],
     parameters: {},
     extraHba: [],

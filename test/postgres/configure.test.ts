@@ -58,7 +58,9 @@ describe.each(MAJORS)('configuration of PostgreSQL %i', (major) => {
     ['ssl_min_protocol_version', 'TLSv1.2'],
     ['password_encryption', 'scram-sha-256'],
     ['wal_retrieve_retry_interval', '100ms'],
-    ['wal_receiver_timeout', '3s'],
+    // Half as long again as the rto of 3 s, so that the agent still sees how old the last word is; and 3 × rto, at least 10 s.
+    ['wal_receiver_timeout', '4500ms'],
+    ['wal_sender_timeout', '10s'],
     ['logging_collector', 'on'],
     ['cluster_name', 'alpha'],
     ['data_checksums', 'on'],

@@ -191,7 +191,7 @@ export class Workspace {
     )
     return {
       role: 'standby',
-      upstream: { name: upstream.name, host, port, passfile },
+      upstream: { name: upstream.name, host, port, passfile, rejoining: false },
       synchronousStandbyNames,
     }
   }

@@ -2,15 +2,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Postgres } from '../../src/ports/postgres.ts'
 import type { AdapterEvent, AdapterLog } from '../../src/postgres/adapter-log.ts'
 import { issueCertificate } from '../../src/postgres/certificates.ts'
 import { createPostgres } from '../../src/postgres/create-postgres.ts'
-import { isAlive, listPostgresIn } from '../../src/postgres/processes.ts'
+import { childrenOf, isAlive, listPostgresIn } from '../../src/postgres/processes.ts'
 import { eventually, MAJORS, PRIMARY, type TestNode, value, Workspace } from './fixture.ts'
 
 describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
@@ -102,6 +103,35 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
     await second.close()
     value(await agent().stop('fast', 10_000))
     expect(await isAlive(again.pid)).toBe(false)
+  })
+
+  test('a client that connects during a fast stop and says nothing does not hold it up', async () => {
+    const postgres = agent()
+    const { pid } = value(await postgres.start(30_000))
+    const checkpointer = (await childrenOf(pid)).find(({ title }) => title.includes(': checkpointer'))
+    if (checkpointer === undefined) throw new Error('no checkpointer')
+    // So the shutdown lasts until the client is there.
+    process.kill(checkpointer.pid, 'SIGSTOP')
+    const beganAtMs = performance.now()
+    const stopped = postgres.stop('fast', 30_000)
+    const isStopping = async (): Promise<boolean> => {
+      const { message } = await new Promise<Error>((resolve) => {
+        const client = new Client({ host: '127.0.0.1', port: node.options.port, user: 'nobody' })
+        client.connect().catch(resolve)
+      })
+      return message.includes('shutting down')
+    }
+    await eventually('the shutdown has begun', isStopping, 5_000)
+    const silent = connect({ host: '127.0.0.1', port: node.options.port })
+    await once(silent, 'connect')
+    const isServed = async (): Promise<boolean> =>
+      (await childrenOf(pid)).some(({ title }) => !title.startsWith('postgres: '))
+    await eventually('it is served', isServed, 5_000)
+    process.kill(checkpointer.pid, 'SIGCONT')
+    value(await stopped)
+    silent.destroy()
+    expect(performance.now() - beganAtMs).toBeLessThan(15_000)
+    expect(await postgres.inspectDirectory()).toMatchObject({ control: { state: 'shutDown' } })
   })
 
   test('an adopted postmaster’s end is told by the broken connection, sooner than by looking', async () => {
@@ -196,6 +226,42 @@ describe.each(MAJORS)('postmaster of PostgreSQL %i', (major) => {
     value(await postgres.stop('fast', 300))
     expect(await isAlive(pid)).toBe(false)
     expect(await listPostgresIn(node.dataDir)).toEqual([])
+  })
+
+  test('a stop in order that is hastened ends what a frozen postmaster cannot: it was told by nobody (I10)', async () => {
+    const postgres = agent()
+    const { pid } = value(await postgres.start(30_000))
+    const client = node.sql('SELECT pg_sleep(60)').catch(() => 'ended')
+    await eventually('a backend works', async () =>
+      (await listPostgresIn(node.dataDir)).some(({ title }) => title.endsWith(' SELECT')),
+    )
+    process.kill(pid, 'SIGSTOP')
+    const hasten = new AbortController()
+    const stopped = postgres.stop('fast', 60_000, hasten.signal)
+    await sleep(200)
+    hasten.abort()
+    // Not by the postmaster, which sleeps, and long before anybody's patience ends: nothing is acknowledged from here on.
+    expect(await Promise.race([client, sleep(600)])).toBe('ended')
+    value(await stopped)
+    expect(await listPostgresIn(node.dataDir)).toEqual([])
+  })
+
+  test('an adopted one is ended at once, too', async () => {
+    const { pid } = value(await agent().start(30_000))
+    const second = agent()
+    expect(await second.inspectPostmaster()).toMatchObject({ pid })
+    process.kill(pid, 'SIGSTOP')
+    const [backend] = (await listPostgresIn(node.dataDir)).filter(({ title }) => title.includes('walwriter'))
+    const stopped = second.stop('immediate', 60_000)
+    await eventually('its children are gone', async () => !(await isAlive(backend?.pid ?? 0)), 500)
+    value(await stopped)
+  })
+
+  test('nothing is spawned when it is too late for it by then (I10)', async () => {
+    const postgres = agent()
+    value(await postgres.stop('fast', 10_000))
+    expect(await postgres.start(30_000, () => false)).toMatchObject({ kind: 'failed', code: 'timeout' })
+    expect(await postgres.inspectPostmaster()).toEqual({ kind: 'stopped' })
   })
 
   describe('a start that fails says why', () => {

@@ -45,6 +45,7 @@ describe('a rewind right after a promotion', () => {
         postmasterPid: postmaster.pid,
         deadlineMs: 20_000,
         mayBegin: () => true,
+        signal: new AbortController().signal,
       }),
     )
   }

@@ -39,7 +39,6 @@ describe('parseTimelineHistory', () => {
     ['words', 'one\t0/1\tx\n'],
     ['a position that is none', '1\t0-1\tx\n'],
     ['timelines out of order', '2\t0/1\tx\n1\t0/2\tx\n'],
-    ['positions out of order', '1\t0/9000000\tx\n2\t0/10\tx\n'],
     ['itself as ancestor', '5\t0/1\tx\n'],
   ])('refuses %s', (_, content) => {
     expect(() => parseTimelineHistory(5, content)).toThrow(ProtocolViolation)
@@ -66,6 +65,16 @@ describe('timeline arithmetic', () => {
     expect(isOnHistory(history, { timelineId: 1, lsn: lsn('0/A011A01') })).toBe(false)
     expect(isOnHistory(history, { timelineId: 5, lsn: lsn('9/0') })).toBe(true)
     expect(isOnHistory(history, { timelineId: 4, lsn: lsn('0/1') })).toBe(false)
+  })
+
+  test('a history that goes back, as PostgreSQL writes it, ends its timelines at the later switchpoint (I8)', () => {
+    // Promoted at 0/A000000 of timeline 1, while it went for timeline 2, which begins at 0/B000000.
+    const back = parseTimelineHistory(3, '1\t0/B000000\tx\n2\t0/A000000\tx\n')
+    expect(isOnHistory(back, { timelineId: 1, lsn: lsn('0/A000000') })).toBe(true)
+    expect(isOnHistory(back, { timelineId: 1, lsn: lsn('0/A000001') })).toBe(false)
+    expect(isOnHistory(back, { timelineId: 2, lsn: lsn('0/B000001') })).toBe(false)
+    expect(timelineAt(back, lsn('0/A800000'))).toBe(3)
+    expect(commonPoint(back, firstTimeline())).toEqual({ timelineId: 1, lsn: lsn('0/A000000') })
   })
 
   test('two histories part where one of them left their last common timeline', () => {

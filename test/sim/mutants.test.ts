@@ -9,35 +9,44 @@ interface Catch extends Pick<RunOptions, 'seed' | 'nodes'> {
   readonly durability?: 'quorum' | 'async'
 }
 
-/** Found by trying seeds from 1 on; another one is needed only when the model or the decision changes its course. */
+/** The first seed that catches it, found from 1 on; when the model or the decision changes its course the ones behind it are tried too. */
 const CAUGHT: Readonly<Record<string, Catch>> = {
   noCarry: { seed: 1, nodes: 3, by: /^I2/ },
-  dropI2: { seed: 2, nodes: 3, by: /^(I2|I11|P1|P2)/ },
-  leastAdvanced: { seed: 2, nodes: 5, by: /^(I11|P1|P2)/ },
+  dropI2: { seed: 1, nodes: 3, by: /^(I2|I11|P1|P2)/ },
+  bareLsn: { seed: 8, nodes: 5, by: /^(I2|I11|P1|P2)/ },
+  leastAdvanced: { seed: 1, nodes: 3, by: /^(I2|I11|P1|P2)/ },
   posNaive: { seed: 1, nodes: 3, by: /^I3/ },
   noFence: { seed: 1, nodes: 3, by: /^I3/ },
   resumeNoBump: { seed: 1, nodes: 3, by: /^I6/ },
   noSteadyAck: { seed: 1, nodes: 3, by: /^I2/ },
-  walrcvOnly: { seed: 33, nodes: 5, by: /^I3/ },
-  primaryNoVote: { seed: 8, nodes: 3, by: /^progress/ },
-  switchNoPromise: { seed: 1, nodes: 3, by: /^I3/ },
-  removeOther: { seed: 7, nodes: 5, by: /^(I2|I11|P1|P2)/ },
-  pgFirst: { seed: 15, nodes: 5, by: /^I2/ },
-  noProbe: { seed: 44, nodes: 5, by: /^I2/ },
+  walrcvOnly: { seed: 12, nodes: 3, by: /^I3/ },
+  primaryNoVote: { seed: 2, nodes: 3, by: /^progress/ },
+  noPromise: { seed: 1, nodes: 3, by: /^(I3|progress)/ },
+  switchNoPromise: { seed: 1, nodes: 5, by: /^I3/ },
+  removeOther: { seed: 1, nodes: 3, by: /^(I2|I11|P1|P2|progress)/ },
+  pgFirst: { seed: 9, nodes: 3, by: /^I2/ },
+  noProbe: { seed: 60, nodes: 5, by: /^I2/ },
+  sentinelNoVote: { seed: 47, nodes: 3, by: /^progress/ },
+  noSettle: { seed: 28, nodes: 5, by: /^(I2|I5)/ },
   noHistoryCheck: { seed: 1, nodes: 3, by: /^I8/ },
-  zeroCandNoLease: { seed: 1, nodes: 3, by: /^I10/, durability: 'async' },
-  nextRuleForgotten: { seed: 1, nodes: 3, by: /^I2/ },
-  zeroNoFence: { seed: 4, nodes: 5, by: /^I10/, durability: 'async' },
+  zeroCandNoLease: { seed: 5, nodes: 5, by: /^I10/, durability: 'async' },
+  nextRuleForgotten: { seed: 5, nodes: 5, by: /^I2/ },
+  zeroNoFence: { seed: 1, nodes: 5, by: /^I10/, durability: 'async' },
 }
 
+/** How many seeds are tried, the noted one first. */
+const TRIES = 10
 const MINUTES = 8
 
 describe('a decision that lacks one rule', () => {
   it.each(Object.entries(CAUGHT))('is caught: %s', (name, { seed, nodes, by, durability = 'quorum' }) => {
     const mutant = MUTANTS[name]
     if (mutant === undefined) throw new Error(`no mutant ${name}`)
-    const broken = simulate({ seed, nodes, durability, minutes: MINUTES, ...mutant })
-    expect(broken.violation, mutant.why).toMatch(by)
+    const seeds = Array.from({ length: TRIES }, (_, more) => seed + more)
+    const run = (each: number) =>
+      simulate({ seed: each, nodes, durability, minutes: MINUTES, ...mutant }).violation
+    const caught = seeds.some((each) => by.test(run(each) ?? ''))
+    expect(caught, `${mutant.why}: not caught by ${by}`).toBe(true)
   })
 
   it('and nothing is found in these runs when it is whole', () => {

@@ -6,29 +6,47 @@ import * as net from 'node:net'
 
 export type Direction = 'up' | 'down'
 
+export interface ChaosProxyOptions {
+  readonly targetPort: number
+  /** 127.0.0.1 unless said otherwise. */
+  readonly targetHost?: string
+  /** Where it listens: 127.0.0.1, and a free port, unless said otherwise. */
+  readonly listenHost?: string
+  readonly listenPort?: number
+  /** The address that the target sees its clients come from. */
+  readonly localAddress?: string
+}
+
 interface Link {
   readonly client: net.Socket
   readonly server: net.Socket
+  readonly late: Record<Direction, LatePieces>
 }
 
 export class ChaosProxy {
-  readonly #targetPort: number
+  readonly #options: ChaosProxyOptions
   readonly #listener: net.Server
   readonly #links = new Set<Link>()
   readonly #frozen = new Set<Direction>()
   #delayMs = 0
+  #refusing = false
   #garbage: Buffer | null = null
   #accepted = 0
 
-  private constructor(targetPort: number) {
-    this.#targetPort = targetPort
+  private constructor(options: ChaosProxyOptions) {
+    this.#options = options
     this.#listener = net.createServer({ allowHalfOpen: true }, (client) => this.#accept(client))
   }
 
-  /** Listens on a free port of 127.0.0.1 and passes everything on. */
-  static async start(targetPort: number): Promise<ChaosProxy> {
-    const proxy = new ChaosProxy(targetPort)
-    await new Promise<void>((resolve) => proxy.#listener.listen(0, '127.0.0.1', resolve))
+  /** A number is the port of a target on 127.0.0.1. Passes everything on until told otherwise. */
+  static async start(target: number | ChaosProxyOptions): Promise<ChaosProxy> {
+    const options = typeof target === 'number' ? { targetPort: target } : target
+    const proxy = new ChaosProxy(options)
+    const { listenHost = '127.0.0.1', listenPort = 0 } = options
+    await new Promise<void>((resolve, reject) => {
+      proxy.#listener.once('error', reject)
+      proxy.#listener.listen(listenPort, listenHost, resolve)
+    })
     return proxy
   }
 
@@ -37,7 +55,7 @@ export class ChaosProxy {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.port}`
+    return `http://${this.#options.listenHost ?? '127.0.0.1'}:${this.port}`
   }
 
   /** How many connections were made so far. */
@@ -61,17 +79,25 @@ export class ChaosProxy {
     for (const link of this.#links) this.#flow(link)
   }
 
-  thaw(): void {
-    this.#frozen.clear()
+  /** In these directions only, or in both. */
+  thaw(...directions: readonly Direction[]): void {
+    if (directions.length === 0) this.#frozen.clear()
+    for (const direction of directions) this.#frozen.delete(direction)
     for (const link of this.#links) this.#flow(link)
   }
 
   /** Every open connection ends with a reset, on both sides. */
   reset(): void {
     for (const { client, server } of this.#links) {
-      client.resetAndDestroy()
-      server.resetAndDestroy()
+      breakOff(client)
+      breakOff(server)
     }
+  }
+
+  /** As if nobody listened: new connections are reset at once, and so are the open ones. false: as before. */
+  refuse(refusing: boolean): void {
+    this.#refusing = refusing
+    if (refusing) this.reset()
   }
 
   /** Tells every client that nothing more will come, and goes on listening to it. */
@@ -91,43 +117,117 @@ export class ChaosProxy {
 
   #accept(client: net.Socket): void {
     this.#accepted++
-    const server = net.connect(this.#targetPort, '127.0.0.1')
-    const link: Link = { client, server }
+    client.on('error', () => {})
+    if (this.#refusing) {
+      breakOff(client)
+      return
+    }
+    const { targetPort, targetHost = '127.0.0.1', localAddress } = this.#options
+    const server = net.connect({
+      port: targetPort,
+      host: targetHost,
+      ...(localAddress === undefined ? {} : { localAddress }),
+    })
+    const late = { up: new LatePieces(server), down: new LatePieces(client) }
+    const link: Link = { client, server, late }
     this.#links.add(link)
+    // A server that is not there must look so to the client, and not like one that said goodbye.
+    server.on('error', () => breakOff(client))
     for (const socket of [client, server]) {
       socket.setNoDelay(true)
-      socket.on('error', () => {})
       socket.on('close', () => {
         this.#links.delete(link)
+        for (const pieces of [late.up, late.down]) pieces.drop()
         client.destroy()
         server.destroy()
       })
     }
-    this.#pass('up', client, server)
-    this.#pass('down', server, client)
+    this.#pass('up', client, link)
+    this.#pass('down', server, link)
     this.#flow(link)
   }
 
-  #pass(direction: Direction, from: net.Socket, to: net.Socket): void {
+  #pass(direction: Direction, from: net.Socket, link: Link): void {
+    const pieces = link.late[direction]
     from.on('data', (chunk) => {
       const garbage = this.#garbage
-      if (garbage !== null) {
-        if (direction === 'up') from.write(garbage)
-        return
-      }
-      if (this.#delayMs === 0) to.write(chunk)
-      else setTimeout(() => to.write(chunk), this.#delayMs)
+      if (garbage === null) pieces.send(chunk, this.#delayMs)
+      else if (direction === 'up') from.write(garbage)
     })
-    from.on('end', () => setTimeout(() => to.end(), this.#delayMs))
+    from.on('end', () => pieces.send(null, this.#delayMs))
   }
 
-  /** A frozen direction is one that is not read: the kernels' buffers fill, as behind a host that hangs. */
+  /** A frozen direction is one that is not read, and whose late pieces stay: the kernels' buffers fill, as behind a host that hangs. */
   #flow(link: Link): void {
     const set = (socket: net.Socket, direction: Direction): void => {
-      if (this.#frozen.has(direction)) socket.pause()
+      const frozen = this.#frozen.has(direction)
+      link.late[direction].hold(frozen)
+      if (frozen) socket.pause()
       else socket.resume()
     }
     set(link.client, 'up')
     set(link.server, 'down')
+  }
+}
+
+/**
+ * With a reset where Node can: resetAndDestroy ends the stream first, which waits for ever when a peer that is frozen reads no more, and
+ * libuv refuses to reset, and leaves open, what is just being shut down.
+ */
+function breakOff(socket: net.Socket): void {
+  if (socket.connecting || socket.writableLength > 0 || socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
+}
+
+/** What is on its way in one direction, in order, also when the delay changes while something is. null is the end. */
+class LatePieces {
+  readonly #to: net.Socket
+  readonly #waiting: { readonly piece: Buffer | null; readonly dueAtMs: number }[] = []
+  #timer: NodeJS.Timeout | null = null
+  #held = false
+
+  constructor(to: net.Socket) {
+    this.#to = to
+  }
+
+  send(piece: Buffer | null, delayMs: number): void {
+    if (delayMs === 0 && this.#waiting.length === 0 && !this.#held) {
+      this.#write(piece)
+      return
+    }
+    this.#waiting.push({ piece, dueAtMs: performance.now() + delayMs })
+    this.#plan()
+  }
+
+  hold(held: boolean): void {
+    this.#held = held
+    this.#plan()
+  }
+
+  drop(): void {
+    this.#waiting.length = 0
+    if (this.#timer !== null) clearTimeout(this.#timer)
+  }
+
+  #plan(): void {
+    const [next] = this.#waiting
+    if (next === undefined || this.#timer !== null || this.#held) return
+    this.#timer = setTimeout(() => this.#deliver(), Math.max(0, next.dueAtMs - performance.now()))
+  }
+
+  #deliver(): void {
+    this.#timer = null
+    while (!this.#held) {
+      const [next] = this.#waiting
+      if (next === undefined || next.dueAtMs > performance.now()) break
+      this.#waiting.shift()
+      this.#write(next.piece)
+    }
+    this.#plan()
+  }
+
+  #write(piece: Buffer | null): void {
+    if (piece === null) this.#to.end()
+    else this.#to.write(piece)
   }
 }

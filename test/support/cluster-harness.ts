@@ -23,6 +23,7 @@ import pg from 'pg'
 import { afterAll, afterEach } from 'vitest'
 import type { ClusterEvent, ClusterStatus, NodeStatus, Problem } from '../../src/api/contract.ts'
 import { askCluster } from '../../src/cli/api-client.ts'
+import { ensureBuilt } from './built.ts'
 import { type CliResult, cliEnvironment, collect, MAIN } from './cli.ts'
 import { reservePorts } from './cluster-ports.ts'
 import {
@@ -512,25 +513,6 @@ afterAll(async () => {
 
 export function said(result: CliResult): string {
   return `${result.stdout}${result.stderr}`.trim()
-}
-
-/** Tests run the built program; what was changed since is built first. `npm test` has built already. */
-export function ensureBuilt(): void {
-  const stamp = statSync(path.join(ROOT, 'dist', '.tsbuildinfo'), { throwIfNoEntry: false })
-  if (stamp !== undefined && existsSync(MAIN) && stamp.mtimeMs > newestSource(path.join(ROOT, 'src'))) return
-  const compiler = path.join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
-  const built = spawnSync(process.execPath, [compiler, '-b', 'tsconfig.build.json'], {
-    cwd: ROOT,
-    encoding: 'utf8',
-  })
-  if (built.status !== 0) throw new Error(`the build failed:\n${built.stdout}${built.stderr}`)
-}
-
-function newestSource(directory: string): number {
-  const times = readdirSync(directory, { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => statSync(path.join(entry.parentPath, entry.name)).mtimeMs)
-  return Math.max(...times)
 }
 
 function list(directory: string): readonly string[] {

@@ -50,7 +50,15 @@ export function processesOf(directories: readonly string[]): readonly ClusterPro
     const command = args.join(' ').trim()
     found.push({ pid, parent: Number(fields[1]), ...classify(pid, args, environment, cwd), command })
   }
-  return found
+  return found.map((each) => (isJustForked(each, found) ? { ...each, kind: 'backend' } : each))
+}
+
+/**
+ * Between fork() and exec(), or the moment in which it writes its title, a child has its parent's command line: it is not a second
+ * postmaster or agent. On a busy machine such moments are long enough to be seen.
+ */
+function isJustForked(each: ClusterProcess, all: readonly ClusterProcess[]): boolean {
+  return all.some((other) => other.pid === each.parent && other.command === each.command)
 }
 
 function classify(

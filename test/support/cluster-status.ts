@@ -40,6 +40,22 @@ export function clusterStatus(over: Partial<ClusterStatus> = {}): ClusterStatus 
     endpoints: null,
     paused: null,
     scheduled: null,
+    whatIf: [
+      {
+        node: 'alpha',
+        takesOver: ['bravo', 'charlie'],
+        writes: 'goOn',
+        mayLoseCommits: false,
+        sentence: 'bravo or charlie takes over, writes go on',
+      },
+      ...['bravo', 'charlie'].map((node) => ({
+        node,
+        takesOver: [],
+        writes: 'goOn' as const,
+        mayLoseCommits: false,
+        sentence: 'writes go on',
+      })),
+    ],
     problems: [],
     ...over,
   }

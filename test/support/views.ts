@@ -275,6 +275,7 @@ export function view(changes: ViewChanges = {}): ClusterView {
         ? applied('primary', 'ANY 1 ("bravo", "charlie")')
         : applied('standby', otherNames(self)),
       tasks: new Set(),
+      stopping: null,
       failures: new Map(),
       proven: null,
       namesInEffect: primary ? 'ANY 1 ("bravo", "charlie")' : otherNames(self),
@@ -289,6 +290,7 @@ export function view(changes: ViewChanges = {}): ClusterView {
       primaryLeaseUntilMs: null,
       awakeSinceMs: 0,
       canRewind: true,
+      recovery: null,
       reinitAsked: false,
       ...changes.local,
     },

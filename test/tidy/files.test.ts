@@ -56,7 +56,7 @@ describe('a source file', () => {
   })
 
   test('begins with what it is for', () => {
-    const found = codeFiles('src', 'bench', 'sim', 'scripts')
+    const found = codeFiles('src', 'bench', 'sim', 'torture', 'test/lab', 'scripts')
       .filter(({ text }) => !/^(#!.*\n)?\/\*\*/.test(text))
       .map(({ name }) => name)
     expectNone(found, 'Begin the file with /** its purpose, in a sentence */.')

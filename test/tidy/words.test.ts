@@ -68,6 +68,7 @@ const BANS: readonly Ban[] = [
         below: 'src/agent/status.ts',
         why: 'a local one, in bytes; rename it when it is touched',
       },
+      { name: /^lag$/, below: 'src/api/health.ts', why: 'a parameter of Patroni’s health paths' },
     ],
   },
   {

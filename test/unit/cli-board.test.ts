@@ -20,6 +20,8 @@ describe('the board of a healthy cluster', () => {
       '  charlie  standby  streaming         1  0/5000148  3.0 kB  2.4 ms  quorum  127.0.0.1:5503  alpha',
       '',
       '  Durability  each commit waits for 1 of bravo, charlie',
+      '  If lost     alpha: bravo or charlie takes over, writes go on',
+      '              bravo or charlie: writes go on',
       '',
       '  understudy psql             opens psql on the primary',
       '  understudy url              prints the URI for applications',

@@ -22,6 +22,7 @@ const FOLLOWS: ReplicationConfiguration = {
     host: 'db2.example.com',
     port: 5502,
     passfile: '/srv/alpha/secrets/upstream-7.passfile',
+    rejoining: false,
   },
   synchronousStandbyNames: 'ANY 1 ("bravo","charlie")',
 }
@@ -58,6 +59,8 @@ describe('replication.conf', () => {
       "sslmode='verify-full'",
       "sslrootcert='/srv/tls/ca.crt'",
       "gssencmode='disable'",
+      // Of the walsender at the other end: it must not hold the slot for long behind a cut.
+      "options='-c tcp_user_timeout=",
     ]) {
       expect(conninfo).toContain(part)
     }

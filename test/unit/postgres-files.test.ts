@@ -11,9 +11,9 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { moveAside } from '../../src/postgres/aside.ts'
+import { moveAside, removeReplaced } from '../../src/postgres/aside.ts'
 import { parseControlFile, readControlFile } from '../../src/postgres/control-file.ts'
 import { crc32c } from '../../src/postgres/crc32c.ts'
 import { inspectDirectory } from '../../src/postgres/directory.ts'
@@ -142,6 +142,25 @@ describe('directories', () => {
     expect(await inspectDirectory(join(root, 'file'), 15)).toMatchObject({ code: 'foreign-data' })
     mkdirSync(join(root, 'mount', 'lost+found'), { recursive: true })
     expect(await inspectDirectory(join(root, 'mount'), 15)).toMatchObject({ code: 'foreign-data' })
+  })
+
+  test('what clones have replaced goes, but for the newest and what was moved for another reason', async () => {
+    const layout = nodeLayout(join(root, 'replacing'))
+    const moved = async (reason: string, at: string) => {
+      mkdirSync(layout.dataDir, { recursive: true })
+      const { value } = (await moveAside(layout, reason, new Date(at))) as { value: { path: string } }
+      return value.path
+    }
+    expect(await removeReplaced(layout)).toEqual({ kind: 'ok', value: [] })
+    const first = await moved('replaced', '2026-11-22T23:30:00Z')
+    expect(await removeReplaced(layout)).toEqual({ kind: 'ok', value: [] })
+    const kept = await moved('written-off', '2026-11-22T23:31:00Z')
+    const many = []
+    for (let i = 0; i < 11; i++) many.push(await moved('replaced', '2026-11-22T23:32:00Z'))
+    expect(await removeReplaced(layout)).toEqual({ kind: 'ok', value: [first, ...many.slice(0, -1)] })
+    expect(readdirSync(join(layout.nodeDir, 'aside')).sort()).toEqual(
+      [kept, many.at(-1) ?? ''].map((each) => basename(each)).sort(),
+    )
   })
 
   test('moved aside, each under a name of its own', async () => {

@@ -1,7 +1,11 @@
 /** `understudy doctor`: what a start needs on this machine, and for each thing that is missing the command that mends it. */
 import { type Finding, runChecks } from '../doctor/check.ts'
 import { MACHINE_CHECKS } from '../doctor/machine.ts'
+import { MEMBER_CHECKS } from '../doctor/members.ts'
 import { PLACE_CHECKS } from '../doctor/place.ts'
+import { connectReadOnly } from '../doctor/replication/connect.ts'
+import { readReplication } from '../doctor/replication/facts.ts'
+import { judgeReplication } from '../doctor/replication/judge.ts'
 import { RUNNING_CHECKS } from '../doctor/running.ts'
 import { buildScene, type SceneFlags } from '../doctor/scene.ts'
 import { plural } from '../humanise.ts'
@@ -11,11 +15,12 @@ import { padEnd, wrap } from '../text.ts'
 
 export interface DoctorOptions extends SceneFlags {
   readonly json?: boolean
+  /** A primary of somebody else: its replication is looked at, and nothing of this machine. */
+  readonly url?: string
 }
 
 export async function run(options: DoctorOptions): Promise<number> {
-  const scene = await buildScene(options)
-  const findings = await runChecks([...MACHINE_CHECKS, ...PLACE_CHECKS, ...RUNNING_CHECKS], scene)
+  const findings = await (options.url === undefined ? examineHere(options) : examineServer(options.url))
   const failed = findings.some((finding) => finding.status === 'failed')
   if (options.json) printJson({ ok: !failed, checks: findings })
   else
@@ -27,6 +32,23 @@ export async function run(options: DoctorOptions): Promise<number> {
       }),
     )
   return failed ? EXIT.unhealthy : EXIT.done
+}
+
+async function examineHere(options: DoctorOptions): Promise<readonly Finding[]> {
+  const scene = await buildScene(options)
+  const several = scene.cluster !== null && scene.cluster.local === null
+  const checks = [...MACHINE_CHECKS, ...PLACE_CHECKS, ...RUNNING_CHECKS, ...(several ? MEMBER_CHECKS : [])]
+  return runChecks(checks, scene)
+}
+
+/** Errors: usage, unreachable, auth-failed. */
+async function examineServer(url: string): Promise<readonly Finding[]> {
+  const client = await connectReadOnly(url)
+  try {
+    return judgeReplication(await readReplication(client))
+  } finally {
+    await client.end().catch(() => {})
+  }
 }
 
 export interface FindingsScreen {

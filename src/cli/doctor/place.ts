@@ -113,27 +113,36 @@ export function judgeSocketPaths(paths: readonly string[]): Judgement {
 
 export interface CertificateFacts {
   readonly node: string
+  /** What issues them anew. */
+  readonly issuer?: 'up' | 'init'
   readonly state: CertificateState
 }
 
 async function probeCertificates(scene: Scene): Promise<readonly CertificateFacts[]> {
-  const { cluster } = scene
+  const { cluster, self } = scene
   if (cluster === null) return []
+  const issuer: CertificateFacts['issuer'] = cluster.local === null ? 'init' : 'up'
+  // A bundle has the certificate of its own node.
+  const nodes = self === null ? cluster.config.nodes : [self]
   const states = await Promise.all(
-    cluster.config.nodes.map(async ({ name, host }) => {
+    nodes.map(async ({ name, host }) => {
       const { tls } = cluster.config
       const state = await certificateState(tls.certFile(name), { hosts: [host], authority: tls.caFile })
       return state.kind === 'ok'
-        ? { node: name, state: state.value }
-        : { node: name, state: { kind: 'mismatch' as const, reason: state.reason } }
+        ? { node: name, issuer, state: state.value }
+        : { node: name, issuer, state: { kind: 'mismatch' as const, reason: state.reason } }
     }),
   )
   return states
 }
 
 export function judgeCertificates(facts: readonly CertificateFacts[]): Judgement {
-  const hint = ERRORS['certificate-expired'].hint
+  const several = facts.some(({ issuer }) => issuer === 'init')
+  const hint = several
+    ? 'Run `understudy push` in the operator’s directory: it issues what is about to end, and brings it to the nodes.'
+    : ERRORS['certificate-expired'].hint
   const words = facts.flatMap(({ node, state }) => {
+    if (state.kind === 'absent' && several) return [`${node}: is missing`]
     if (state.kind === 'valid' || state.kind === 'absent') return []
     return [`${node}: ${certificateWords(state)}`]
   })
@@ -141,7 +150,8 @@ export function judgeCertificates(facts: readonly CertificateFacts[]): Judgement
     const absent = facts.filter(({ state }) => state.kind === 'absent').length
     return fine(facts.length === 0 || absent > 0 ? '`understudy up` issues them' : `${facts.length} valid`)
   }
-  const expiringOnly = facts.every(({ state }) => ['valid', 'absent', 'expiring'].includes(state.kind))
+  const harmless = several ? ['valid', 'expiring'] : ['valid', 'absent', 'expiring']
+  const expiringOnly = facts.every(({ state }) => harmless.includes(state.kind))
   return expiringOnly ? warning(words.join('; '), hint) : failing(words.join('; '), hint)
 }
 

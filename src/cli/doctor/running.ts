@@ -16,14 +16,18 @@ export interface PortFacts extends NeededPort {
   readonly owner: ProcessSeen | null
 }
 
-async function probePorts({ ports, directory }: Scene): Promise<PortFacts[]> {
+async function probePorts({ ports, directory, cluster }: Scene): Promise<PortFacts[]> {
   return Promise.all(
     ports.map(async (needed): Promise<PortFacts> => {
       const code = await listenError(needed)
       if (code === null) return { ...needed, state: 'free', owner: null }
       if (code === 'EACCES') return { ...needed, state: 'forbidden', owner: null }
       const owner = await listenerOf(needed.port)
-      const ours = owner !== null && belongsTo(directory, owner.args)
+      // A node's agent names its configuration, which lies elsewhere than its data.
+      const configFile = cluster?.config.file
+      const ours =
+        owner !== null &&
+        (belongsTo(directory, owner.args) || (configFile !== undefined && owner.args.includes(configFile)))
       return { ...needed, state: ours ? 'ours' : 'taken', owner }
     }),
   )

@@ -3,16 +3,20 @@ import { readdir, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { nodeOf, type ResolvedNode } from '../../config/load.ts'
 import { toUnderstudyError, type UnderstudyError } from '../../errors/codes.ts'
 import { chooseRunAs, type SystemUser } from '../../postgres/run-as.ts'
 import type { ClusterFlags } from '../flags.ts'
 import { NODE_NAMES, portsFrom } from '../local/layout.ts'
 import { namedDirectory, type OpenCluster, openCluster, realDirectory } from '../local/open.ts'
+import { readBundleMark } from '../machines/placement.ts'
 
 export interface SceneFlags extends ClusterFlags {
   readonly pg?: string
   readonly portBase?: number
   readonly nodes?: number
+  /** Of a cluster on several machines. */
+  readonly node?: string
 }
 
 export interface NeededPort {
@@ -34,6 +38,8 @@ export interface Scene {
   /** Where the data really is or would be. */
   readonly directory: string
   readonly cluster: OpenCluster | null
+  /** The node of this machine; null: a local cluster, or the operator's directory. */
+  readonly self: ResolvedNode | null
   /** Why a cluster that is there cannot be opened. */
   readonly broken: UnderstudyError | null
   readonly binariesRequest: string | undefined
@@ -52,18 +58,20 @@ const PACKAGE_ROOT = fileURLToPath(new URL('../../../..', import.meta.url))
 export async function buildScene(flags: SceneFlags): Promise<Scene> {
   const { cluster, broken } = await tryOpen(flags)
   const named = flags.config === undefined ? namedDirectory(flags) : path.dirname(path.resolve(flags.config))
-  const directory = cluster?.directory ?? (await realDirectory(named).catch(() => named))
+  const self = await selfOf(cluster, flags.node)
+  const directory = self?.directory ?? cluster?.directory ?? (await realDirectory(named).catch(() => named))
   const isRoot = process.getuid?.() === 0
   const chosen = await chooseRunAs({ checkout: PACKAGE_ROOT })
   return {
     named,
     directory,
     cluster,
+    self,
     broken,
     binariesRequest: flags.pg ?? cluster?.config.postgres.binaries ?? undefined,
     ...(cluster === null || flags.portBase !== undefined
       ? plannedCluster(directory, flags, process.getuid?.() ?? 0)
-      : knownCluster(cluster)),
+      : knownCluster(cluster, self)),
     isRoot,
     runAs: chosen.kind === 'ok' ? chosen.value : null,
   }
@@ -82,7 +90,18 @@ async function tryOpen(
   }
 }
 
-function knownCluster({ config }: OpenCluster): Pick<Scene, 'ports' | 'nodes'> {
+/** Errors: unknown-node. */
+async function selfOf(cluster: OpenCluster | null, named: string | undefined): Promise<ResolvedNode | null> {
+  if (cluster === null || cluster.local !== null) return null
+  const name = named ?? (await readBundleMark(cluster.config.file))?.node
+  return name === undefined ? null : nodeOf(cluster.config, name)
+}
+
+function knownCluster(
+  { config, local: upLocal }: OpenCluster,
+  self: ResolvedNode | null,
+): Pick<Scene, 'ports' | 'nodes'> {
+  if (upLocal === null) return ownPlaces(self)
   const stores = config.store.endpoints.map((endpoint) => new URL(endpoint))
   const local = new Set([HOST, 'localhost', '::1'])
   return {
@@ -94,6 +113,22 @@ function knownCluster({ config }: OpenCluster): Pick<Scene, 'ports' | 'nodes'> {
       ]),
       ...stores.map(({ hostname, port }) => ({ host: hostname, port: Number(port), use: 'store' })),
     ].filter(({ host, port }) => local.has(host) && port > 0),
+  }
+}
+
+/** Of several machines this one has one node, or none. */
+function ownPlaces(self: ResolvedNode | null): Pick<Scene, 'ports' | 'nodes'> {
+  if (self === null) return { nodes: [], ports: [] }
+  const { name, port, apiPort, listen } = self
+  return {
+    nodes: [self],
+    ports: listen.flatMap((address) => {
+      const host = address === '*' ? '0.0.0.0' : address
+      return [
+        { host, port, use: `PostgreSQL of ${name}` },
+        { host, port: apiPort, use: `agent of ${name}` },
+      ]
+    }),
   }
 }
 

@@ -12,9 +12,7 @@ export async function askNodes(
   client: PeerClient,
 ): Promise<ReadonlyMap<string, NodeDetail | null>> {
   const answers = await Promise.all(
-    config.nodes.map(
-      async (node) => [node.name, await client.nodeDetail(node.host, node.apiPort, DEADLINE_MS)] as const,
-    ),
+    config.nodes.map(async (node) => [node.name, await client.nodeDetail(node, DEADLINE_MS)] as const),
   )
   return new Map(answers)
 }

@@ -62,6 +62,17 @@ export async function readSettings(directory: string): Promise<LocalSettings | n
   return text === null ? null : (JSON.parse(text) as LocalSettings)
 }
 
+/** Where the configuration is, whatever may be wrong with it. Errors: not-found. */
+export async function configFileOf(choice: ClusterChoice): Promise<string> {
+  if (choice.config !== undefined) return path.resolve(choice.config)
+  const named = namedDirectory(choice)
+  const directory = await realDirectory(named)
+  const file = path.join(directory, CONFIG_NAME)
+  if ((await readText(file)) === null)
+    throw new UnderstudyError('not-found', `there is no cluster in ${named}`)
+  return file
+}
+
 export async function openCluster(choice: ClusterChoice): Promise<OpenCluster> {
   if (choice.config !== undefined) {
     const config = await loadConfig(choice.config)

@@ -1,6 +1,6 @@
 /** Before anything is started: every port is free, or used by a part of this very cluster that still runs. */
 import { createServer } from 'node:net'
-import type { ProxyConfig } from '../../config/schema.ts'
+import type { ProxyConfig } from '../../config/sections/proxy.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { NODE_NAMES, partsOf, portsFrom } from './layout.ts'
 import { clusterRunsPostgres } from './leftovers.ts'

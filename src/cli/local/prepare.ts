@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, open, readdir, rename, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { parseDuration } from '../../config/schema.ts'
+import { parseDuration } from '../../config/fields.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import type { Outcome } from '../../ports/postgres.ts'
 import { type Binaries, findBinaries } from '../../postgres/binaries.ts'
@@ -261,7 +261,7 @@ async function exists(file: string): Promise<boolean> {
   return (await readdir(path.dirname(file))).includes(path.basename(file))
 }
 
-function fileError(error: unknown, where: string): unknown {
+export function fileError(error: unknown, where: string): unknown {
   const code = (error as NodeJS.ErrnoException).code
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
     return new UnderstudyError('no-permission', `cannot write in ${where}`)

@@ -28,6 +28,9 @@ import { demand, makeDirectory } from './prepare.ts'
 const SHARED_ROOT = '/var/lib/understudy'
 const PACKAGE_ROOT = fileURLToPath(new URL('../../../..', import.meta.url))
 
+/** What an installed unit runs. */
+export const MAIN_PROGRAM_PATH = path.join(PACKAGE_ROOT, 'dist', 'src', 'cli', 'main.js')
+
 export function isRoot(): boolean {
   return process.getuid?.() === 0
 }
@@ -65,7 +68,8 @@ export async function runAs(user: SystemUser, args: readonly string[], shown: st
     },
   })
   // A Ctrl-C of the terminal reaches the child by itself, a signal to this process alone does not; a second one changes nothing there.
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => child.kill(name))
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const)
+    process.on(name, () => child.kill(name))
   return await new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('exit', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 130)))
@@ -91,7 +95,7 @@ async function placeFor(named: string, real: string, user: SystemUser): Promise<
 }
 
 /** Only an empty directory changes hands: what has contents belongs to somebody. */
-async function handOver(directory: string, user: SystemUser): Promise<string> {
+export async function handOver(directory: string, user: SystemUser): Promise<string> {
   await makeDirectory(directory)
   const { uid } = await lstat(directory)
   if (uid === user.uid) return directory
@@ -112,18 +116,20 @@ async function openToAll(directory: string): Promise<void> {
   for (let each = directory; each.startsWith(SHARED_ROOT); each = path.dirname(each)) await chmod(each, 0o755)
 }
 
-interface Reachable {
+export interface Reachable {
+  /** Node itself. */
   readonly node: string
   readonly program: string
 }
 
-async function reachableProgram(user: SystemUser): Promise<Reachable> {
-  const program = path.join(PACKAGE_ROOT, 'dist', 'src', 'cli', 'main.js')
+/** This program and its Node where `user` can run them: as they lie, or as a copy. */
+export async function reachableProgram(user: SystemUser, root = PACKAGE_ROOT): Promise<Reachable> {
+  const program = path.join(root, 'dist', 'src', 'cli', 'main.js')
   const node = process.execPath
   const reachesProgram = await reachableBy(user, program)
   const reachesNode = await reachableBy(user, node)
   if (reachesProgram && reachesNode) return { node, program }
-  const staged = await stage(reachesProgram ? null : PACKAGE_ROOT, reachesNode ? null : node)
+  const staged = await stage(reachesProgram ? null : root, reachesNode ? null : node)
   return { node: staged.node ?? node, program: staged.program ?? program }
 }
 

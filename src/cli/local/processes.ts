@@ -25,7 +25,10 @@ export function findPart(part: Part): number | null {
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue
     const pid = Number(entry)
-    if (pid !== process.pid && isPart(pid, part)) return pid
+    if (pid === process.pid || !isPart(pid, part)) continue
+    // Between fork() and exec() a child of the part has the part's command line: it is the parent that is meant.
+    const parent = parentOf(pid)
+    return isPart(parent, part) ? parent : pid
   }
   return null
 }
@@ -119,11 +122,21 @@ function commandLine(pid: number): readonly string[] {
 }
 
 function isZombie(pid: number): boolean {
+  return statFields(pid)?.[0]?.startsWith('Z') ?? true
+}
+
+/** 0: it is gone, or has none. */
+function parentOf(pid: number): number {
+  return Number(statFields(pid)?.[1] ?? 0)
+}
+
+/** State, parent and so on (proc(5)); null: it is gone. The name before them stands in parentheses and may itself contain some. */
+function statFields(pid: number): readonly string[] | null {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return text.slice(text.lastIndexOf(')') + 2).startsWith('Z')
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')
   } catch {
-    return true
+    return null
   }
 }
 

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { hostInUri } from '../../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 
@@ -88,7 +89,7 @@ async function connect(config: ResolvedConfig, node: ResolvedNode): Promise<pg.C
   } catch (error) {
     throw new UnderstudyError(
       'connect-failed',
-      `${node.name} at ${node.host}:${node.port}: ${(error as Error).message}`,
+      `${node.name} at ${hostInUri(node.host)}:${node.port}: ${(error as Error).message}`,
       { cause: error },
     )
   }

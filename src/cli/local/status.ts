@@ -12,7 +12,7 @@ export async function askStatus(
 ): Promise<ClusterStatus | null> {
   for (const node of config.nodes) {
     if (!details.get(node.name)?.storeReachable) continue
-    const status = await client.clusterStatus(node.host, node.apiPort, 2_000)
+    const status = await client.clusterStatus(node, 2_000)
     if (status !== null) return status
   }
   return null

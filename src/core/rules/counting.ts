@@ -23,9 +23,10 @@ export function tallyVotes(
   const waitedMs = view.now - (memory.epoch?.seenAtMs ?? view.now)
   const { candidateMs, takeOverMs, silenceMs } = timersOf(view.spec.rtoMs)
   // What it has may be acknowledged, and nobody else has it: it is elected, and gives the office on by itself (I4).
-  if (result.kind === 'behind' && waitedMs < candidateMs) {
+  if (result.kind === 'behind' && waitedMs < (result.best === null ? 2 : 1) * candidateMs) {
+    const others = result.best?.node ?? 'anybody who can be elected'
     return {
-      reason: `${head}: ${result.ahead.node} is ahead of ${result.best.node} and is elected only if nobody else comes`,
+      reason: `${head}: ${result.ahead.node} is ahead of ${others} and is elected only if nobody else comes`,
       actions: [],
     }
   }

@@ -1,5 +1,8 @@
 /** What the local data directory forbids, whatever the store says. */
 import type { DecisionRule } from '../decision.ts'
+import { currentRule } from '../primacy.ts'
+import { callElection } from './election.ts'
+import { ownPrimacy } from './primary.ts'
 
 /** The first data directory is nobody's business until it is there. */
 const initializing: DecisionRule = {
@@ -24,11 +27,31 @@ export const taskUnderWay: DecisionRule = {
   },
 }
 
+/**
+ * First-hand: nothing of the primary runs, and nothing can be started from what is there (a disk that fails, a damaged pg_control). Its agent
+ * answers, so nobody would suspect it.
+ */
+const resignUnusable: DecisionRule = {
+  id: 'resign-unusable',
+  evaluate(view) {
+    const { directory, postmaster, tasks } = view.local
+    if (directory.kind !== 'unusable' || postmaster.kind !== 'stopped' || tasks.size > 0) return null
+    const primacy = ownPrimacy(view)
+    if (primacy === null || view.store.kind !== 'read' || view.store.facts.paused !== null) return null
+    if (currentRule(primacy.value).standbys.length === 0 || primacy.value.epoch < view.local.promisedEpoch)
+      return null
+    const reason = `the primary ${view.self} cannot use its data directory: ${directory.reason}`
+    return { reason, actions: [callElection(primacy, view.self, reason)] }
+  },
+}
+
 const unusableDirectory: DecisionRule = {
   id: 'directory-unusable',
   evaluate(view) {
-    const { directory } = view.local
-    return directory.kind === 'unusable' ? { reason: directory.reason, actions: [] } : null
+    const { directory, reinitAsked } = view.local
+    // Made anew it is usable again, and what is there is moved aside.
+    if (directory.kind !== 'unusable' || reinitAsked) return null
+    return { reason: directory.reason, actions: [] }
   },
 }
 
@@ -40,4 +63,9 @@ const foreignPostmaster: DecisionRule = {
   },
 }
 
-export const directoryRules: readonly DecisionRule[] = [initializing, unusableDirectory, foreignPostmaster]
+export const directoryRules: readonly DecisionRule[] = [
+  initializing,
+  resignUnusable,
+  unusableDirectory,
+  foreignPostmaster,
+]

@@ -4,7 +4,7 @@
  */
 import type { ClusterView, StoreFacts, Versioned } from '../cluster-view.ts'
 import type { Action, DecisionRule, Memory } from '../decision.ts'
-import { suspecting, suspectsPrimary } from '../detector.ts'
+import { hasOnlyItsVote, suspecting, suspectsPrimary } from '../detector.ts'
 import { overlaps, rulesToSatisfy } from '../election.ts'
 import { currentRule, type Override, type Primacy } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
@@ -118,11 +118,10 @@ const startElection: DecisionRule = {
     if (store === null || !suspectsPrimary(view, store.primacy.value)) return null
     const primacy = store.primacy.value
     if (isNew(view, memory)) return null
-    if (store.facts.paused !== null)
-      return {
-        reason: `the primary does not answer, but failover is paused: ${store.facts.paused.reason}`,
-        actions: [],
-      }
+    if (store.facts.paused !== null) {
+      const reason = `the primary does not answer, but failover is paused: ${store.facts.paused.reason}`
+      return hasOnlyItsVote(view) ? null : { reason, actions: [] }
+    }
     const voters = suspecting(view, primacy)
     // A rule without acknowledgements is satisfied by the end of its primary's lease, which the election waits for (I10).
     const silent = new Set(
@@ -131,10 +130,9 @@ const startElection: DecisionRule = {
         .map((rule) => rule.primary),
     )
     if (!overlaps(rulesToSatisfy(primacy), voters, silent)) {
-      return {
-        reason: `the primary ${primacy.primary} does not answer, but only ${[...voters].sort().join(', ')} see it so`,
-        actions: [],
-      }
+      const reason = `the primary ${primacy.primary} does not answer, but only ${[...voters].sort().join(', ')} see it so`
+      // Its PostgreSQL must be started meanwhile where that is possible: readers need no primary.
+      return hasOnlyItsVote(view) ? null : { reason, actions: [] }
     }
     const reason = `the primary ${primacy.primary} does not answer: ${[...voters].sort().join(', ')} agree`
     return { reason, actions: [callElection(store.primacy, view.self, reason)] }

@@ -2,10 +2,12 @@
  * Fencing and voting: everyone who sees `electing` promises, makes sure that no WAL of the old primary can reach it any more, waits until
  * its position is stable, and votes; the old primary too (I3, I3').
  */
+import { waitsAfterFailure } from '../backoff.ts'
 import type { Ballot } from '../ballot.ts'
 import type { ClusterView, StoreFacts, WantedConfiguration } from '../cluster-view.ts'
 import type { Action, Memory, Verdict } from '../decision.ts'
-import { currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
+import { carriedBy, currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
+import { endUpTo } from '../timeline.ts'
 import { timersOf } from '../timers.ts'
 import { mayWrite } from './lease.ts'
 
@@ -73,6 +75,9 @@ export function isYoung(view: ClusterView, memory: Memory): boolean {
   return view.now - (memory.epoch?.seenAtMs ?? view.now) < timersOf(view.spec.rtoMs).yieldMs
 }
 
+/** An election may wait for this very vote, so a start that failed, on a full disk perhaps, is tried again soon, and not all the time. */
+const VOTE_AGAIN_MS = 1_000
+
 function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action, memory: Memory): Verdict {
   const { local } = view
   // A start under way has files that may name the old primary: it is waited for, and then fenced.
@@ -87,6 +92,11 @@ function fenceStopped(view: ClusterView, primacy: Primacy, promise: Action, memo
       reason: `election of epoch ${primacy.epoch}: lets those vote first that only have to say where they are`,
       actions: local.promisedEpoch < primacy.epoch ? [promise] : [],
     }
+  }
+  const waits = waitsAfterFailure(view, 'start', VOTE_AGAIN_MS)
+  if (waits !== null) {
+    const actions = local.promisedEpoch < primacy.epoch ? [promise] : []
+    return { reason: `election of epoch ${primacy.epoch}: ${waits}`, actions }
   }
   // Ended without a clean shutdown: only recovery knows where its WAL ends.
   return {
@@ -129,21 +139,13 @@ function fenced(view: ClusterView, primacy: Primacy): WantedConfiguration {
 
 /** The sync names that this node would need as primary, unchanged while it is fenced, so that nothing is reloaded then (I5). */
 export function namesCarried(view: ClusterView, primacy: Primacy): string {
-  return synchronousStandbyNames(ruleCarried(view, primacy))
-}
-
-function ruleCarried(
-  view: ClusterView,
-  primacy: Primacy,
-): { readonly acks: number; readonly standbys: readonly string[] } {
-  const rule = currentRule(primacy)
-  const standbys = [rule.primary, ...rule.standbys].filter((name) => name !== view.self)
-  return { acks: Math.min(rule.acks, standbys.length), standbys }
+  return synchronousStandbyNames(carriedBy(view.self, currentRule(primacy)))
 }
 
 function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { position, history } = view.local
   if (position === null) return { reason: 'has no position to vote', actions: [] }
+  if (position.timelineId > primacy.highestTimelineId) return voteBeforeAstray(view, primacy, promise)
   const ballot: Ballot = {
     epoch: primacy.epoch,
     node: view.self,
@@ -151,21 +153,39 @@ function vote(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
     history,
     priority: view.spec.priority,
     gone: false,
-    carries: ruleCarried(view, primacy),
+    carries: carriedBy(view.self, currentRule(primacy)),
   }
   return { reason: `votes in epoch ${primacy.epoch}`, actions: [promise, { kind: 'vote', ballot }] }
 }
 
 /**
- * Rewound, and perhaps streaming already before it is consistent: what it has acknowledged since is not known, so what the directory had
- * before would be too little to vote. Only its stream must end.
+ * Somebody has promoted it by hand. What came then is nobody's, and must not win because its timeline has the highest number; what it had
+ * before counts, and cannot be elected as it is (I6, I12).
+ */
+function voteBeforeAstray(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
+  const { position, history } = view.local
+  const held = position === null ? null : endUpTo(history, position, primacy.highestTimelineId)
+  if (held === null)
+    return { reason: 'what it has is on a timeline that nobody has allocated: no vote', actions: [] }
+  return voteGone(
+    view,
+    primacy,
+    promise,
+    held,
+    'was promoted by somebody else, and votes for what it had before',
+  )
+}
+
+/**
+ * Rewound, and perhaps streaming already before it is consistent. That acknowledged nothing, so what the directory had before is still all
+ * that counts; only its stream must end.
  */
 function fenceRewound(view: ClusterView, primacy: Primacy, promise: Action): Verdict {
   const { local } = view
-  const reason = `election of epoch ${primacy.epoch}: rewound and not consistent yet, no vote`
-  if (local.postmaster.kind === 'running' && !local.tasks.has('stop'))
-    return { reason, actions: [promise, { kind: 'stop', mode: 'fast' }] }
-  return { reason, actions: local.promisedEpoch < primacy.epoch ? [promise] : [] }
+  if (local.postmaster.kind === 'stopped' && !local.tasks.has('start'))
+    return voteOfSentinel(view, primacy, promise)
+  const reason = `election of epoch ${primacy.epoch}: rewound and not consistent yet, its stream ends`
+  return { reason, actions: local.tasks.has('stop') ? [promise] : [promise, { kind: 'stop', mode: 'fast' }] }
 }
 
 /** What the directory had before it was opened up: it counts for I2, blocks who has less, and cannot be elected (I12). */
@@ -173,17 +193,27 @@ function voteOfSentinel(view: ClusterView, primacy: Primacy, promise: Action): V
   const { sentinel } = view.local
   if (sentinel === null || sentinel.position === null)
     return { reason: 'its data is gone, and what it was is not known: no vote', actions: [] }
+  const held = { position: sentinel.position, history: sentinel.history }
+  return voteGone(view, primacy, promise, held, 'votes for data that is being replaced')
+}
+
+function voteGone(
+  view: ClusterView,
+  primacy: Primacy,
+  promise: Action,
+  held: Pick<Ballot, 'position' | 'history'>,
+  what: string,
+): Verdict {
   const ballot: Ballot = {
     epoch: primacy.epoch,
     node: view.self,
-    position: sentinel.position,
-    history: sentinel.history,
+    ...held,
     priority: view.spec.priority,
     gone: true,
     carries: { acks: 0, standbys: [] },
   }
   return {
-    reason: `votes in epoch ${primacy.epoch} for data that is being replaced`,
+    reason: `election of epoch ${primacy.epoch}: ${what}`,
     actions: [promise, { kind: 'vote', ballot }],
   }
 }

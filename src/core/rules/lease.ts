@@ -2,19 +2,30 @@
  * I10: where commits wait for nobody, votes prove nothing, and only a lease says that an old primary has stopped. Its holder takes it
  * before it becomes writable and stops strictly before it runs out, on the monotonic clock, counted from the last renewal's sending.
  */
-import type { ClusterView } from '../cluster-view.ts'
+import type { ClusterView, LocalView } from '../cluster-view.ts'
 import type { DecisionRule } from '../decision.ts'
 import { currentRule, type Primacy } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
 
 /**
  * Writable, or on the way to it: files that say primary, or a promotion that is being carried out or was asked for by a predecessor, and
- * may take effect at any moment. Such a node is fenced only by stopping it.
+ * may take effect at any moment. Such a node is fenced only by stopping it. What does not answer may be writable too, whatever its files
+ * say by now: a new agent can have written them beside a postmaster that hangs and that read others.
  */
 export function mayWrite({ local }: ClusterView): boolean {
-  if (local.postmaster.kind !== 'running') return false
-  const promoting = local.promotionAsked || local.tasks.has('promote')
-  return promoting || local.server?.inRecovery === false || local.applied?.role === 'primary'
+  const { postmaster, server, applied } = local
+  if (postmaster.kind !== 'running') return false
+  if (local.promotionAsked || local.tasks.has('promote') || applied?.role === 'primary') return true
+  return server === null ? !recovers(local) : !server.inRecovery
+}
+
+/**
+ * It does not answer, and is a standby all the same. pg_control is written by what runs: it says archive recovery until a promotion has
+ * ended. A start of this agent's own that has not come so far has read the files that this agent has written.
+ */
+function recovers({ directory, tasks, applied }: LocalView): boolean {
+  if (tasks.has('start') && applied?.role === 'standby') return true
+  return directory.kind === 'cluster' && directory.control.state === 'inArchiveRecovery'
 }
 
 /** When a primary without acknowledgements must have stopped; null when it holds no lease. */
@@ -33,29 +44,29 @@ function needsLease(view: ClusterView, primacy: Primacy): boolean {
   return primacy.primary === view.self && currentRule(primacy).acks === 0 && view.spec.members.length > 1
 }
 
-/** A new agent that has not read primacy yet sees from the settings that commits wait for nobody, or, when nothing answers, from the lease. */
+/**
+ * Whether what runs here may acknowledge commits that nobody else has. Once another epoch has forgotten this node's rule only PostgreSQL
+ * can tell: its settings, or, when it does not answer, the lease that it was given.
+ */
 function waitsForNobody(view: ClusterView): boolean {
+  if (view.spec.members.length <= 1) return false
   const facts = view.store.kind === 'read' ? view.store.facts : view.store.last
   const primacy = facts?.primacy?.value
-  if (primacy !== undefined) return needsLease(view, primacy)
+  if (primacy !== undefined && primacy.primary === view.self) return needsLease(view, primacy)
+  if (primacy?.rules.some((rule) => rule.acks === 0 && rule.primary === view.self) === true) return true
   const { server } = view.local
-  const unprotected =
-    server === null ? view.local.primaryLeaseUntilMs !== null : server.synchronousStandbyNames === ''
-  return unprotected && view.spec.members.length > 1
+  return server === null ? view.local.primaryLeaseUntilMs !== null : server.synchronousStandbyNames === ''
 }
 
-/** A postmaster that a predecessor left with the lease and that does not answer: it may be writable, whatever is known of it. */
-function mayWriteUnseen({ local }: ClusterView): boolean {
-  const unseen = local.postmaster.kind === 'running' && local.server === null && local.applied === null
-  return unseen && local.primaryLeaseUntilMs !== null
-}
-
-/** Also while the store does not answer: that is what the lease is for. So this comes before every rule about the store. */
+/**
+ * Also while the store does not answer: that is what the lease is for. So this comes before every other rule. A stop in order that is
+ * under way may take long (a postmaster that hangs hears no signal, and its backends go on): then it is hastened.
+ */
 const selfFence: DecisionRule = {
   id: 'self-fence',
   evaluate(view) {
-    const writes = mayWrite(view) || mayWriteUnseen(view)
-    if (!writes || view.local.tasks.has('stop') || !waitsForNobody(view) || holdsLease(view)) return null
+    if (!mayWrite(view) || view.local.stopping === 'immediate') return null
+    if (!waitsForNobody(view) || holdsLease(view)) return null
     return {
       reason:
         'commits wait for nobody, and the lease of the primary runs out: PostgreSQL is stopped before it does (I10)',

@@ -30,11 +30,16 @@ const primaryWithoutData: DecisionRule = {
   evaluate(view) {
     const primacy = ownPrimacy(view)
     if (primacy === null || view.local.directory.kind !== 'absent') return null
-    // Others may have it all: they shall decide. Alone under a rule without standbys there is nobody to ask.
-    const others = currentRule(primacy.value).standbys.length > 0
+    // Others may have it all, or most of it: they shall decide. Where nobody has anything there is nobody to ask.
+    const others = currentRule(primacy.value).standbys.length > 0 || somebodyHasData(view)
     const reason = `this node is the primary of the cluster, but its data directory is empty: it is not initialized anew`
     return { reason, actions: others ? [callElection(primacy, view.self, reason)] : [] }
   },
+}
+
+function somebodyHasData(view: ClusterView): boolean {
+  const reports = view.store.kind === 'read' ? [...view.store.facts.nodes.values()] : []
+  return reports.some((report) => report.name !== view.self && report.timelineId !== null)
 }
 
 const startPrimary: DecisionRule = {

@@ -1,17 +1,19 @@
 /**
- * The elected node, from `promoting` to `steady`: it promotes onto the allocated timeline (I6), then a commit must be flushed by
- * `acks` standbys of the new rule, and only then does it say so (M: noSteadyAck). Crashed before it had promoted it tries again;
- * crashed after, on the allocated timeline, it goes on; in any doubt there is a new epoch.
+ * The elected node, until it is writable: it promotes onto the allocated timeline (I6); what comes then is in taking-office.ts. Crashed
+ * before it had promoted it tries again; crashed after, on the allocated timeline, it goes on; in any doubt there is a new epoch.
  */
 import { waitsAfterFailure } from '../backoff.ts'
 import type { ClusterView, Versioned, WantedConfiguration } from '../cluster-view.ts'
-import type { Action, DecisionRule, Verdict } from '../decision.ts'
+import type { DecisionRule, Memory, Verdict } from '../decision.ts'
 import type { DirectoryState } from '../facts.ts'
-import { currentRule, type Primacy, type Rule, sameRule, synchronousStandbyNames } from '../primacy.ts'
+import { currentRule, type Primacy, type Rule, synchronousStandbyNames } from '../primacy.ts'
+import { timersOf } from '../timers.ts'
 import { callElection } from './election.ts'
 import { hangs } from './fencing.ts'
 import { holdsLease, leaseDeadlineMs } from './lease.ts'
+import { primaryConfiguration } from './primary.ts'
 import { describe } from './quorum.ts'
+import { takeOffice } from './taking-office.ts'
 
 /** Read in this cycle, and naming this node for an epoch that is being promoted. */
 function elected(view: ClusterView): Versioned<Primacy> | null {
@@ -36,15 +38,22 @@ const promotion: DecisionRule = {
       return { reason: `elected in epoch ${primacy.value.epoch}: promotion is under way`, actions: [] }
     }
     const rule = currentRule(primacy.value)
-    if (rule.acks === 0 && !holdsLease(view)) return takeLease(view, primacy)
+    if (rule.acks === 0 && !isLeaseOwn(view)) return takeLease(view, primacy)
     if (local.postmaster.kind === 'stopped') return startElected(view, primacy, local.directory, rule)
     if (local.server === null) {
       // After a backend's crash it may have restarted by itself beside a gap in the timelines, and never becomes consistent (I6).
       const reason = 'elected: PostgreSQL does not answer'
       return { reason, actions: hangs(view, memory) ? [{ kind: 'stop', mode: 'immediate' }] : [] }
     }
-    return local.server.inRecovery ? promote(view, primacy, rule) : prove(view, primacy, rule)
+    return local.server.inRecovery
+      ? promote(view, primacy, rule, memory)
+      : takeOffice(view, memory, primacy, local.server)
   },
+}
+
+/** By the own clock and by the store: a lease that only one of them knows of protects nobody. */
+function isLeaseOwn(view: ClusterView): boolean {
+  return holdsLease(view) && view.store.kind === 'read' && view.store.facts.leaseHolder === view.self
 }
 
 /** I10: nobody may still be acknowledging without standbys. */
@@ -64,9 +73,24 @@ function takeLease(view: ClusterView, primacy: Versioned<Primacy>): Verdict {
 
 /** Whether a promotion had begun here that did not end: then the timeline may have content, and nobody may begin it once more (I6). */
 function inDoubt(view: ClusterView, primacy: Versioned<Primacy>): Verdict | null {
-  if (view.local.newestHistory < primacy.value.timelineId || view.local.promotionAsked) return null
+  if (view.local.newestHistory < primacy.value.timelineId) return null
   const reason = `${view.self} had begun timeline ${primacy.value.timelineId} when it crashed: it takes a new one`
   return { reason, actions: [callElection(primacy, view.self, reason)] }
+}
+
+/**
+ * PostgreSQL goes for the newest timeline whose history it has found, here one that was begun elsewhere and of which this node has nothing:
+ * its primary was lost before anybody followed. Promoted so, it would write down a history that goes back, by which WAL that the new
+ * timeline does not have belongs to it (seen: I8). Only a restart makes it go for its own, which every start does.
+ */
+function goesAstray(view: ClusterView, primacy: Primacy): boolean {
+  const { newestHistory } = view.local
+  return newestHistory > parentOf(primacy) && newestHistory < primacy.timelineId
+}
+
+/** The timeline of the elected node's ballot. */
+function parentOf(primacy: Primacy): number {
+  return primacy.history.ancestors.at(-1)?.timelineId ?? primacy.timelineId
 }
 
 function startElected(
@@ -82,7 +106,7 @@ function startElected(
   if (doubt !== null) return doubt
   const waits = waitsAfterFailure(view, 'start')
   if (waits !== null) return { reason: waits, actions: [] }
-  const wanted = promoted ? asPrimary(value, rule) : asCandidate(value, rule)
+  const wanted = promoted ? primaryConfiguration(value, rule) : asCandidate(value, rule)
   return {
     reason: promoted
       ? 'elected and promoted before it crashed: it goes on'
@@ -105,17 +129,36 @@ function asCandidate(primacy: Primacy, rule: Rule): WantedConfiguration {
   }
 }
 
-function asPrimary(primacy: Primacy, rule: Rule): WantedConfiguration {
-  return { ...asCandidate(primacy, rule), role: 'primary' }
+/**
+ * The history is written and the promotion not ended: that takes a moment. But when a backend has crashed in this moment the postmaster has
+ * restarted by itself, goes for the timeline that it had begun, and promoted again would take the one after it.
+ */
+function stillBeginning(view: ClusterView, memory: Memory): Verdict | null {
+  const sinceMs = memory.epoch?.seenAtMs ?? view.now
+  if (view.now - sinceMs >= timersOf(view.spec.rtoMs).recoveringMs) return null
+  return { reason: 'elected: the promotion that was asked for is about to end', actions: [] }
 }
 
-function promote(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Verdict {
+function promote(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule, memory: Memory): Verdict {
   const { applied, server, promisedEpoch, namesInEffect, promotionAsked, tasks } = view.local
   const { value } = primacy
-  if (promotionAsked)
-    return { reason: 'elected: the promotion that was asked for takes its time', actions: [] }
+  // Noted before it is asked for, so a predecessor may have died in between. Asking twice is asking once: it is the same postmaster, and
+  // whoever has a newer epoch than the asking one has stopped it (I3').
+  if (promotionAsked && view.local.newestHistory < value.timelineId) {
+    const notAfterMs = rule.acks === 0 ? leaseDeadlineMs(view) : null
+    return {
+      reason: `elected in epoch ${value.epoch}: the promotion that a predecessor may have asked for is asked for again`,
+      actions: [{ kind: 'promote', timelineId: value.timelineId, epoch: value.epoch, notAfterMs }],
+    }
+  }
+  const begun = promotionAsked ? stillBeginning(view, memory) : null
+  if (begun !== null) return begun
   const doubt = inDoubt(view, primacy)
   if (doubt !== null) return doubt
+  if (goesAstray(view, value)) {
+    const reason = `elected: goes for timeline ${view.local.newestHistory}, of which it has nothing, and is started anew`
+    return { reason, actions: [{ kind: 'stop', mode: 'fast' }] }
+  }
   const names = synchronousStandbyNames(rule)
   const ready =
     applied?.role === 'standby' &&
@@ -147,46 +190,6 @@ function promote(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Ve
   return {
     reason: `elected in epoch ${value.epoch}: is promoted onto timeline ${value.timelineId}`,
     actions: [{ kind: 'promote', timelineId: value.timelineId, epoch: value.epoch, notAfterMs }],
-  }
-}
-
-/** Writable on the new timeline: the files say so too, and a commit proves the rule. */
-function prove(view: ClusterView, primacy: Versioned<Primacy>, rule: Rule): Verdict {
-  const { local } = view
-  const { value } = primacy
-  if (local.server?.timelineId !== value.timelineId) {
-    const reason = `${view.self} is writable on timeline ${local.server?.timelineId}, not on ${value.timelineId} as allocated`
-    return {
-      reason,
-      actions: [{ kind: 'stop', mode: 'immediate' }, callElection(primacy, view.self, reason)],
-    }
-  }
-  const proven = local.proven
-  const isProven = proven !== null && proven.rule.epoch === value.epoch && sameRule(proven.rule, rule)
-  // It takes its time beside the files, which say what is so already.
-  const proof: readonly Action[] = isProven || local.tasks.has('prove') ? [] : [{ kind: 'prove', rule }]
-  if (local.applied?.role !== 'primary' || local.applied.epoch !== value.epoch) {
-    return {
-      reason: 'promoted: its files say so too',
-      actions: [...proof, { kind: 'configure', wanted: asPrimary(value, rule) }],
-    }
-  }
-  if (!isProven)
-    return { reason: `promoted: a commit must be acknowledged by ${describe(rule)}`, actions: proof }
-  const why = `${view.self} is primary of epoch ${value.epoch} on timeline ${value.timelineId}`
-  const steady: Primacy = {
-    ...value,
-    phase: 'steady',
-    rules: [rule],
-    nextRule: null,
-    planned: false,
-    candidate: null,
-    override: null,
-    history: local.history.timelineId === value.timelineId ? local.history : value.history,
-  }
-  return {
-    reason: why,
-    actions: [{ kind: 'writePrimacy', primacy: steady, expected: primacy.revision, why }],
   }
 }
 

@@ -14,7 +14,7 @@ import { ownPrimacy, primaryConfiguration } from './primary.ts'
 /** How long a new rule may stay without proof before the old one is put back. */
 const GIVE_UP_MS = 15_000
 
-interface Changing {
+export interface Changing {
   readonly primacy: Versioned<Primacy>
   readonly server: ServerFacts
 }
@@ -69,12 +69,16 @@ const continueChange: DecisionRule = {
     const next = office?.primacy.value.nextRule
     if (office === null || next === null || next === undefined) return null
     const change = changeOf(view, memory, next)
-    const rule = change.givingUp ? currentRule(office.primacy.value) : next
-    return advance(view, { ...memory, change }, office, rule, change)
+    const { value } = office.primacy
+    const rule = change.givingUp ? currentRule(value) : next
+    const said: Primacy = change.givingUp
+      ? { ...value, nextRule: null }
+      : { ...value, rules: [rule], nextRule: null }
+    return advance(view, { ...memory, change }, office, rule, change, said)
   },
 }
 
-function changeOf(view: ClusterView, memory: Memory, next: Rule): RuleChange {
+export function changeOf(view: ClusterView, memory: Memory, next: Rule): RuleChange {
   const { change } = memory
   if (change === null || change.key !== keyOf(next)) {
     return { key: keyOf(next), startedAtMs: view.now, givingUp: false, walsendersEnded: false }
@@ -84,12 +88,13 @@ function changeOf(view: ClusterView, memory: Memory, next: Rule): RuleChange {
 }
 
 /** The next step towards `rule` being in effect and proven; then the store says so. */
-function advance(
+export function advance(
   view: ClusterView,
   memory: Memory,
   office: Changing,
   rule: Rule,
   change: RuleChange,
+  said: Primacy,
 ): Verdict {
   const { primacy, server } = office
   const doing = change.givingUp ? `puts ${describe(rule)} back` : `changes to ${describe(rule)}`
@@ -131,11 +136,8 @@ function advance(
     if (view.local.tasks.has('prove')) return step('waits for a commit that proves it', [])
     return step('a commit shall prove it', [{ kind: 'prove', rule }])
   }
-  const next: Primacy = change.givingUp
-    ? { ...primacy.value, nextRule: null }
-    : { ...primacy.value, rules: [rule], nextRule: null }
   const why = change.givingUp ? `${describe(rule)} is in effect again` : `commits wait for ${describe(rule)}`
-  return step('proven', [{ kind: 'writePrimacy', primacy: next, expected: primacy.revision, why }], {
+  return step('proven', [{ kind: 'writePrimacy', primacy: said, expected: primacy.revision, why }], {
     ...memory,
     change: change.givingUp ? { ...change, startedAtMs: view.now } : null,
   })

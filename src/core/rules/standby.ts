@@ -6,26 +6,20 @@ import { waitsAfterFailure } from '../backoff.ts'
 import { refusalOf } from '../check.ts'
 import { type ClusterView, member, type WantedConfiguration } from '../cluster-view.ts'
 import type { Action, DecisionRule, Memory, Verdict } from '../decision.ts'
-import type { Member } from '../facts.ts'
 import type { Primacy } from '../primacy.ts'
 import { reinitChecks } from '../reinit-checks.ts'
-import { isOnHistory } from '../timeline.ts'
+import { isOnHistory, switchpointOf } from '../timeline.ts'
 import { isYoung, namesCarried } from './fencing.ts'
+import {
+  climb,
+  cloneFrom,
+  type Following,
+  following,
+  hasFollowed,
+  isNamesake,
+  primaryIsUp,
+} from './ladder.ts'
 import { mayWrite } from './lease.ts'
-
-interface Following {
-  readonly primacy: Primacy
-  readonly upstream: Member
-}
-
-/** Standbys repoint during `promoting` already: the proving commit of the new primary waits for them. */
-function following(view: ClusterView): Following | null {
-  if (view.store.kind !== 'read') return null
-  const primacy = view.store.facts.primacy?.value
-  if (primacy === undefined || primacy.primary === view.self || primacy.phase === 'electing') return null
-  const upstream = member(view.spec, primacy.primary)
-  return upstream === null ? null : { primacy, upstream }
-}
 
 function streamingFrom(view: ClusterView, { primacy, upstream }: Following): WantedConfiguration {
   return {
@@ -33,6 +27,7 @@ function streamingFrom(view: ClusterView, { primacy, upstream }: Following): Wan
     epoch: primacy.epoch,
     upstream,
     synchronousStandbyNames: namesCarried(view, primacy),
+    ...(view.local.sentinel === null ? {} : { rejoining: true }),
   }
 }
 
@@ -101,36 +96,14 @@ function mayFinishRewind({ local }: ClusterView, primacy: Primacy): boolean {
   )
 }
 
-function cloneFrom({ primacy, upstream }: Following): readonly Action[] {
-  return [
-    { kind: 'promise', epoch: primacy.epoch },
-    { kind: 'clone', from: upstream.name, host: upstream.host, port: upstream.port, epoch: primacy.epoch },
-  ]
-}
-
-/**
- * A source must have been promoted, and be on the timeline that it was elected for; steady it need not be: the commit that makes it
- * steady may be waiting for the very node that is to be rewound or cloned.
- */
-function primaryIsUp(view: ClusterView, primacy: Primacy): boolean {
-  if (view.store.kind !== 'read') return false
-  const report = view.store.facts.nodes.get(primacy.primary)
-  return (
-    report?.role === 'primary' &&
-    report.state === 'running' &&
-    report.epoch === primacy.epoch &&
-    report.timelineId === primacy.timelineId
-  )
-}
-
 type Standing = 'within' | 'diverged' | 'unknown'
 
 /** I8. What was followed in this epoch after such a check is within by itself. */
 function standing(view: ClusterView, primacy: Primacy): Standing {
-  if (view.local.followedEpoch === primacy.epoch) return 'within'
+  if (hasFollowed(view.local, primacy)) return 'within'
   const { position } = view.local
   if (position === null) return 'unknown'
-  if (isOnHistory(primacy.history, position)) return 'within'
+  if (isOnHistory(primacy.history, position)) return isNamesake(view, primacy) ? 'diverged' : 'within'
   // A bound: what is beyond may be a torn record, which replay will drop.
   return position.complete ? 'diverged' : 'unknown'
 }
@@ -146,7 +119,7 @@ const startStandby: DecisionRule = {
     if (waits !== null) return { reason: waits, actions: [] }
     const where = standing(view, follows.primacy)
     if (where === 'diverged')
-      return climb(view, follows, 'what it has is not within the history of the primary (I8)')
+      return climb(view, memory, follows, 'what it has is not within the history of the primary (I8)')
     const wanted =
       where === 'within' ? streamingFrom(view, follows) : streamingFromNobody(view, follows.primacy)
     return {
@@ -163,9 +136,29 @@ const startStandby: DecisionRule = {
   },
 }
 
+/**
+ * PostgreSQL goes for the newest timeline whose history it has found. When the primary's does not descend from that it says so in its log,
+ * for ever, and takes nothing (seen): such a node has heard of a primary that was lost before it followed. A start makes it go for what it
+ * has.
+ */
+function goesAstray(view: ClusterView, primacy: Primacy): boolean {
+  const { newestHistory } = view.local
+  return newestHistory > 1 && switchpointOf(primacy.history, newestHistory) === null
+}
+
+function withoutAstray(view: ClusterView, { primacy, upstream }: Following): Verdict {
+  return {
+    reason: `goes for timeline ${view.local.newestHistory}, which ${upstream.name} does not descend from: is started anew without it`,
+    actions: [
+      { kind: 'promise', epoch: primacy.epoch },
+      { kind: 'stop', mode: 'fast' },
+    ],
+  }
+}
+
 const follow: DecisionRule = {
   id: 'follow',
-  evaluate(view) {
+  evaluate(view, memory) {
     const follows = following(view)
     if (follows === null || view.local.postmaster.kind !== 'running') return null
     const { primacy, upstream } = follows
@@ -174,7 +167,8 @@ const follow: DecisionRule = {
     if (sameConfiguration(applied, wanted)) return null
     const promise: Action = { kind: 'promise', epoch: primacy.epoch }
     const where = standing(view, primacy)
-    if (where === 'within' && (isFenced(applied, primacy) || view.local.followedEpoch === primacy.epoch)) {
+    if (where === 'within' && (isFenced(applied, primacy) || hasFollowed(view.local, primacy))) {
+      if (goesAstray(view, primacy)) return withoutAstray(view, follows)
       return {
         reason: `follows ${upstream.name} in epoch ${primacy.epoch}`,
         actions: [promise, { kind: 'configure', wanted }],
@@ -191,7 +185,7 @@ const follow: DecisionRule = {
       }
     }
     if (where === 'unknown') return { reason: 'waits until everything on disk is replayed', actions: [] }
-    return climb(view, follows, 'what it has is not within the history of the primary (I8)')
+    return climb(view, memory, follows, 'what it has is not within the history of the primary (I8)')
   },
 }
 
@@ -202,37 +196,6 @@ function isFenced(applied: WantedConfiguration | null, primacy: Primacy): boolea
     applied.upstream === null &&
     applied.epoch === primacy.epoch
   )
-}
-
-/**
- * Whoever carries out a rung stops PostgreSQL, where it runs, as its first step: a rule that stopped it would forget the position
- * that it has decided on, which is known only as long as PostgreSQL runs.
- *
- * The ladder, one rung a time, each limited by its own waiting after failures: rewind where the binaries have it, else a new clone.
- */
-function climb(view: ClusterView, follows: Following, why: string): Verdict {
-  const { primacy, upstream } = follows
-  if (!primaryIsUp(view, primacy)) return { reason: `${why}: waits until ${upstream.name} runs`, actions: [] }
-  const rewinds =
-    view.local.canRewind &&
-    !holdsWhatIsLost(view, primacy) &&
-    (view.local.failures.get('rewind')?.count ?? 0) < 2
-  const waits = waitsAfterFailure(view, rewinds ? 'rewind' : 'clone')
-  if (waits !== null) return { reason: waits, actions: [] }
-  if (rewinds) {
-    const source = { from: upstream.name, host: upstream.host, port: upstream.port, epoch: primacy.epoch }
-    return {
-      reason: `${why}: is rewound to ${upstream.name}`,
-      actions: [
-        { kind: 'promise', epoch: primacy.epoch },
-        { kind: 'rewind', ...source },
-      ],
-    }
-  }
-  return {
-    reason: `${why}: is cloned anew from ${upstream.name}, the old directory stays beside`,
-    actions: cloneFrom(follows),
-  }
 }
 
 /**
@@ -256,12 +219,6 @@ const settleNames: DecisionRule = {
   },
 }
 
-/** An operator once did without its vote: acknowledged commits may be here and nowhere else, and a rewind would destroy them (I11). */
-function holdsWhatIsLost(view: ClusterView, primacy: Primacy): boolean {
-  const since = primacy.writtenOff[view.self]
-  return since !== undefined && view.local.followedEpoch < since
-}
-
 /** An operator asked for it. What it would cost is looked at again; the old directory stays in use until the copy is whole, and then beside. */
 const reinit: DecisionRule = {
   id: 'reinit',
@@ -280,8 +237,22 @@ const reinit: DecisionRule = {
   },
 }
 
+/** What it heard of a lost primary may have come by its present one, which had to forget it, too. */
+const ASTRAY_MS = 2_000
+
 /** Long enough for a primary to restart and for a walreceiver to try many times. */
 const STUCK_MS = 30_000
+
+/** So long the same walreceiver must stream before that is progress. */
+const RECEIVING_MS = 3_000
+
+/**
+ * A walreceiver calls itself streaming as soon as it is connected, so one that is refused the WAL that it asks for is seen so now and then,
+ * for ever.
+ */
+function hasReceived(view: ClusterView, { receiving }: Memory): boolean {
+  return receiving !== null && view.now - receiving.sinceMs >= RECEIVING_MS
+}
 
 /** Runs, and gets no WAL although the primary runs: the segments that it needs may be gone. One node at a time climbs the ladder. */
 const stuck: DecisionRule = {
@@ -289,14 +260,17 @@ const stuck: DecisionRule = {
   evaluate(view, memory) {
     const follows = following(view)
     if (follows === null || view.local.server === null) return null
-    // A walreceiver that comes and goes without ever streaming gets nothing either.
-    const getsNothing =
-      view.local.server.walreceiver?.status !== 'streaming' && view.local.postmaster.kind === 'running'
+    const { walreceiver } = view.local.server
+    const getsNothing = walreceiver?.status !== 'streaming' && view.local.postmaster.kind === 'running'
+    if (!getsNothing && !hasReceived(view, memory)) return null
     if (!getsNothing || !primaryIsUp(view, follows.primacy)) {
       return memory.stuckSinceMs === null ? null : quiet({ ...memory, stuckSinceMs: null })
     }
     const since = memory.stuckSinceMs ?? view.now
     const next = { ...memory, stuckSinceMs: since }
+    // A restart that does not help is not made for ever.
+    const heardOfLost = since + ASTRAY_MS <= view.now && view.now < since + STUCK_MS
+    if (heardOfLost && goesAstray(view, follows.primacy)) return withoutAstray(view, follows)
     if (view.now - since < STUCK_MS)
       return { reason: `does not stream from ${follows.upstream.name}`, actions: [], memory: next }
     const other = cloningBefore(view)
@@ -307,6 +281,27 @@ const stuck: DecisionRule = {
       actions: cloneFrom(follows),
       // The new directory gets its own time to begin streaming.
       memory: { ...memory, stuckSinceMs: null },
+    }
+  },
+}
+
+/**
+ * Not consistent yet, and nobody sends the WAL that it needs for that: it would be waited for without end. A new clone brings what it
+ * needs with it. Before the rule that waits for a start that is under way.
+ */
+export const starved: DecisionRule = {
+  id: 'starved',
+  evaluate(view, memory) {
+    const follows = following(view)
+    const { starved: waiting } = memory
+    if (follows === null || waiting === null || view.now - waiting.sinceMs < STUCK_MS) return null
+    if (!primaryIsUp(view, follows.primacy) || view.local.tasks.has('clone') || cloningBefore(view) !== null)
+      return null
+    const waits = waitsAfterFailure(view, 'clone')
+    if (waits !== null) return { reason: waits, actions: [] }
+    return {
+      reason: `recovery waits at ${waiting.segment} for WAL that ${follows.upstream.name} does not send: is cloned anew, the old directory stays beside`,
+      actions: cloneFrom(follows),
     }
   },
 }
@@ -330,7 +325,8 @@ function sameConfiguration(a: WantedConfiguration | null, b: WantedConfiguration
     a.upstream?.name === b.upstream?.name &&
     a.upstream?.host === b.upstream?.host &&
     a.upstream?.port === b.upstream?.port &&
-    a.synchronousStandbyNames === b.synchronousStandbyNames
+    a.synchronousStandbyNames === b.synchronousStandbyNames &&
+    a.rejoining === b.rejoining
   )
 }
 

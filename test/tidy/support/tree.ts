@@ -24,9 +24,9 @@ export function projectFiles(...places: readonly string[]): readonly ProjectFile
     .map((name) => ({ name, text: readFileSync(path.join(ROOT, name), 'utf8') }))
 }
 
-/** TypeScript of src, test, bench and sim, and the scripts. */
+/** TypeScript of src, test, bench, sim and torture, and the scripts. */
 export function codeFiles(...places: readonly string[]): readonly ProjectFile[] {
-  const folders = places.length === 0 ? ['src', 'test', 'bench', 'sim', 'scripts'] : places
+  const folders = places.length === 0 ? ['src', 'test', 'bench', 'sim', 'torture', 'scripts'] : places
   return projectFiles(...folders).filter(({ name }) => /\.(ts|mjs)$/.test(name))
 }
 

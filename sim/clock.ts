@@ -1,0 +1,35 @@
+/**
+ * CLOCK_MONOTONIC of one machine: it began at its own moment, runs a little fast or slow, may leap forwards (a machine that was suspended, a
+ * hypervisor that makes good), and may have stood still while everything else went on. It never goes back.
+ */
+export class Clock {
+  /** New with each start of the machine: instants of different boots are not comparable. */
+  boot = 1
+  #beganAt: number
+  readonly #rate: number
+  #leaptMs = 0
+
+  constructor(beganAt: number, rate: number) {
+    this.#beganAt = beganAt
+    this.#rate = rate
+  }
+
+  now(loopNow: number): number {
+    return this.#leaptMs + (loopNow - this.#beganAt) * this.#rate
+  }
+
+  leap(ms: number): void {
+    this.#leaptMs += Math.max(0, ms)
+  }
+
+  /** It stood still for so long. */
+  stoodStill(ms: number): void {
+    this.#leaptMs -= ms * this.#rate
+  }
+
+  reboot(loopNow: number): void {
+    this.boot++
+    this.#beganAt = loopNow
+    this.#leaptMs = 0
+  }
+}

@@ -1,0 +1,168 @@
+/** `understudy systemd`: the units of one node, printed, or installed and started. */
+import { mkdir, realpath, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { loadConfig, nodeOf, type ResolvedConfig, type ResolvedNode } from '../../config/load.ts'
+import { UnderstudyError } from '../../errors/codes.ts'
+import { runCommand } from '../../postgres/command.ts'
+import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
+import { findUser, reachableBy, type SystemUser } from '../../postgres/run-as.ts'
+import { fileError } from '../local/prepare.ts'
+import { handOver, MAIN_PROGRAM_PATH } from '../local/privileges.ts'
+import { nodeMeant, readBundleMark } from '../machines/placement.ts'
+import { agentUnit, agentUnitName, etcdUnit, etcdUnitName } from '../machines/units.ts'
+import { EXIT, print, printJson } from '../output.ts'
+
+export interface SystemdOptions {
+  readonly config: string
+  readonly node?: string
+  readonly install?: true
+  readonly dryRun?: true
+  readonly json?: true
+}
+
+interface Unit {
+  readonly name: string
+  readonly text: string
+}
+
+const UNIT_DIRECTORY = '/etc/systemd/system'
+/** A start waits for READY, which needs no PostgreSQL; an etcd waits for the others and is not waited for. */
+const COMMAND_DEADLINE_MS = 120_000
+
+export async function run(options: SystemdOptions): Promise<number> {
+  const config = await loadConfig(options.config)
+  const node = nodeOf(config, nodeMeant(await readBundleMark(config.file), options.node))
+  const user = await ownerOf(config)
+  const directories = [node.directory, ...(await etcdDirectories(config))]
+  const units = await unitsOf(config, node, user)
+  if (options.install !== true) {
+    if (options.json) printJson({ units })
+    else print(units.map(({ name, text }) => `# --- ${name}\n${text}`))
+    return EXIT.done
+  }
+  const steps = [
+    ...directories.map((directory) => `make ${directory}, owned by ${user.name}`),
+    ...units.map(({ name }) => `write ${path.join(UNIT_DIRECTORY, name)}`),
+    'systemctl daemon-reload',
+    ...units.map(({ name }) => `systemctl enable --now ${name}`),
+  ]
+  if (options.dryRun !== true) await install(units, directories, user)
+  if (options.json) printJson({ installed: options.dryRun !== true, steps })
+  else print(options.dryRun === true ? steps.map((step) => `would ${step}`) : steps)
+  return EXIT.done
+}
+
+/** As the agent itself would choose: the owner of the configuration, or postgres when that is root. */
+async function ownerOf(config: ResolvedConfig): Promise<SystemUser> {
+  const { uid } = await stat(config.file)
+  const user = await findUser(uid === 0 ? 'postgres' : uid)
+  if (user !== null && user.uid !== 0) return user
+  throw new UnderstudyError(
+    'no-unprivileged-user',
+    `${config.file} belongs to root, and there is no user postgres`,
+    { hint: 'Create one (useradd --system postgres) and give it the directory: chown -R postgres: DIR.' },
+  )
+}
+
+async function unitsOf(
+  config: ResolvedConfig,
+  node: ResolvedNode,
+  user: SystemUser,
+): Promise<readonly Unit[]> {
+  const directory = path.dirname(config.file)
+  const command = [await realpath(process.execPath), await realpath(MAIN_PROGRAM_PATH)]
+  for (const file of [...command, config.file])
+    if (!(await reachableBy(user, file)))
+      throw new UnderstudyError('no-permission', `${user.name} cannot read ${file}`, {
+        hint: 'Install pg-understudy and Node where every user can reach them (npm install --global), and give the bundle’s directory to that user.',
+      })
+  const group = await groupOf(user)
+  const etcd = await etcdDirectories(config)
+  const units: Unit[] = []
+  for (const dataDirectory of etcd)
+    units.push({
+      name: etcdUnitName(config.cluster),
+      text: etcdUnit({
+        cluster: config.cluster,
+        user: user.name,
+        group,
+        program: await findEtcd(),
+        directory,
+        dataDirectory,
+      }),
+    })
+  const writable = [...new Set([node.directory, directory, node.socketDirectory])].filter(
+    (each, _, all) => !all.some((other) => each.startsWith(`${other}/`)),
+  )
+  const agent = {
+    ...{ cluster: config.cluster, node: node.name, configFile: config.file, user: user.name, group },
+    ...{ command: [command[0] ?? '', '--max-semi-space-size=2', command[1] ?? ''], writable },
+    withEtcd: etcd.length > 0,
+  }
+  return [...units, { name: agentUnitName(agent), text: agentUnit(agent) }]
+}
+
+/** The data directory of the etcd that the bundle sets up on this node, if it does. */
+async function etcdDirectories(config: ResolvedConfig): Promise<readonly string[]> {
+  const text = await readTextIfPresent(path.join(path.dirname(config.file), 'store', 'etcd.yaml'))
+  const found = text === null ? null : /^data-dir: (.+)$/m.exec(text)?.[1]
+  return found === null || found === undefined ? [] : [found]
+}
+
+async function findEtcd(): Promise<string> {
+  for (const directory of (process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin').split(':')) {
+    const file = path.join(directory, 'etcd')
+    const isThere = await stat(file).then(
+      (facts) => facts.isFile() && (facts.mode & 0o111) !== 0,
+      () => false,
+    )
+    if (isThere) return file
+  }
+  throw new UnderstudyError('not-found', 'this node runs an etcd of the cluster, and etcd is not installed', {
+    hint: 'Install it: apt install etcd-server (and stop its own service: systemctl disable --now etcd).',
+  })
+}
+
+async function groupOf(user: SystemUser): Promise<string> {
+  const result = await runCommand('id', ['-gn', user.name], {
+    env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
+    deadlineMs: 5_000,
+  })
+  return result.kind === 'exited' && result.exitCode === 0 ? result.stdout.trim() : String(user.gid)
+}
+
+async function install(
+  units: readonly Unit[],
+  directories: readonly string[],
+  user: SystemUser,
+): Promise<void> {
+  if (process.getuid?.() !== 0)
+    throw new UnderstudyError('no-permission', 'only root installs units', {
+      hint: 'Run it with sudo, or without --install to print them.',
+    })
+  for (const directory of directories) {
+    await mkdir(path.dirname(directory), { recursive: true, mode: 0o755 })
+    await handOver(directory, user)
+  }
+  try {
+    for (const { name, text } of units)
+      await writeFileAtomic(path.join(UNIT_DIRECTORY, name), text, { mode: 0o644, durable: true })
+  } catch (error) {
+    throw fileError(error, UNIT_DIRECTORY)
+  }
+  await systemctl('daemon-reload')
+  // An etcd is ready only with a majority of its members: waiting for it here would wait for the other machines.
+  for (const { name } of units) await systemctl('enable', '--now', '--no-block', name)
+}
+
+async function systemctl(...args: readonly string[]): Promise<void> {
+  const result = await runCommand('systemctl', args, {
+    env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
+    deadlineMs: COMMAND_DEADLINE_MS,
+  })
+  if (result.kind === 'exited' && result.exitCode === 0) return
+  const said = result.kind === 'exited' ? result.stderr.trim() : result.kind
+  throw new UnderstudyError('refused', `systemctl ${args.join(' ')} failed: ${said}`, {
+    hint: 'Run it by hand; `journalctl -xe` says more.',
+  })
+}

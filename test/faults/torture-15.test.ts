@@ -1,0 +1,4 @@
+/** In a file of its own, so that it runs beside the others. */
+import { shortTorture } from './short-torture.ts'
+
+shortTorture('15', 1501)
