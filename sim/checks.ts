@@ -129,6 +129,8 @@ export class Checks {
     const { run } = node
     const first = node.disk.wal.find((each) => each.timelineId === next.timelineId)
     if (run === null || rule.acks === 0 || first === undefined) return
+    // What was flushed when it was proven, and is gone with its disk.
+    if (rule.standbys.some((name) => this.#world.disksLost.has(name))) return
     if (this.#flushedBy(node, first, rule) < rule.acks)
       this.fail(
         'I2',
@@ -297,7 +299,7 @@ export class Checks {
   /** Long enough before the end of the election that whoever counted must have read it. */
   #hasVotedInTime(name: string, primacy: Primacy): boolean {
     const votedAtMs = this.#votedAtMs.get(`${primacy.epoch} ${name}`)
-    return votedAtMs !== undefined && votedAtMs + 2 * STORE_DEADLINE_MS < this.#electedAtMs
+    return votedAtMs !== undefined && votedAtMs + 4 * STORE_DEADLINE_MS < this.#electedAtMs
   }
 
   /** Whether a record belongs to what the election of this epoch decided about, and not to a life that ended before. */

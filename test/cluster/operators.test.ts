@@ -60,15 +60,16 @@ describe('with all nodes there', () => {
     const { code, json } = await ask(cluster, 'switchover', '--to', 'bravo', '--yes')
     expect({ code, ...json }).toMatchObject({ code: 0, from: 'alpha', to: 'bravo', reached: true, epoch: 2 })
     const phases = json['phases'] as { name: string; ms: number }[]
-    for (const name of ['electing', 'oldPrimaryStopped', 'voted', 'elected', 'promoted', 'firstQuorumWrite'])
+    // What the old primary notes itself may be written a moment later: the record below has it.
+    for (const name of ['electing', 'voted', 'elected', 'promoted', 'firstQuorumWrite'])
       expect(phases.map((phase) => phase.name)).toContain(name)
-    expect(phases.map((phase) => phase.name)).toContain('oldPrimaryStreams')
     expect(phases[0]).toEqual({ name: 'requested', ms: 0 })
     // In the store, where it outlives the agents.
     const record = await cluster.waitFor('the record', async () => {
       const result = await cluster.run(['history', '2', '--json'])
       const entry = JSON.parse(result.stdout) as HistoryEntry
-      return Object.keys(entry.parts).length === 3 ? entry : null
+      const stopped = entry.parts['alpha']?.marks['stopped'] !== undefined
+      return stopped && Object.keys(entry.parts).length === 3 ? entry : null
     })
     expect(record).toMatchObject({ kind: 'switchover', from: 'alpha', to: 'bravo', phase: 'steady' })
     expect(record.asked?.by).toMatch(/.@./)
@@ -82,7 +83,7 @@ describe('with all nodes there', () => {
     const both = [first, second] as Ended[]
     expect(both.map(({ code }) => code).sort()).toEqual([0, 1])
     const refused = both.find(({ code }) => code === 1) as Ended
-    expect(['request-running', 'stale-epoch', 'election-running', 'refused']).toContain(codeOf(refused))
+    expect(['request-running', 'stale-epoch', 'election-running', 'lagging', 'refused']).toContain(codeOf(refused))
     expect((await cluster.healthy()).epoch).toBe((before.epoch ?? 0) + 1)
   })
 
