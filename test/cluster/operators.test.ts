@@ -83,7 +83,9 @@ describe('with all nodes there', () => {
     const both = [first, second] as Ended[]
     expect(both.map(({ code }) => code).sort()).toEqual([0, 1])
     const refused = both.find(({ code }) => code === 1) as Ended
-    expect(['request-running', 'stale-epoch', 'election-running', 'lagging', 'refused']).toContain(codeOf(refused))
+    expect(['request-running', 'stale-epoch', 'election-running', 'lagging', 'refused']).toContain(
+      codeOf(refused),
+    )
     expect((await cluster.healthy()).epoch).toBe((before.epoch ?? 0) + 1)
   })
 
