@@ -9,9 +9,13 @@ import { randomBytes } from 'node:crypto'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { findLeftovers } from './leftovers.mjs'
 import { prepare, Refusal, ROOT } from './prepare.mjs'
 import { missingPrograms } from './requirements.mjs'
+
+/** How many lines of a failure are repeated at the end, where somebody looks who has only the end of the output. */
+const REASON_LINES = 20
 
 const PROJECTS = ['fast', 'component', 'sim', 'cluster', 'faults']
 
@@ -112,14 +116,16 @@ function readResults(file) {
 function count(results, code) {
   const files = results?.testResults ?? []
   const tests = files.flatMap((file) => file.assertionResults.map((test) => ({ ...test, file: file.name })))
-  const failures = tests.filter((test) => test.status === 'failed').map(describe)
+  const failures = tests
+    .filter((test) => test.status === 'failed')
+    .map((test) => ({ test: describe(test), why: reasonOf(test.failureMessages?.join('\n')) }))
   // A file that cannot be loaded, or whose beforeAll failed, has no failed test of its own.
   for (const file of files) {
     if (file.status !== 'failed' || file.assertionResults.some((test) => test.status === 'failed')) continue
-    failures.push(`${path.relative(ROOT, file.name)}: ${file.message?.split('\n')[0] || 'the file failed'}`)
+    failures.push({ test: path.relative(ROOT, file.name), why: reasonOf(file.message) })
   }
   if (code !== 0 && failures.length === 0)
-    failures.push(`vitest ended with code ${code} although no test failed: read its output above`)
+    failures.push({ test: `vitest ended with code ${code} although no test failed`, why: '' })
   return {
     files: files.length,
     passed: tests.filter((test) => test.status === 'passed').length,
@@ -127,6 +133,15 @@ function count(results, code) {
     failures,
     skipped: tests.filter((test) => !['passed', 'failed'].includes(test.status)).map(describe),
   }
+}
+
+/** What was expected and where it failed; frames of other people's code say nothing. */
+function reasonOf(message) {
+  const lines = stripVTControlCharacters(message ?? '').split('\n')
+  const own = lines.filter(
+    (line) => line.trim() !== '' && !line.includes('node_modules') && !line.includes('node:internal'),
+  )
+  return own.slice(0, REASON_LINES).join('\n')
 }
 
 function describe(test) {
@@ -146,7 +161,10 @@ function tellFailures(results) {
   const failures = results.flatMap((result) => result.failures)
   if (failures.length === 0) return
   say('\nFAILED')
-  for (const failure of failures) say(`  ${failure}`)
+  for (const { test, why } of failures) {
+    say(`  ${test}`)
+    if (why !== '') say(why.replace(/^/gm, '      '))
+  }
 }
 
 function tellSkipped(results, { forbidSkips }) {

@@ -1,6 +1,7 @@
 /** Executes actions in order, each taking its time; the first that fails ends the list. Long ones go on as tasks. */
 import type { ClusterView } from '../src/core/cluster-view.ts'
 import type { Action } from '../src/core/decision.ts'
+import { coversRules } from '../src/core/knowledge.ts'
 import type { SimAgent } from './agent.ts'
 import { initialize, moveAside } from './bootstrap.ts'
 import type { SimNode } from './node.ts'
@@ -62,6 +63,7 @@ function perform(
       {
         soon(0.5, 4, () => {
           state.promised = Math.max(state.promised, action.epoch)
+          agent.keep()
         })
         return
       }
@@ -74,6 +76,15 @@ function perform(
     case 'writePrimacy':
       agent.request(
         () => store.writePrimacy(action.primacy, action.expected, node.name),
+        (written) => {
+          if (written !== null) agent.learn(written, store.identity)
+          done(written !== null)
+        },
+      )
+      return
+    case 'markStale':
+      agent.request(
+        () => store.markStale(action.mark, action.expected),
         (ok) => done(ok === true),
       )
       return
@@ -142,9 +153,13 @@ function configure(
   step(() => {
     if (upstream !== null) {
       state.followed = epoch
+      agent.keep()
       agent.knows.moves++
     }
     if (upstream !== null) disk.passfiles.add(epoch)
+    const known = agent.knows.known?.primacy
+    if (wanted.role === 'primary' && known !== undefined && !coversRules(state.known?.primacy ?? null, known))
+      agent.keep()
     step(() => {
       const name = wanted.rejoining ? `rejoining ${node.name}` : node.name
       const conninfo = upstream === null ? null : { upstream: upstream.name, epoch, name }

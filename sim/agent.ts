@@ -12,9 +12,10 @@ import type {
 } from '../src/core/cluster-view.ts'
 import { EMPTY_MEMORY, type Memory } from '../src/core/decision.ts'
 import type { Lsn } from '../src/core/lsn.ts'
-import type { Rule } from '../src/core/primacy.ts'
+import type { Identity, Knowledge, Primacy, Rule } from '../src/core/primacy.ts'
 import type { TimelinePosition } from '../src/core/timeline.ts'
 import { timersOf } from '../src/core/timers.ts'
+import type { ErrorCode } from '../src/errors/codes.ts'
 import { AgentLease } from './agent-lease.ts'
 import { Cycle } from './cycle.ts'
 import type { SimNode } from './node.ts'
@@ -29,6 +30,9 @@ export interface Task {
   /** Of `stop`: what an immediate one does to one in order that is under way. */
   hasten: (() => void) | null
 }
+
+/** null: it has done what it should. */
+export type End = (problem: string | null, code?: ErrorCode) => void
 
 /** What a process knows until it ends. */
 class Known {
@@ -45,6 +49,8 @@ class Known {
   lastLook: Look | null = null
   /** The last whole look, for a node that has voted and only counts. */
   lastView: ClusterView | null = null
+  /** The newest document: what was written down of it, and what was read or written since. */
+  known: Knowledge | null = null
   unreachableSinceMs: number | null = null
   /** How often PostgreSQL was started or given an upstream: what was drained before says nothing after it. */
   moves = 0
@@ -68,8 +74,6 @@ export class SimAgent {
   awakeSinceMs = 0
   knows = new Known()
   readonly tasks = new Map<TaskKind, Task>()
-  /** Which tasks have ended so far: a look that one of them ended under is made again. */
-  tasksEnded = 0
   readonly failures = new Map<TaskKind, Failure>()
 
   constructor(world: World, node: () => SimNode) {
@@ -97,11 +101,25 @@ export class SimAgent {
     this.incarnation++
     this.session = `${node.name}-${this.incarnation}`
     this.knows = new Known()
+    this.knows.known = node.state.known
     this.awakeSinceMs = this.now()
     this.#world.trace(node.name, 'agent-start', this.session)
     this.#world.checks.unwatched(node)
     this.lease.boot()
     this.#cycle.boot()
+  }
+
+  learn(primacy: Primacy, identity: Identity | null): void {
+    const { known } = this.knows
+    if (identity !== null && known?.primacy.lineage.id !== primacy.lineage.id)
+      this.knows.known = { primacy, identity }
+  }
+
+  /** Goes with every write of the state directory. */
+  keep(): void {
+    const { state } = this.#node()
+    state.owed = this.knows.known
+    if (state.known === null || !this.#world.shell.keepsOldDocument) state.known = this.knows.known
   }
 
   crash(why: string): void {
@@ -172,22 +190,22 @@ export class SimAgent {
     })
   }
 
-  failed(kind: TaskKind, reason: string): void {
+  failed(kind: TaskKind, reason: string, code: ErrorCode = 'internal'): void {
     const count = (this.failures.get(kind)?.count ?? 0) + 1
-    this.failures.set(kind, { code: 'internal', reason, hint: '', atMs: this.now(), count })
+    this.failures.set(kind, { code, reason, hint: '', atMs: this.now(), count })
     this.#world.trace(this.name, `${kind}-failed`, reason)
   }
 
   /** At most one of a kind; its end wakes the loop. */
-  startTask(kind: TaskKind, body: (task: Task, end: (problem: string | null) => void) => void): void {
+  startTask(kind: TaskKind, body: (task: Task, end: End) => void): void {
     if (this.tasks.has(kind)) return
     const task: Task = { kind, aborted: false, check: null, hasten: null }
     this.tasks.set(kind, task)
-    body(task, (problem) => {
+    body(task, (problem, code) => {
       if (task.aborted || this.tasks.get(kind) !== task) return
       this.endTask(kind)
       if (problem === null) this.failures.delete(kind)
-      else this.failed(kind, problem)
+      else this.failed(kind, problem, code)
     })
   }
 
@@ -196,7 +214,6 @@ export class SimAgent {
     if (task === undefined) return
     task.aborted = true
     this.tasks.delete(kind)
-    this.tasksEnded++
     if (kind === 'stop') this.knows.stopping = null
     this.#cycle.wake()
   }

@@ -1,5 +1,6 @@
 /** The first data directory of the modelled world, and the transactions around it. */
 import type { Action } from '../src/core/decision.ts'
+import { succeeding } from '../src/core/knowledge.ts'
 import type { SimAgent } from './agent.ts'
 import { Disk, type SimNode } from './node.ts'
 import { append } from './wal.ts'
@@ -36,6 +37,7 @@ export const initialize = {
     agent.request(
       () => {
         const current = store.liveClaim()
+        if (store.stale !== null) return false
         if (action.kind === 'claimBootstrap') {
           if ((current?.revision ?? null) !== action.expected) return false
           store.claim = {
@@ -45,9 +47,10 @@ export const initialize = {
           }
         } else {
           if (store.primacy !== null || current?.revision !== action.claim) return false
-          store.primacy = { value: action.primacy, revision: store.nextRevision() }
+          const primacy = succeeding(action.primacy, String(world.nextId()))
+          store.primacy = { value: primacy, revision: store.nextRevision() }
           store.identity = action.identity
-          world.checks.begun(action.primacy)
+          world.checks.begun(primacy)
         }
         store.tellWatchers('primacy')
         return true

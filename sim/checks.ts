@@ -81,6 +81,24 @@ export class Checks {
     if (next.phase === 'steady' && before.phase === 'promoting') this.#steady(next)
   }
 
+  /** Put back after the store had forgotten it. What nobody has seen of the truth did not happen. */
+  recovered(truth: Primacy, next: Primacy): void {
+    this.#world.trace('operator', 'RECOVERED', `epoch ${next.epoch} above ${truth.epoch}`)
+    this.#world.count('store recovered by an operator')
+    const unseen = [...this.#allocated.keys()].filter((each) => each > next.highestTimelineId)
+    for (const timelineId of unseen) {
+      if (this.#begun.has(timelineId))
+        this.fail('I6', `timeline ${timelineId} was begun, and is to be allocated once more`)
+      this.#allocated.delete(timelineId)
+    }
+    const promised = this.#world.nodes.find(({ state }) => state.promised >= next.epoch)
+    if (promised !== undefined)
+      this.fail(
+        'I1',
+        `${promised.name} has promised epoch ${promised.state.promised}, and ${next.epoch} is put back`,
+      )
+  }
+
   #elected(before: Primacy, next: Primacy): void {
     this.#named.add(`${next.epoch} ${next.primary}`)
     this.#electedAtMs = this.#world.loop.now
@@ -164,7 +182,7 @@ export class Checks {
   /** PostgreSQL of `node` acknowledges a commit to a client. */
   acknowledge(node: SimNode, record: WalRecord): void {
     this.#acknowledged++
-    const primacy = this.#world.store.primacy?.value
+    const primacy = this.#world.store.truth
     if (primacy === undefined) return
     if (this.#world.unprotected(primacy)) {
       this.#acknowledgeAlone(node, record)
@@ -256,7 +274,7 @@ export class Checks {
         'I7',
         `${node.name} is writable on timeline ${run.timelineId}, which is ${allocated === undefined ? 'nobody’s' : `${allocated.node}’s`}`,
       )
-    const primacy = this.#world.store.primacy?.value
+    const primacy = this.#world.store.truth
     const alone = primacy?.epoch === epoch && primacy.phase === 'promoting' && currentRule(primacy).acks === 0
     // What was on its disk of it may be lost; the store knows who holds it.
     const holds = node.state.lease !== null || this.#world.statesLost.has(node.name)
@@ -338,7 +356,7 @@ export class Checks {
 
   /** PostgreSQL itself refuses. A mistake of the decision only when it was made for this epoch's primary, and what is here is not its. */
   refusedStream(node: SimNode, upstream: SimNode, epoch: number): void {
-    const primacy = this.#world.store.primacy?.value
+    const primacy = this.#world.store.truth
     if (primacy?.epoch !== epoch || primacy.primary !== upstream.name) return
     const common = Math.min(node.disk.wal.length, upstream.disk.wal.length)
     if (isPrefix(node.disk.wal, common, upstream.disk.wal)) return

@@ -8,6 +8,8 @@ export class Clock {
   #beganAt: number
   readonly #rate: number
   #leaptMs = 0
+  /** Of the loop; null while it runs. */
+  #stoppedAt: number | null = null
 
   constructor(beganAt: number, rate: number) {
     this.#beganAt = beganAt
@@ -15,21 +17,28 @@ export class Clock {
   }
 
   now(loopNow: number): number {
-    return this.#leaptMs + (loopNow - this.#beganAt) * this.#rate
+    return this.#leaptMs + ((this.#stoppedAt ?? loopNow) - this.#beganAt) * this.#rate
   }
 
   leap(ms: number): void {
     this.#leaptMs += Math.max(0, ms)
   }
 
-  /** It stood still for so long. */
-  stoodStill(ms: number): void {
-    this.#leaptMs -= ms * this.#rate
+  /** The machine is suspended. */
+  stop(loopNow: number): void {
+    this.#stoppedAt ??= loopNow
+  }
+
+  /** For as long as it really was: whoever wakes it up before its time makes no clock go back. */
+  goOn(loopNow: number): void {
+    if (this.#stoppedAt !== null) this.#leaptMs -= (loopNow - this.#stoppedAt) * this.#rate
+    this.#stoppedAt = null
   }
 
   reboot(loopNow: number): void {
     this.boot++
     this.#beganAt = loopNow
     this.#leaptMs = 0
+    this.#stoppedAt = null
   }
 }

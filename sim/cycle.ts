@@ -1,5 +1,5 @@
 /** The loop of one agent, as src/agent/agent.ts and observe.ts: observe, decide, act, rest. One cycle at a time. */
-import type { LocalView, StoreFacts } from '../src/core/cluster-view.ts'
+import type { ClusterView, LocalView, StoreFacts, TaskKind } from '../src/core/cluster-view.ts'
 import type { Decision } from '../src/core/decision.ts'
 import { act } from './act.ts'
 import type { SimAgent } from './agent.ts'
@@ -23,8 +23,6 @@ const REST_MS = 1_000
 const BUSY_MS = 200
 const REPORT_EVERY_MS = 1_000
 const COUNT_FOR_MS = 200
-/** A look that a task ended under says of neither before nor after. */
-const LOOKS_AT_MOST = 3
 
 export class Cycle {
   readonly #world: World
@@ -101,12 +99,9 @@ export class Cycle {
 
   #ownPart(): Partial<LocalView> {
     const agent = this.#agent
-    const { tasks, stopping, failures, applied, promisedEpoch, sentinel, primaryLeaseUntilMs } = localGlance(
-      this.#world,
-      this.#node(),
-      agent,
-    )
-    return { tasks, stopping, failures, applied, promisedEpoch, sentinel, primaryLeaseUntilMs }
+    const own = localGlance(this.#world, this.#node(), agent)
+    const { tasks, stopping, failures, applied, promisedEpoch, known, sentinel, primaryLeaseUntilMs } = own
+    return { tasks, stopping, failures, applied, promisedEpoch, known, sentinel, primaryLeaseUntilMs }
   }
 
   #readStore(answer: (facts: StoreFacts | null) => void): void {
@@ -118,10 +113,10 @@ export class Cycle {
     const agent = this.#agent
     let facts = known
     let seen: Look | undefined
-    const endedBefore = agent.tasksEnded
+    const begun = [...agent.tasks.keys()]
     const join = (): void => {
       if (facts === undefined || seen === undefined) return
-      this.#steady(facts, seen, endedBefore, LOOKS_AT_MOST)
+      this.#findPosition(facts, seen, this.#localView(seen, begun))
     }
     if (facts === undefined) {
       this.#readStore((value) => {
@@ -142,18 +137,19 @@ export class Cycle {
     this.#agent.later(sqlMs, () => then(look(world, node)))
   }
 
-  #steady(facts: StoreFacts | null, seen: Look, endedBefore: number, left: number): void {
-    const ended = this.#agent.tasksEnded
-    if (ended === endedBefore || left === 0 || this.#world.shell.keepsOldLooks) {
-      this.#findPosition(facts, seen)
-      return
-    }
-    this.#world.count('look made again, because a task ended under it')
-    this.#look((again) => this.#steady(facts, again, ended, left - 1))
+  /** As src/agent/observe.ts: a task that ended while this looked still counts as running. */
+  #localView(seen: Look, begun: readonly TaskKind[]): LocalView {
+    const agent = this.#agent
+    const local = localView(this.#world, this.#node(), agent, seen, NOWHERE)
+    if (begun.every((kind) => local.tasks.has(kind))) return local
+    this.#world.count('a task ended under a look')
+    return this.#world.shell.forgetsEndedTasks
+      ? local
+      : { ...local, tasks: new Set([...begun, ...local.tasks]) }
   }
 
   /** Asked for only where it decides something. The process list first; SQL a moment later. */
-  #findPosition(facts: StoreFacts | null, seen: Look): void {
+  #findPosition(facts: StoreFacts | null, seen: Look, local: LocalView): void {
     const world = this.#world
     const node = this.#node()
     const agent = this.#agent
@@ -162,12 +158,11 @@ export class Cycle {
     const follows = node.state.followed === primacy?.epoch && primacy.phase !== 'electing'
     const streams = seen.server !== null && seen.server.walreceiver !== null
     if (primacy === undefined || inOffice || follows || streams || receives(node)) {
-      this.#decide(facts, localView(world, node, agent, seen, NOWHERE))
+      this.#decide(facts, local)
       return
     }
     agent.later(world.random.delay(0.2, 1, 60, 0.01), () => {
-      const at = readPosition(node, agent, seen)
-      this.#decide(facts, localView(world, node, agent, seen, at))
+      this.#decide(facts, { ...local, ...readPosition(node, agent, seen) })
     })
   }
 
@@ -176,27 +171,30 @@ export class Cycle {
     const node = this.#node()
     const agent = this.#agent
     const { knows } = agent
-    if (facts === null) knows.unreachableSinceMs ??= agent.now()
+    const view = viewOf(world, node, agent, facts, local)
+    if (view.store.kind !== 'read') knows.unreachableSinceMs ??= agent.now()
     else {
       knows.unreachableSinceMs = null
-      knows.last = facts
+      knows.last = view.store.facts
     }
-    const view = viewOf(world, node, agent, facts, local)
     knows.lastView = view
-    this.#learn(view.local, facts)
+    this.#learn(view)
     const decision = world.decide(view, knows.memory)
     world.decisions++
     knows.memory = decision.memory
     this.#note(decision)
     this.#report(reportOf(view))
+    if (decision.rule === 'keep-running' || decision.actions.length === 0) agent.later(2, () => agent.keep())
     act(world, node, agent, decision.actions, view, (done) => this.#pause(decision, done))
   }
 
   /** What the shell itself makes of a look. */
-  #learn({ server, sentinel }: LocalView, facts: StoreFacts | null): void {
+  #learn({ store, local: { server, sentinel } }: ClusterView): void {
+    const facts = store.kind === 'read' ? store.facts : null
     const primacy = facts?.primacy?.value
     const { state, name } = this.#node()
     const { knows } = this.#agent
+    if (primacy !== undefined) this.#agent.learn(primacy, facts?.identity ?? null)
     if (primacy?.primary === name && server?.inRecovery === false) knows.ranAsPrimaryIn = primacy.epoch
     if (sentinel?.finished === true && server?.inRecovery === true) {
       state.sentinel = null

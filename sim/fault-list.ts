@@ -1,5 +1,6 @@
 /** What goes wrong, and how often. A fault that does not apply to the node that chance gave it says `false`, and is not counted. */
 import { callElection } from '../src/core/rules/election.ts'
+import { emptyStore, restoreStore } from './lost-store.ts'
 import { CLIENT, STORE } from './network.ts'
 import type { SimNode } from './node.ts'
 import { crashRestart, killPostgres, type Process } from './postgres.ts'
@@ -42,6 +43,8 @@ export const FAULTS: readonly (readonly [weight: number, name: string, fault: Fa
   [2, 'several operators at once', severalOperators],
   [2, 'disk lost', (world, node) => world.faults.loseDisk(node)],
   [2, 'state directory lost', (world, node) => world.faults.loseState(node)],
+  [2, 'store restored from an old copy', (world) => restoreStore(world)],
+  [1, 'store emptied', (world) => emptyStore(world)],
 ]
 
 function pause(world: World): number {
@@ -264,7 +267,7 @@ function pauseFailover(world: World): void {
 function callByOperator(world: World, node: SimNode): unknown {
   const { store } = world
   const { agent } = node
-  if (!agent.alive || agent.frozen) return false
+  if (!agent.alive || agent.frozen || agent.knows.lastView?.store.kind === 'stale') return false
   world.trace('operator', 'FAILOVER', `through ${node.name}`)
   agent.request(
     () => {

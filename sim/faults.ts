@@ -195,13 +195,17 @@ export class Faults {
 
   /** As a virtual machine that is paused: it does not know afterwards. */
   suspend(node: SimNode, ms: number): unknown {
+    const { loop } = this.#world
     if (node.postgresFrozen || node.agent.frozen || !node.machineUp) return false
+    // Before anything that wakes up then looks at it.
+    node.clock.stop(loop.now)
+    loop.after(Math.max(0, ms - 20), () => node.clock.goOn(loop.now))
     this.freezeNode(node, ms)
-    node.clock.stoodStill(ms)
     return true
   }
 
   wake(node: SimNode): void {
+    node.clock.goOn(this.#world.loop.now)
     if (node.postgresFrozen) this.#thawPostgres(node)
     const { run } = node
     for (const process of run === null ? [] : [...run.stuck.keys()]) {
@@ -216,7 +220,7 @@ export class Faults {
   /** The primary's as well. Sometimes the state directory is on another one. */
   loseDisk(node: SimNode): unknown {
     const world = this.#world
-    if (!this.#lossAllowed || !node.disk.present) return false
+    if (!this.#lossAllowed || !node.disk.present || world.store.forgot !== null) return false
     this.#lossAllowed = false
     const primary = world.store.primacy?.value.primary === node.name
     world.trace(node.name, 'DISK-LOST', primary ? 'of the primary' : '')
@@ -248,7 +252,8 @@ export class Faults {
    */
   loseState(node: SimNode): unknown {
     const world = this.#world
-    if (node.state.sentinel !== null || node.agent.tasks.has('rewind')) return false
+    if (node.state.sentinel !== null || node.agent.tasks.has('rewind') || world.store.forgot !== null)
+      return false
     world.trace(node.name, 'STATE-LOST', '')
     if (world.random.chance(0.5) && node.run !== null) killPostgres(world, node)
     const { votedIn } = node

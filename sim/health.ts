@@ -12,6 +12,7 @@ import type { World } from './world.ts'
 export function unwell(world: World, dead: SimNode | null): string | null {
   const { store, nodes, durability } = world
   const primacy = store.primacy?.value
+  if (store.forgot !== null) return 'the store has forgotten what the nodes know'
   if (primacy === undefined) return 'there is no cluster'
   if (primacy.phase !== 'steady') return `epoch ${primacy.epoch} is ${primacy.phase}`
   if (primacy.nextRule !== null) return 'the rule is being changed'

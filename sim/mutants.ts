@@ -59,7 +59,7 @@ const noProbe: Decide = (view, memory) => {
   if (rule === null) return decide(view, memory)
   const namesInEffect = view.local.server?.synchronousStandbyNames ?? null
   const seen = withLocal(view, { proven: { rule, atMs: view.now }, namesInEffect })
-  const change = memory.change === null ? null : { ...memory.change, walsendersEnded: true }
+  const change = memory.change === null ? null : { ...memory.change, ended: [] }
   return decide(seen, { ...memory, change })
 }
 
@@ -151,6 +151,22 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
         ? { ...view, store: { kind: 'read', facts: view.store.last } }
         : view,
     ),
+  },
+  staleBelieved: {
+    why: 'a store that was restored from an old copy, or emptied, is acted on (I1)',
+    decide: seeing((view) =>
+      view.store.kind === 'stale' ? { ...view, store: { kind: 'read', facts: view.store.facts } } : view,
+    ),
+  },
+  onlyEpochRecovered: {
+    why: 'what the store still knows gets a new epoch, and the rules that it has forgotten are lost (I2)',
+    decide,
+    shell: { recoversOnlyTheEpoch: true },
+  },
+  oldDocumentKept: {
+    why: 'what a node has learned since its first document dies with its agent',
+    decide,
+    shell: { keepsOldDocument: true },
   },
   noSettle: {
     why: 'SHOW is taken for settings in effect (I5)',

@@ -1,6 +1,7 @@
 /** One machine of the simulation: its disk, its state directory, its PostgreSQL and its agent. */
 import type { Sentinel } from '../src/core/cluster-view.ts'
 import type { ControlState } from '../src/core/facts.ts'
+import type { Knowledge } from '../src/core/primacy.ts'
 import type { TimelineHistory } from '../src/core/timeline.ts'
 import type { SimAgent } from './agent.ts'
 import type { Clock } from './clock.ts'
@@ -64,12 +65,25 @@ export interface StateDirectory {
   initialized: string | null
   /** The postmaster that was asked to promote. */
   promoteAsked: number | null
+  /** The newest document that was written down. */
+  known: Knowledge | null
+  /** That must have been. */
+  owed: Knowledge | null
   /** The own lease of I10. */
   lease: { readonly id: number; readonly untilMs: number; readonly boot: number } | null
 }
 
 export function emptyState(): StateDirectory {
-  return { promised: 0, followed: 0, sentinel: null, initialized: null, promoteAsked: null, lease: null }
+  return {
+    promised: 0,
+    followed: 0,
+    sentinel: null,
+    initialized: null,
+    promoteAsked: null,
+    known: null,
+    owed: null,
+    lease: null,
+  }
 }
 
 /** One TCP connection between a walsender and a walreceiver; each end may outlive the other. */

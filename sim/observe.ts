@@ -11,6 +11,7 @@ import type {
   SlotFacts,
   WalsenderFacts,
 } from '../src/core/facts.ts'
+import { believed } from '../src/core/knowledge.ts'
 import { formatLsn, type Lsn, lsnOf, ZERO_LSN } from '../src/core/lsn.ts'
 import { firstTimeline, type TimelineHistory } from '../src/core/timeline.ts'
 import { voteOf } from '../src/core/vote.ts'
@@ -46,6 +47,7 @@ export function readFacts(world: World, last: StoreFacts | null): StoreFacts {
     failover: store.failover,
     paused: store.paused,
     leaseHolder: store.leaseHolder(),
+    stale: store.stale,
   }
 }
 
@@ -91,6 +93,7 @@ export function localView(world: World, node: SimNode, agent: SimAgent, seen: Lo
     postmaster: seen.postmaster,
     server: seen.server,
     promisedEpoch: state.promised,
+    known: agent.knows.known,
     initialized: state.initialized,
     applied: agent.knows.applied,
     tasks: new Set(agent.tasks.keys()),
@@ -312,13 +315,13 @@ export function viewOf(
             sinceMs: agent.knows.unreachableSinceMs ?? now,
             last: agent.knows.last,
           }
-        : { kind: 'read', facts },
+        : believed(facts, local.known, local.promisedEpoch, agent.knows.unreachableSinceMs ?? now),
     local,
   }
 }
 
 export function reportOf(view: ClusterView): NodeReport {
-  const { server, applied, promisedEpoch, tasks, postmaster } = view.local
+  const { server, applied, promisedEpoch, tasks, postmaster, directory } = view.local
   const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
   const role = server === null ? (applied?.role ?? 'unknown') : server.inRecovery ? 'standby' : 'primary'
   let state = 'unreachable'
@@ -337,7 +340,7 @@ export function reportOf(view: ClusterView): NodeReport {
     state,
     epoch: applied?.epoch ?? promisedEpoch,
     timelineId: server?.timelineId ?? null,
-    systemIdentifier: null,
+    systemIdentifier: directory.kind === 'cluster' ? directory.control.systemIdentifier : null,
     flushLsn: null,
     replayLsn: replay === null ? null : formatLsn(replay),
     suspects: primacy !== undefined && suspectsPrimary(view, primacy) ? primacy.epoch : null,

@@ -77,7 +77,7 @@ function episode(world: World): number {
   loop.runUntil(loop.now + random.between(10_000, 120_000))
   world.clients.pauseMs = 600
   // With one node that does not come back the others must do, unless another one has lost what it had.
-  if (random.chance(0.3) && !world.faults.hadLoss) healWithoutOne(world)
+  if (random.chance(0.3) && !world.faults.hadLoss && world.store.forgot === null) healWithoutOne(world)
   world.faults.heal()
   const healedAfterMs = awaitHealth(world, null)
   comeToRest(world)
@@ -114,7 +114,7 @@ function comeToRest(world: World): void {
 function awaitHealth(world: World, dead: SimNode | null): number {
   const { loop, checks, clients } = world
   const since = loop.now
-  const epoch = world.store.primacy?.value.epoch ?? 0
+  const epoch = Math.max(world.store.truth?.epoch ?? 0, world.store.primacy?.value.epoch ?? 0)
   let wellSince = Number.POSITIVE_INFINITY
   while (loop.now - since < HEALED_WITHIN_MS) {
     loop.runUntil(loop.now + STEP_MS)

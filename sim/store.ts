@@ -11,7 +11,8 @@ import type {
   SwitchoverRequest,
   Versioned,
 } from '../src/core/cluster-view.ts'
-import type { Identity, Primacy } from '../src/core/primacy.ts'
+import { succeeding } from '../src/core/knowledge.ts'
+import type { Identity, Knowledge, Primacy, StaleMark } from '../src/core/primacy.ts'
 import { STORE } from './network.ts'
 import type { World } from './world.ts'
 
@@ -23,6 +24,19 @@ export interface PrimaryLease {
   readonly untilMs: number
 }
 
+/** Of the documents at one moment; reports go with their leases. */
+export interface Copy {
+  readonly primacy: Versioned<Primacy>
+  readonly identity: Identity | null
+  readonly switchover: Versioned<SwitchoverRequest> | null
+  readonly failover: Versioned<FailoverRequest> | null
+  readonly paused: Pause | null
+  readonly lease: PrimaryLease | null
+  readonly ballots: readonly Ballot[]
+}
+
+const COPIES_KEPT = 30
+
 export class Store {
   readonly #world: World
   primacy: Versioned<Primacy> | null = null
@@ -32,7 +46,13 @@ export class Store {
   failover: Versioned<FailoverRequest> | null = null
   paused: Pause | null = null
   lease: PrimaryLease | null = null
-  readonly ballots: Ballot[] = []
+  ballots: Ballot[] = []
+  stale: StaleMark | null = null
+  /** What it knew when it was replaced by something older; null: it knows all that it was told. */
+  forgot: Primacy | null = null
+  readonly copies: Copy[] = []
+  /** Grows when it is replaced: requests of before are lost with their connections. */
+  #life = 0
   readonly reports = new Map<string, { readonly report: NodeReport; readonly untilMs: number }>()
   up = true
   slow = false
@@ -60,11 +80,12 @@ export class Store {
     }
     loop.after(STORE_DEADLINE_MS, () => once(null))
     const there = this.slow ? random.delay(20, 900, 4_000, 0.2) : random.delay(0.5, 3, 60, 0.01)
+    const life = this.#life
     loop.after(there, () => {
-      if (!this.up || !network.passes(from, STORE)) return
+      if (!this.up || life !== this.#life || !network.passes(from, STORE)) return
       const value = effect()
       loop.after(random.delay(0.3, 1.5, 40, 0.01), () => {
-        if (network.passes(STORE, from) && this.up) once(value)
+        if (network.passes(STORE, from) && this.up && life === this.#life) once(value)
       })
     })
   }
@@ -82,11 +103,78 @@ export class Store {
     }
   }
 
-  writePrimacy(next: Primacy, expected: bigint, by: string): boolean {
-    if (this.primacy === null || this.primacy.revision !== expected) return false
+  /** What holds whether the store remembers it or not. */
+  get truth(): Primacy | undefined {
+    return this.forgot ?? this.primacy?.value
+  }
+
+  /** Answers the document as it was written. */
+  writePrimacy(wanted: Primacy, expected: bigint, by: string): Primacy | null {
+    if (this.primacy === null || this.primacy.revision !== expected || this.stale !== null) return null
+    this.#copy(this.primacy)
     const before = this.primacy.value
+    const next = succeeding(wanted, String(this.#world.nextId()))
     this.primacy = { value: next, revision: this.nextRevision() }
     this.#world.checks.primacyWritten(before, next, by)
+    this.tellWatchers('primacy')
+    return next
+  }
+
+  #copy(primacy: Versioned<Primacy>): void {
+    const { identity, switchover, failover, paused, lease } = this
+    this.copies.push({ primacy, identity, switchover, failover, paused, lease, ballots: [...this.ballots] })
+    if (this.copies.length > COPIES_KEPT) this.copies.shift()
+  }
+
+  /** By an old copy, or by nothing; it is down afterwards. */
+  replace(copy: Copy | null): void {
+    this.forgot = this.primacy?.value ?? null
+    this.stop()
+    this.#life++
+    this.primacy = copy?.primacy ?? null
+    this.identity = copy?.identity ?? null
+    this.switchover = copy?.switchover ?? null
+    this.failover = copy?.failover ?? null
+    this.paused = copy?.paused ?? null
+    this.lease = copy?.lease ?? null
+    this.ballots = [...(copy?.ballots ?? [])]
+    this.claim = null
+    this.stale = null
+    this.reports.clear()
+    this.copies.length = 0
+    // Reports move it all the time, so nobody meets a revision that it had before.
+    this.#revision += BigInt(1 + this.#world.random.int(1_000))
+  }
+
+  markStale(mark: StaleMark, expected: bigint | null): boolean {
+    if ((this.primacy?.revision ?? null) !== expected || this.stale !== null) return false
+    this.stale = mark
+    this.#world.trace('store', 'STALE', `${mark.by} knows of epoch ${mark.epoch}`)
+    this.tellWatchers('stale')
+    return true
+  }
+
+  recover(
+    { primacy, identity }: Knowledge,
+    lease: { readonly holder: string; readonly ttlMs: number } | null,
+    expected: bigint | null,
+  ): boolean {
+    if ((this.primacy?.revision ?? null) !== expected || this.forgot === null) return false
+    this.primacy = { value: primacy, revision: this.nextRevision() }
+    this.identity = identity
+    this.stale = null
+    this.claim = null
+    this.switchover = null
+    this.failover = null
+    if (lease !== null)
+      this.lease = {
+        holder: lease.holder,
+        id: this.#world.nextId(),
+        untilMs: this.#world.loop.now + lease.ttlMs,
+      }
+    const { forgot } = this
+    this.forgot = null
+    this.#world.checks.recovered(forgot, primacy)
     this.tellWatchers('primacy')
     return true
   }
@@ -109,7 +197,7 @@ export class Store {
 
   /** The transaction compares primacy too; answers the id of the new lease. */
   takeLease(holder: string, expected: bigint, ttlMs: number): number | null {
-    if (this.primacy?.revision !== expected) return null
+    if (this.primacy?.revision !== expected || this.stale !== null) return null
     const current = this.leaseHolder()
     if (current !== null && current !== holder) return null
     this.lease = { holder, id: this.#world.nextId(), untilMs: this.#world.loop.now + ttlMs }

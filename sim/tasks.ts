@@ -3,7 +3,7 @@ import type { ClusterView, Sentinel } from '../src/core/cluster-view.ts'
 import type { Action } from '../src/core/decision.ts'
 import { synchronousStandbyNames } from '../src/core/primacy.ts'
 import { heldInCommon } from '../src/core/sentinel.ts'
-import type { SimAgent, Task } from './agent.ts'
+import type { End, SimAgent, Task } from './agent.ts'
 import { freshDisk, makeDirectory } from './bootstrap.ts'
 import type { PostgresRun, SimNode } from './node.ts'
 import { commit, killPostgres, promotePostgres, startPostgres, stopFast } from './postgres.ts'
@@ -12,7 +12,6 @@ import { settleTimelines } from './timelines.ts'
 import { commonLength, endOf } from './wal.ts'
 import type { World } from './world.ts'
 
-type End = (problem: string | null) => void
 type Of<K extends Action['kind']> = Extract<Action, { kind: K }>
 
 const START_DEADLINE_MS = 60_000
@@ -91,7 +90,8 @@ function start(
     if (run === null) return end('there is nothing to start')
     const names = agent.knows.applied?.synchronousStandbyNames ?? null
     task.check = (): void => {
-      if (node.run?.pid !== run.pid) end('it has ended while starting')
+      if (node.run?.pid !== run.pid)
+        end('it has ended while starting', node.disk.lacksWal ? 'data-damaged' : 'internal')
       else if (node.run.status === 'ready') {
         if (agent.knows.applied?.synchronousStandbyNames === names) agent.knows.namesInEffect = names
         end(null)
@@ -170,6 +170,7 @@ function promote(
     for (let gap = 2; gap < action.timelineId; gap++) if (!disk.histories.has(gap)) disk.fillers.add(gap)
     step(() => {
       state.promoteAsked = run.pid
+      agent.keep()
       step(() => {
         promotePostgres(world, node)
         task.check = (): void => {
@@ -339,6 +340,7 @@ function swap(
       if (task.aborted) return
       node.state.followed = action.epoch
       node.state.sentinel = null
+      agent.failures.delete('start')
       end(null)
     })
   })

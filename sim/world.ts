@@ -38,10 +38,14 @@ export interface BrokenShell {
   readonly keepsPassfiles?: boolean
   /** Gaps in the timelines are left before a standby starts (M: posNaive). */
   readonly keepsGaps?: boolean
-  /** A look that a task ended under is used. */
-  readonly keepsOldLooks?: boolean
+  /** A task that ended under a look is not in its view, and what it made may not be either. */
+  readonly forgetsEndedTasks?: boolean
   /** What was drained once counts for ever (I3c). */
   readonly keepsDrained?: boolean
+  /** Of the documents of who is primary only the first is written down. */
+  readonly keepsOldDocument?: boolean
+  /** The operator raises the epoch of what the store still knows. */
+  readonly recoversOnlyTheEpoch?: boolean
 }
 
 const NAMES = ['a', 'b', 'c', 'd', 'e']
@@ -214,6 +218,7 @@ export class World {
       override: null,
       writtenOff: {},
       history: { timelineId: 1, ancestors: [] },
+      lineage: { number: 1, id: 'first', before: [] },
     }
     this.store.primacy = { value: primacy, revision: this.store.nextRevision() }
     this.store.identity = { systemIdentifier: CLUSTER, major: 18, createdBy: first.name }

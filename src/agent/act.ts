@@ -8,18 +8,18 @@ import type { Ballot } from '../core/ballot.ts'
 import type { ClusterView, TaskKind, WantedConfiguration } from '../core/cluster-view.ts'
 import type { Action } from '../core/decision.ts'
 import { formatLsn } from '../core/lsn.ts'
-import type { Primacy, Rule } from '../core/primacy.ts'
+import type { Rule } from '../core/primacy.ts'
 import { heldInCommon } from '../core/sentinel.ts'
 import { commonPoint, type TimelineHistory } from '../core/timeline.ts'
 import type { CloneProgress } from '../ports/cloner.ts'
 import type { Outcome, ReplicationConfiguration, RewindTarget } from '../ports/postgres.ts'
-import type { StoreResult } from '../ports/store.ts'
 import type { AgentDependencies } from './dependencies.ts'
 import type { EventLog } from './events.ts'
 import { makeRoom, removeReplaced } from './make-room.ts'
 import type { Membership } from './membership.ts'
 import type { PrimaryLease } from './primary-lease.ts'
 import type { StateDirectory } from './state-directory.ts'
+import { type Executed, StoreWriter } from './store-writer.ts'
 import { systemFailure } from './system-failure.ts'
 import type { Tasks } from './tasks.ts'
 
@@ -49,8 +49,6 @@ export interface ActorState {
 /** overtaken: somebody else changed the document first. That is no failure, and nothing to tell: what is so now is read again. */
 export type Acted = 'done' | 'overtaken' | 'failed'
 
-type Executed = Outcome<unknown> | { readonly kind: 'overtaken' }
-
 export class Actor {
   readonly state: ActorState = {
     nextXid: null,
@@ -63,7 +61,7 @@ export class Actor {
   }
   readonly #dependencies: AgentDependencies
   readonly #directory: StateDirectory
-  readonly #membership: Membership
+  readonly #writer: StoreWriter
   readonly #tasks: Tasks
   readonly #lease: PrimaryLease
   readonly #events: EventLog
@@ -81,7 +79,7 @@ export class Actor {
   ) {
     this.#dependencies = dependencies
     this.#directory = parts.directory
-    this.#membership = parts.membership
+    this.#writer = new StoreWriter(dependencies.store, parts)
     this.#tasks = parts.tasks
     this.#lease = parts.lease
     this.#events = parts.events
@@ -110,7 +108,8 @@ export class Actor {
       case 'claimBootstrap':
       case 'publishCluster':
       case 'writePrimacy':
-        return this.#writeStore(action)
+      case 'markStale':
+        return this.#writer.write(action, this.state.nextXid)
       case 'promise':
         await this.#directory.promise(action.epoch)
         return DONE
@@ -127,7 +126,7 @@ export class Actor {
         await this.#lease.drop()
         return DONE
       case 'dropRequest':
-        return this.#dropRequest(action)
+        return this.#writer.dropRequest(action)
       case 'dropReinit':
         this.state.reinitAsked = false
         this.#events.add({ kind: 'reinit-refused', message: action.reason })
@@ -244,6 +243,7 @@ export class Actor {
       if (cloned.kind !== 'ok') return cloned
       const { bytes, durationMs } = cloned.value
       await this.#directory.finishReplacing(action.epoch)
+      this.#tasks.forget('start')
       this.#events.add({
         kind: 'cloned',
         message: `cloned ${action.from}`,
@@ -390,6 +390,7 @@ export class Actor {
     const running = view.local.postmaster.kind === 'running'
     // First: files that lead to a primary are only ever written after what they lead to is known to be right (I8).
     if (wanted.upstream !== null) await this.#directory.rememberFollowed(wanted.epoch)
+    if (wanted.role === 'primary') await this.#directory.keepRules()
     const written = await postgres.configure(await this.#render(wanted))
     if (written.kind !== 'ok') return written
     for (const refused of written.value.refused) {
@@ -423,57 +424,6 @@ export class Actor {
     if (moved.kind !== 'ok') return moved
     this.#events.add({ kind: 'moved-aside', message: `the data directory was moved to ${moved.value.path}` })
     return DONE
-  }
-
-  async #dropRequest(action: Extract<Action, { kind: 'dropRequest' }>): Promise<Executed> {
-    const { request, expected, reason, done } = action
-    return this.#afterSwap(await this.#dependencies.store.dropRequest(request, expected), () =>
-      this.#events.add({ kind: `${request}-${done ? 'begun' : 'refused'}`, message: reason }),
-    )
-  }
-
-  async #writeStore(
-    action: Extract<Action, { kind: 'claimBootstrap' | 'publishCluster' | 'writePrimacy' }>,
-  ): Promise<Executed> {
-    const { store } = this.#dependencies
-    if (action.kind === 'writePrimacy') {
-      const primacy =
-        action.primacy.phase === 'steady' && action.primacy.nextXid === null
-          ? { ...action.primacy, nextXid: this.state.nextXid }
-          : action.primacy
-      return this.#afterSwap(await store.writePrimacy(primacy, action.expected), () =>
-        this.#tellPrimacy(action.primacy, action.why),
-      )
-    }
-    if (action.kind === 'publishCluster') {
-      const won = await store.publishCluster(action.primacy, action.identity, action.claim)
-      return this.#afterSwap(won, () => this.#tellPrimacy(action.primacy, 'the cluster has begun'))
-    }
-    const leaseId = this.#membership.leaseId
-    if (leaseId === null)
-      return { kind: 'failed', code: 'store-unreachable', reason: 'this node has no lease yet' }
-    const claimed = await store.claimBootstrap(action.claim, action.expected, leaseId)
-    return this.#afterSwap(claimed, () => {
-      this.#events.add({ kind: 'bootstrap-claimed', message: 'this node begins the cluster' })
-    })
-  }
-
-  #afterSwap(result: StoreResult<boolean>, tell: () => void): Executed {
-    if (result.kind === 'ok' && result.value) {
-      tell()
-      return DONE
-    }
-    if (result.kind === 'ok') return { kind: 'overtaken' }
-    return { kind: 'failed', code: 'store-unreachable', reason: result.reason }
-  }
-
-  #tellPrimacy(primacy: Primacy, why: string): void {
-    this.#events.add({
-      kind: 'primacy',
-      message: why,
-      epoch: primacy.epoch,
-      details: { phase: primacy.phase, primary: primacy.primary, timelineId: primacy.timelineId },
-    })
   }
 }
 

@@ -230,6 +230,7 @@ export class Agent {
     this.#noticePause()
     const [view, standing] = await Promise.all([this.#observer.observe(() => this.#remembered()), kept])
     if (this.#stopping) return 0
+    this.#learn(view)
     if (standing.kind !== 'ours' && view.store.kind === 'read') return this.#waitForName(standing, view)
     this.#watchPrimary(view)
     await this.#settleRewind(view)
@@ -280,8 +281,18 @@ export class Agent {
     return leftMs <= 0 ? REST_MS : leftMs
   }
 
+  /** Before anything is made of it: every write of the state directory from here on takes it along. */
+  #learn({ store }: ClusterView): void {
+    if (store.kind !== 'read') return
+    const { primacy, identity } = store.facts
+    if (primacy !== null && identity !== null) this.#directory.learn({ primacy: primacy.value, identity })
+  }
+
   /** What nobody waits for. */
   #whenIdle(view: ClusterView): void {
+    this.#directory.keepAtRest().catch((error: unknown) => {
+      this.#dependencies.log.error('the state directory cannot be written', { error: String(error) })
+    })
     this.controls.keepSchedule()
     this.#chronicle.writeAtRest(view)
   }
@@ -290,6 +301,7 @@ export class Agent {
     return {
       session: this.#options.session,
       promisedEpoch: this.#directory.promisedEpoch,
+      known: this.#directory.known,
       followedEpoch: this.#directory.followedEpoch,
       initialized: this.#directory.initialized,
       sentinel: this.#directory.sentinel,

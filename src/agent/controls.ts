@@ -6,6 +6,8 @@ import type {
   MemberAnswer,
   PauseAnswer,
   PauseBody,
+  RecoverStoreAnswer,
+  RecoverStoreBody,
   ReinitAnswer,
   ReinitBody,
   SwitchoverAnswer,
@@ -14,6 +16,8 @@ import type {
 import type { ClusterView } from '../core/cluster-view.ts'
 import type { HistoryRecord } from '../core/history.ts'
 import { mergeRecords } from '../core/history.ts'
+import { believed } from '../core/knowledge.ts'
+import { timersOf } from '../core/timers.ts'
 import type { Log } from '../ports/log.ts'
 import type { Outcome } from '../ports/postgres.ts'
 import type { Chronicle } from './chronicle.ts'
@@ -22,6 +26,7 @@ import { requestFailover } from './controls/failover.ts'
 import type { Details } from './controls/failover-sight.ts'
 import { admitMember, retireMember } from './controls/members.ts'
 import { setPause } from './controls/pause.ts'
+import { recoverStore } from './controls/recover-store.ts'
 import { requestReinit } from './controls/reinit.ts'
 import { cancelSwitchover, keepSchedule, requestSwitchover } from './controls/switchover.ts'
 import type { AgentDependencies, AgentOptions } from './dependencies.ts'
@@ -47,6 +52,8 @@ export class Controls {
     this.#parts = parts
     this.#log = dependencies.log
     this.#context = {
+      node: options.node,
+      primaryLeaseMs: timersOf(options.spec.rtoMs).primaryLeaseMs,
       store,
       clock,
       events: parts.events,
@@ -72,6 +79,10 @@ export class Controls {
 
   failover(body: FailoverBody, details: Details): Promise<Outcome<FailoverAnswer>> {
     return requestFailover(this.#context, body, details)
+  }
+
+  recoverStore(body: RecoverStoreBody, details: Details): Promise<Outcome<RecoverStoreAnswer>> {
+    return recoverStore(this.#context, body, details)
   }
 
   pause(body: PauseBody): Promise<Outcome<PauseAnswer>> {
@@ -120,9 +131,9 @@ export class Controls {
     const [facts, nodes] = await Promise.all([store.readFacts(), store.readNodes()])
     if (facts.kind !== 'ok') return { kind: 'failed', code: 'store-unreachable', reason: facts.reason }
     if (nodes.kind !== 'ok') return { kind: 'failed', code: 'store-unreachable', reason: nodes.reason }
-    return {
-      kind: 'ok',
-      value: { ...view, store: { kind: 'read', facts: { ...facts.value, nodes: nodes.value } } },
-    }
+    const { known, promisedEpoch } = view.local
+    const read = believed({ ...facts.value, nodes: nodes.value }, known, promisedEpoch, view.now)
+    if (read.kind === 'stale') return { kind: 'failed', code: read.code, reason: read.reason }
+    return { kind: 'ok', value: { ...view, store: read } }
   }
 }

@@ -5,11 +5,12 @@
  * waits for the claim to end, and is refused when it does not.
  */
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises'
+import { link, mkdir, readFile, stat, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterStore, NameClaim } from '../ports/cluster-store.ts'
+import { writeSynced } from './durable-file.ts'
 
 export type Standing =
   /** The store was not reached, or the lease is not granted yet. */
@@ -103,13 +104,7 @@ async function ensureInstance(directory: string): Promise<string> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const instance = randomBytes(8).toString('hex')
   const temporary = `${file}.${instance}`
-  const handle = await open(temporary, 'wx', 0o600)
-  try {
-    await handle.writeFile(`${instance}\n`)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
+  await writeSynced(temporary, `${instance}\n`)
   if (known !== '') await unlink(file)
   await link(temporary, file)
   await unlink(temporary)

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterView, LocalView, NodeReport, StoreFacts, StoreView } from '../core/cluster-view.ts'
 import type { DirectoryState, PostmasterState, ServerFacts } from '../core/facts.ts'
+import { believed } from '../core/knowledge.ts'
 import { hasFollowed } from '../core/rules/ladder.ts'
 import { firstTimeline } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
@@ -71,11 +72,11 @@ export class Observer {
       const now = asked()
       return { ...now, tasks: new Set([...begun, ...now.tasks]) }
     }
-    const early = this.#onlyCounts() ? await this.#observeStore() : null
+    const early = this.#onlyCounts() ? await this.#observeStore(asked) : null
     const counted = early === null ? null : this.#count(early, remembered)
     if (counted !== null) return counted
     const [store, directory, { postmaster, server, recovery }] = await Promise.all([
-      early ?? this.#observeStore(),
+      early ?? this.#observeStore(asked),
       this.#postgres.inspectDirectory(),
       this.#observeServer(),
     ])
@@ -224,14 +225,16 @@ export class Observer {
     return cleanly ? (this.#drained?.stable ?? null) : null
   }
 
-  async #observeStore(): Promise<StoreView> {
+  async #observeStore(asked: () => Remembered): Promise<StoreView> {
     const facts = await this.#store.readFacts(this.#expectedVoters())
     if (facts.kind !== 'ok') return this.#unreachable(facts)
-    this.#unreachableSinceMs = null
     await this.#refreshNodes()
     const read: StoreFacts = { ...facts.value, nodes: this.#nodes }
-    this.#last = read
-    return { kind: 'read', facts: read }
+    const { known, promisedEpoch } = asked()
+    const store = believed(read, known, promisedEpoch, this.#unreachableSinceMs ?? this.#clock.nowMs())
+    this.#unreachableSinceMs = store.kind === 'stale' ? store.sinceMs : null
+    if (store.kind === 'read') this.#last = read
+    return store
   }
 
   #expectedVoters(): ExpectedVoters | undefined {

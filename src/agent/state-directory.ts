@@ -1,12 +1,15 @@
 /**
- * What a node must not forget, outside its data directory and fsynced: the highest promised epoch (I3), and that its data directory
- * was made by its own bootstrap. Read once at the start; each write is a new file renamed over the old one.
+ * What a node must not forget, outside its data directory and fsynced: the highest promised epoch (I3), that its data directory was made by
+ * its own bootstrap, and the newest document of who is primary. Read once at the start; each write is a new file renamed over the old one.
  */
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Sentinel } from '../core/cluster-view.ts'
+import { coversRules } from '../core/knowledge.ts'
 import { formatLsn, parseLsn } from '../core/lsn.ts'
+import { formatPrimacy, type Identity, type Knowledge, parseIdentity, parsePrimacy } from '../core/primacy.ts'
 import { firstTimeline, historyFromWire, historyToWire } from '../core/timeline.ts'
+import { isFull, syncDirectory, writeSynced } from './durable-file.ts'
 
 interface WrittenSentinel {
   readonly timelineId: number | null
@@ -26,6 +29,13 @@ interface Remembered {
   readonly promotionAskedPid: number | null
   /** The lease of I10 with its end on the monotonic clock of this boot: PostgreSQL outlives its agent, and so must the lease. */
   readonly primaryLease: WrittenLease | null
+  readonly known: WrittenKnowledge | null
+}
+
+/** `primacy` in the store's form. */
+interface WrittenKnowledge {
+  readonly primacy: string
+  readonly identity: Identity
 }
 
 export interface WrittenLease {
@@ -41,15 +51,23 @@ const NOTHING: Remembered = {
   sentinel: null,
   promotionAskedPid: null,
   primaryLease: null,
+  known: null,
 }
 
 export class StateDirectory {
   readonly #directory: string
   #remembered: Remembered = NOTHING
+  /** The newest, which the next write takes with it; and what of it is on the disk. */
+  #known: Knowledge | null
+  #kept: Knowledge | null
+  /** One write after the other: tasks write beside the loop, and none may undo what another one has written. */
+  #writing: Promise<void> = Promise.resolve()
 
   private constructor(directory: string, remembered: Remembered) {
     this.#directory = directory
     this.#remembered = remembered
+    this.#known = knowledgeIn(remembered.known, directory)
+    this.#kept = this.#known
   }
 
   /** A damaged file is an error, never "nothing promised": forgetting a promise breaks the fence. */
@@ -58,6 +76,30 @@ export class StateDirectory {
     const opened = new StateDirectory(directory, await read(path.join(directory, FILE)))
     await opened.#keepReserve()
     return opened
+  }
+
+  get known(): Knowledge | null {
+    return this.#known
+  }
+
+  /** In memory only. */
+  learn(known: Knowledge): void {
+    if (known.primacy.lineage.id !== this.#known?.primacy.lineage.id || this.#known === null)
+      this.#known = known
+  }
+
+  /**
+   * Before PostgreSQL is set so that commits are acknowledged under a rule: what is on the disk must name it, for when the store is lost
+   * nobody else may. A promise, a promotion and the following of an epoch have taken it with them, so an election never waits here.
+   */
+  async keepRules(): Promise<void> {
+    if (this.#known !== null && !coversRules(this.#kept?.primacy ?? null, this.#known.primacy))
+      await this.#change({})
+  }
+
+  /** What nobody waits for. */
+  async keepAtRest(): Promise<void> {
+    if (this.#known !== this.#kept) await this.#change({})
   }
 
   get promisedEpoch(): number {
@@ -91,9 +133,8 @@ export class StateDirectory {
    */
   async markReplacing(sentinel: Sentinel): Promise<void> {
     const { position, history, epoch, finished } = sentinel
-    await this.#write({
-      ...this.#remembered,
-      followedEpoch: finished ? epoch : this.#remembered.followedEpoch,
+    await this.#change({
+      ...(finished && { followedEpoch: epoch }),
       sentinel: {
         timelineId: position?.timelineId ?? null,
         lsn: position === null ? '0/0' : formatLsn(position.lsn),
@@ -106,7 +147,7 @@ export class StateDirectory {
 
   /** What is there now is that epoch's primary's, so within its history by itself (I8). */
   async finishReplacing(epoch: number): Promise<void> {
-    await this.#write({ ...this.#remembered, sentinel: null, followedEpoch: epoch })
+    await this.#change({ sentinel: null, followedEpoch: epoch })
   }
 
   get promotionAskedPid(): number | null {
@@ -118,30 +159,44 @@ export class StateDirectory {
   }
 
   async rememberLease(primaryLease: WrittenLease | null): Promise<void> {
-    await this.#write({ ...this.#remembered, primaryLease })
+    await this.#change({ primaryLease })
   }
 
   async rememberPromotion(postmasterPid: number): Promise<void> {
-    await this.#write({ ...this.#remembered, promotionAskedPid: postmasterPid })
+    await this.#change({ promotionAskedPid: postmasterPid })
   }
 
   async rememberFollowed(epoch: number): Promise<void> {
     if (this.#remembered.followedEpoch === epoch) return
-    await this.#write({ ...this.#remembered, followedEpoch: epoch })
+    await this.#change({ followedEpoch: epoch })
   }
 
   /** Never lowers; durable when it returns. */
   async promise(epoch: number): Promise<void> {
     if (epoch <= this.#remembered.promisedEpoch) return
-    await this.#write({ ...this.#remembered, promisedEpoch: epoch })
+    await this.#change({ promisedEpoch: epoch })
   }
 
   async rememberInitialized(systemIdentifier: string): Promise<void> {
-    await this.#write({ ...this.#remembered, initialized: systemIdentifier })
+    await this.#change({ initialized: systemIdentifier })
+  }
+
+  #change(change: Partial<Remembered>): Promise<void> {
+    const written = this.#writing.then(() => this.#write(change))
+    this.#writing = written.catch(() => {})
+    return written
   }
 
   /** On a full disk with the space that is kept for this: a node that cannot promise could neither fence itself nor vote. */
-  async #write(next: Remembered): Promise<void> {
+  async #write(change: Partial<Remembered>): Promise<void> {
+    const known = this.#known
+    const before = this.#remembered
+    const next: Remembered = {
+      ...before,
+      ...change,
+      promisedEpoch: Math.max(before.promisedEpoch, change.promisedEpoch ?? 0),
+      known: known === null ? null : { primacy: formatPrimacy(known.primacy), identity: known.identity },
+    }
     const text = `${JSON.stringify(next)}\n`
     try {
       await this.#replace(text)
@@ -151,6 +206,7 @@ export class StateDirectory {
       await this.#replace(text)
     }
     this.#remembered = next
+    this.#kept = known
     await this.#keepReserve()
   }
 
@@ -177,25 +233,20 @@ export class StateDirectory {
   }
 }
 
+/** A damaged one is an error, as a damaged promise: what the node forgets may be what no store can tell any more. */
+function knowledgeIn(written: WrittenKnowledge | null, directory: string): Knowledge | null {
+  if (written === null) return null
+  const primacy = parsePrimacy(written.primacy)
+  const identity = parseIdentity(JSON.stringify(written.identity))
+  if (primacy === null || identity === null)
+    throw new Error(`${path.join(directory, FILE)} is damaged: what it knows of the primary cannot be read`)
+  return { primacy, identity }
+}
+
 const FILE = 'state.json'
 const RESERVE = 'reserve'
 /** More than a state file ever takes. */
 const RESERVE_BYTES = 16_384
-
-function isFull(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException
-  return code === 'ENOSPC' || code === 'EDQUOT'
-}
-
-async function writeSynced(file: string, text: string): Promise<void> {
-  const handle = await open(file, 'w', 0o600)
-  try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
 
 async function read(file: string): Promise<Remembered> {
   let text: string
@@ -209,13 +260,4 @@ async function read(file: string): Promise<Remembered> {
   if (typeof value.promisedEpoch !== 'number')
     throw new Error(`${file} is damaged: it holds no promised epoch`)
   return { ...NOTHING, ...value, promisedEpoch: value.promisedEpoch }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }

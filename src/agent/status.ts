@@ -1,5 +1,6 @@
 /** Turns the last view and decision into what the API says of this node. Pure functions, and the counting of `since`. */
 import type {
+  KnownDocument,
   NodeDetail,
   NodePosition,
   NodeRole,
@@ -15,6 +16,7 @@ import { suspectsPrimary } from '../core/detector.ts'
 import type { ServerFacts } from '../core/facts.ts'
 import { healthOf } from '../core/health.ts'
 import { formatLsn, type Lsn, lagBytes, maxLsn } from '../core/lsn.ts'
+import { formatPrimacy, type Knowledge } from '../core/primacy.ts'
 import type { FoundProblem } from '../core/problems.ts'
 import { voteOf } from '../core/vote.ts'
 import type { CloneProgress } from '../ports/cloner.ts'
@@ -38,6 +40,7 @@ export function nodeDetail(options: AgentOptions, snapshot: Snapshot, sightings:
     status: nodeStatus(options, view),
     epoch: knownEpoch(view),
     promisedEpoch: view.local.promisedEpoch,
+    known: knownDocument(view.local.known),
     systemIdentifier: directory.kind === 'cluster' ? directory.control.systemIdentifier : null,
     postgresVersion: options.postgresVersion,
     task: snapshot.task,
@@ -67,6 +70,13 @@ export function nodeDetail(options: AgentOptions, snapshot: Snapshot, sightings:
     streamEndedAt: sightings.streamEndedAt,
     sightings: sightings.all,
   }
+}
+
+function knownDocument(known: Knowledge | null): KnownDocument | null {
+  if (known === null) return null
+  const { primacy, identity } = known
+  const { epoch, phase, primary } = primacy
+  return { epoch, phase, primary, text: formatPrimacy(primacy), identity }
 }
 
 function positionOf(view: ClusterView): NodePosition | null {

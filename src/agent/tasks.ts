@@ -37,6 +37,11 @@ export class Tasks {
     this.#failures.clear()
   }
 
+  /** What failed before is of something that is not there any more. */
+  forget(kind: TaskKind): void {
+    this.#failures.delete(kind)
+  }
+
   /** Does nothing when one of the kind runs already. `work` must end soon after its signal aborts. */
   start<T>(kind: TaskKind, work: (signal: AbortSignal) => Promise<Outcome<T>>): void {
     if (this.#running.has(kind)) return

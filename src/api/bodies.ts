@@ -24,6 +24,14 @@ export const failoverBody = z.strictObject({
   by,
   reason: reason.optional(),
 })
+export const recoverStoreBody = z.strictObject({
+  without: z.array(z.string().max(100)).max(100).optional(),
+  acceptDataLoss: z.boolean().optional(),
+  dryRun,
+  epoch,
+  by,
+  reason: reason.optional(),
+})
 export const pauseBody = z.strictObject({ reason: reason.nullable(), by })
 export const resumeBody = z.strictObject({ by })
 export const memberBody = z.strictObject({ by })

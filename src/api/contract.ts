@@ -97,6 +97,8 @@ export interface NodeDetail {
   readonly status: NodeStatus
   readonly epoch: number | null
   readonly promisedEpoch: number
+  /** The newest document of who is primary that it has read or written, which outlives the store; null: it knows of none. */
+  readonly known: KnownDocument | null
   readonly systemIdentifier: string | null
   readonly postgresVersion: string
   readonly task: TaskProgress | null
@@ -118,6 +120,15 @@ export interface NodeDetail {
   readonly streamEndedAt: string | null
   /** Where the other nodes were last seen, by their own reports. */
   readonly sightings: readonly Sighting[]
+}
+
+export interface KnownDocument {
+  readonly epoch: number
+  readonly phase: 'steady' | 'electing' | 'promoting'
+  readonly primary: string
+  /** As it stands, or stood, in the store. */
+  readonly text: string
+  readonly identity: { readonly systemIdentifier: string; readonly major: number; readonly createdBy: string }
 }
 
 /** What the health paths are answered from. */
@@ -244,6 +255,49 @@ export interface FailoverAnswer extends ChangeAnswer {
   readonly mayLoseData: boolean
   readonly losses: readonly string[]
   readonly nodes: readonly FailoverNode[]
+}
+
+/** POST /v1/recover-store, to any agent that reaches the store. */
+export interface RecoverStoreBody {
+  /** Members that are left out, and what they alone know with them. */
+  readonly without?: readonly string[] | undefined
+  readonly acceptDataLoss?: boolean | undefined
+  readonly dryRun?: boolean | undefined
+  /** That the dry run would put back: another one now, and it is refused. */
+  readonly epoch?: number | undefined
+  readonly by?: string | undefined
+  readonly reason?: string | undefined
+}
+
+export interface RecoverStoreAnswer extends ChangeAnswer {
+  /** What the store says now. */
+  readonly store: { readonly epoch: number | null; readonly phase: ClusterStatus['phase'] }
+  readonly nodes: readonly RecoveryNode[]
+  /** Whose document is put back; null: nobody knows any. */
+  readonly source: string | null
+  /** In which an election begins then. */
+  readonly epoch: number | null
+  /** Of that document. */
+  readonly primary: string | null
+  readonly rules: readonly {
+    readonly primary: string
+    readonly acks: number
+    readonly standbys: readonly string[]
+  }[]
+  readonly losses: readonly string[]
+}
+
+export interface RecoveryNode {
+  readonly name: string
+  readonly answers: boolean
+  readonly promisedEpoch: number | null
+  readonly known: {
+    readonly epoch: number
+    readonly phase: ClusterStatus['phase']
+    readonly primary: string
+  } | null
+  readonly timelineId: number | null
+  readonly systemIdentifier: string | null
 }
 
 /** A node, as far as it can be seen. */

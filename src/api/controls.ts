@@ -10,6 +10,7 @@ import {
   memberBody,
   pauseBody,
   readBody,
+  recoverStoreBody,
   reinitBody,
   resumeBody,
   switchoverBody,
@@ -24,6 +25,8 @@ import type {
   MemberAnswer,
   PauseAnswer,
   PauseBody,
+  RecoverStoreAnswer,
+  RecoverStoreBody,
   ReinitAnswer,
   ReinitBody,
   SwitchoverAnswer,
@@ -36,6 +39,7 @@ export interface ControlSource {
   switchover(body: SwitchoverBody): Promise<Outcome<SwitchoverAnswer>>
   cancelSwitchover(by: string | undefined): Promise<Outcome<CancelAnswer>>
   failover(body: FailoverBody): Promise<Outcome<FailoverAnswer>>
+  recoverStore(body: RecoverStoreBody): Promise<Outcome<RecoverStoreAnswer>>
   pause(body: PauseBody): Promise<Outcome<PauseAnswer>>
   reinit(body: ReinitBody): Promise<Outcome<ReinitAnswer>>
   retireMember(node: string, by: string | undefined): Promise<Outcome<MemberAnswer>>
@@ -56,6 +60,9 @@ export function declareControls(app: Hono, source: ControlSource, token: string)
     answer(context, cancelBody, ({ by }) => source.cancelSwitchover(by)),
   )
   app.post('/v1/failover', (context) => change(context, failoverBody, (body) => source.failover(body)))
+  app.post('/v1/recover-store', (context) =>
+    change(context, recoverStoreBody, (body) => source.recoverStore(body)),
+  )
   app.post('/v1/pause', (context) => answer(context, pauseBody, (body) => source.pause(body)))
   app.post('/v1/resume', (context) =>
     answer(context, resumeBody, ({ by }) => source.pause({ reason: null, by })),

@@ -40,6 +40,7 @@ export function agentApi({ config, agent, self, peers, bundle }: AgentApiParts):
     switchover: (body) => agent.controls.switchover(body),
     cancelSwitchover: (by) => agent.controls.cancelSwitchover(by),
     failover: async (body) => agent.controls.failover(body, await details()),
+    recoverStore: async (body) => agent.controls.recoverStore(body, await details()),
     pause: (body) => agent.controls.pause(body),
     reinit: (body) => agent.controls.reinit(body),
     retireMember: (node, by) => agent.controls.retireMember(node, by),

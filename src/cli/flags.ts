@@ -29,6 +29,20 @@ export function jsonFlag(): Option {
   return new Option('--json', 'print JSON')
 }
 
+export function durabilityFlag(): Option {
+  return new Option('--durability <mode>', 'whether commits wait for a standby (default: quorum)').choices([
+    'quorum',
+    'async',
+  ])
+}
+
+export function rtoFlag(): Option {
+  return new Option(
+    '--rto <duration>',
+    "how soon the primary's silence counts as death (default: 3s)",
+  ).argParser(duration)
+}
+
 export function wholeNumber(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN

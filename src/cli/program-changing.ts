@@ -5,6 +5,7 @@ import { type ClusterFlags, clusterFlags, jsonFlag, notEmpty } from './flags.ts'
 
 export function declareChanging(program: Command, options: ProgramOptions): void {
   declareElections(program, options)
+  declareRecovery(program, options)
   declareUpkeep(program, options)
 }
 
@@ -62,6 +63,32 @@ function declareElections(program: Command, { onExit }: ProgramOptions): void {
     )
 }
 
+function declareRecovery(program: Command, { onExit }: ProgramOptions): void {
+  clusterFlags(
+    declare(
+      program,
+      'recover-store',
+      'put back what the store has forgotten: restored from an old copy, or emptied',
+      'understudy recover-store --dry-run',
+    ),
+  )
+    .addOption(
+      new Option('--without <node...>', 'leave out a node that will not come back').argParser(nodeNames),
+    )
+    .option('--accept-data-loss', 'lose what only the nodes know that are left out')
+    .addOption(new Option('--reason <text>', 'what for; goes into the history').argParser(notEmpty))
+    .addOption(dryRunFlag())
+    .addOption(yesFlag())
+    .addOption(jsonFlag())
+    .action(async (flags: ClusterFlags & JsonFlag & RecoveryFlags) =>
+      onExit(await (await import('./commands/recover-store.ts')).run(flags)),
+    )
+}
+
+function nodeNames(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, notEmpty(text)]
+}
+
 function declareUpkeep(program: Command, { onExit }: ProgramOptions): void {
   clusterFlags(
     declare(
@@ -97,6 +124,14 @@ function declareUpkeep(program: Command, { onExit }: ProgramOptions): void {
 
 interface FailoverFlags {
   readonly to?: string
+  readonly acceptDataLoss?: true
+  readonly reason?: string
+  readonly dryRun?: true
+  readonly yes?: true
+}
+
+interface RecoveryFlags {
+  readonly without?: readonly string[]
   readonly acceptDataLoss?: true
   readonly reason?: string
   readonly dryRun?: true

@@ -8,7 +8,15 @@ import type { RotateOptions } from './commands/rotate.ts'
 import type { SystemdOptions } from './commands/systemd.ts'
 import { CONFIG_ACTIONS, type ConfigAction } from './config/actions.ts'
 import { declare, dryRunFlag, type JsonFlag, type ProgramOptions, yesFlag } from './declare.ts'
-import { type ClusterFlags, clusterFlags, duration, jsonFlag, notEmpty, port } from './flags.ts'
+import {
+  type ClusterFlags,
+  clusterFlags,
+  durabilityFlag,
+  jsonFlag,
+  notEmpty,
+  port,
+  rtoFlag,
+} from './flags.ts'
 
 export function declareMachines(program: Command, options: ProgramOptions): void {
   declareInit(program, options)
@@ -113,18 +121,8 @@ function declareInit(program: Command, { onExit }: ProgramOptions): void {
     .addOption(new Option('--store-user <name>', 'its user').argParser(notEmpty))
     .addOption(new Option('--store-password-file <file>', 'the password of that user').argParser(notEmpty))
     .addOption(new Option('--cluster <name>', 'the cluster’s name (default: main)').argParser(notEmpty))
-    .addOption(
-      new Option('--durability <mode>', 'whether commits wait for a standby (default: quorum)').choices([
-        'quorum',
-        'async',
-      ]),
-    )
-    .addOption(
-      new Option(
-        '--rto <duration>',
-        "how soon the primary's silence counts as death (default: 3s)",
-      ).argParser(duration),
-    )
+    .addOption(durabilityFlag())
+    .addOption(rtoFlag())
     .addOption(new Option('--pg <major|bindir>', 'PostgreSQL to use on every node').argParser(notEmpty))
     .addOption(new Option('--port <port>', 'the port of every PostgreSQL (default: 5432)').argParser(port))
     .addOption(new Option('--api-port <port>', 'the port of every agent (default: 8008)').argParser(port))

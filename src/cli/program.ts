@@ -4,7 +4,7 @@
  */
 import { Command, Option } from 'commander'
 import { declare, example, type ProgramOptions, raiseUsageErrors } from './declare.ts'
-import { dataFlag, duration, jsonFlag, nodeCount, notEmpty, port, portBase } from './flags.ts'
+import { dataFlag, durabilityFlag, jsonFlag, nodeCount, notEmpty, port, portBase, rtoFlag } from './flags.ts'
 import { declareChanging } from './program-changing.ts'
 import { declareLooking } from './program-looking.ts'
 import { declareMachines } from './program-machines.ts'
@@ -45,18 +45,8 @@ function declareLocal(program: Command, { onExit }: ProgramOptions): void {
     .addOption(
       new Option('--port-base <port>', 'nodes listen from here on (default: 5500)').argParser(portBase),
     )
-    .addOption(
-      new Option('--durability <mode>', 'whether commits wait for a standby (default: quorum)').choices([
-        'quorum',
-        'async',
-      ]),
-    )
-    .addOption(
-      new Option(
-        '--rto <duration>',
-        "how soon the primary's silence counts as death (default: 3s)",
-      ).argParser(duration),
-    )
+    .addOption(durabilityFlag())
+    .addOption(rtoFlag())
     .option('--detach', 'leave the cluster running in the background')
     .addOption(jsonFlag())
     .action(async (flags: UpFlags) =>

@@ -64,6 +64,4 @@ export const configSchema = z.strictObject({
 })
 
 export type ClusterConfig = z.infer<typeof configSchema>
-/** As it is written: durations are text, and what has a default may be left out. */
-export type ClusterConfigInput = z.input<typeof configSchema>
 export type NodeConfig = ClusterConfig['nodes'][string]

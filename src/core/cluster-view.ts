@@ -6,7 +6,8 @@
 import type { ErrorCode } from '../errors/codes.ts'
 import type { Ballot } from './ballot.ts'
 import type { DirectoryState, Member, PostmasterState, RecoveryFacts, ServerFacts } from './facts.ts'
-import type { Identity, Primacy, Rule } from './primacy.ts'
+import type { Identity, Knowledge, Primacy, Rule, StaleMark } from './primacy.ts'
+
 import type { TimelineHistory, TimelinePosition } from './timeline.ts'
 
 export interface ClusterView {
@@ -44,6 +45,17 @@ export type StoreView =
       readonly sinceMs: number
       readonly last: StoreFacts | null
     }
+  /** It answers, and has forgotten what this node or another one knows: restored from an old copy, emptied, or another cluster's. */
+  | {
+      readonly kind: 'stale'
+      readonly code: 'store-stale' | 'store-empty' | 'system-identifier'
+      readonly reason: string
+      readonly sinceMs: number
+      /** What it says. */
+      readonly facts: StoreFacts
+      /** The same with what this node knows in the place of primacy; a hint only. */
+      readonly last: StoreFacts | null
+    }
   | { readonly kind: 'read'; readonly facts: StoreFacts }
 
 export interface StoreFacts {
@@ -59,6 +71,8 @@ export interface StoreFacts {
   readonly paused: Pause | null
   /** Who holds the lease of I10; null when nobody does. Matters only to rules without acknowledgements. */
   readonly leaseHolder: string | null
+  /** A node has found that the store forgot what that node knows; only an operator takes it away (`recover-store`). */
+  readonly stale: StaleMark | null
 }
 
 /** Instants in what operators ask for are ISO 8601 by the clock of the agent that was asked: for people, never for a decision. */
@@ -187,6 +201,8 @@ export interface LocalView {
   readonly server: ServerFacts | null
   /** Highest epoch promised, from the state directory, fsynced (I3). */
   readonly promisedEpoch: number
+  /** The newest document that this node has read or written, which outlives the store; null: it has never known one, or lost it. */
+  readonly known: Knowledge | null
   /** Set when this node's data directory was made by initialize: the system identifier that it then got. */
   readonly initialized: string | null
   readonly applied: WantedConfiguration | null

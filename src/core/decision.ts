@@ -2,7 +2,8 @@
 import type { Ballot } from './ballot.ts'
 import type { BootstrapClaim, ClusterView, WantedConfiguration } from './cluster-view.ts'
 import type { Lsn } from './lsn.ts'
-import type { Identity, Primacy, Rule } from './primacy.ts'
+
+import type { Identity, Primacy, Rule, StaleMark } from './primacy.ts'
 
 export type Action =
   /** Create the claim (revision null) or take it over from an own predecessor, bound to the own lease. */
@@ -16,6 +17,8 @@ export type Action =
       readonly identity: Identity
       readonly claim: bigint
     }
+  /** Tells every node that the store has forgotten something; only while primacy is as it was seen. */
+  | { readonly kind: 'markStale'; readonly mark: StaleMark; readonly expected: bigint | null }
   /** Compare-and-swap of primacy. */
   | {
       readonly kind: 'writePrimacy'
@@ -123,8 +126,8 @@ export interface RuleChange {
   readonly key: string
   readonly startedAtMs: number
   readonly givingUp: boolean
-  /** Walsenders were ended once, because a change of `acks` alone shows nowhere. */
-  readonly walsendersEnded: boolean
+  /** The walsenders that were told to end, because a change of `acks` alone shows nowhere; null: none was yet. */
+  readonly ended: readonly number[] | null
 }
 
 export const EMPTY_MEMORY: Memory = {

@@ -2,11 +2,30 @@
  * Who is elected, and whether anybody may be: I2 (overlap) and I4 (the most advanced wins). Pure. The reasons are in docs/failover.md.
  */
 import { type Ballot, comparePositions } from './ballot.ts'
-import { acksFor, type Primacy, type Rule } from './primacy.ts'
+import { acksFor, type Primacy, type Rule, sameRule } from './primacy.ts'
 
-/** Every rule that an acknowledged commit may stand under: all since the last steady, and the one that was being changed to. */
+/**
+ * Every rule that an acknowledged commit may stand under: all since the last steady, the one that was being changed to, and what PostgreSQL
+ * makes of two while its processes read the new one, each at its time.
+ */
 export function rulesToSatisfy(primacy: Primacy): readonly Rule[] {
-  return primacy.nextRule === null ? primacy.rules : [...primacy.rules, primacy.nextRule]
+  const { rules, nextRule } = primacy
+  if (nextRule === null) return rules
+  const own = rules.filter((rule) => rule.epoch === nextRule.epoch && rule.primary === nextRule.primary)
+  return [...rules, ...own.flatMap((rule) => mixtureOf(rule, nextRule)), nextRule]
+}
+
+/**
+ * A walsender that still has the old setting releases commits by the old number, and counts whoever counts itself by the new list
+ * (SyncRepGetCandidateStandbys in src/backend/replication/syncrep.c goes by each walsender's own sync_standby_priority): so for a moment the
+ * smaller number of either list is enough.
+ */
+function mixtureOf(a: Rule, b: Rule): readonly Rule[] {
+  const acks = Math.min(a.acks, b.acks)
+  // Without acknowledgements nothing more is promised than the rule itself says.
+  if (acks === 0) return []
+  const mixture = { ...b, acks, standbys: [...new Set([...a.standbys, ...b.standbys])].sort() }
+  return sameRule(mixture, a) || sameRule(mixture, b) ? [] : [mixture]
 }
 
 /**

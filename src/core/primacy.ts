@@ -41,6 +41,21 @@ export interface Primacy {
   readonly writtenOff: Readonly<Record<string, number>>
   /** Of `timelineId`. While promoting it is what the elected node's ballot says; a steady primary writes what really is. */
   readonly history: TimelineHistory
+  /** Decisions pass it on as it is; whoever writes the document moves it on (`succeeding` in knowledge.ts). */
+  readonly lineage: Lineage
+}
+
+/**
+ * Where a document stands among those that were written one upon the other. A store that was restored from an old copy goes on from there, under
+ * the same epochs and revisions that were in use already; only this tells what it writes then from what it has forgotten.
+ */
+export interface Lineage {
+  /** Grows by one with each document. */
+  readonly number: number
+  /** Random. */
+  readonly id: string
+  /** Ids of those right before it, the newest first. */
+  readonly before: readonly string[]
 }
 
 /** Said for one epoch and exactly these voters, which the operator knew to be missing; commits that only they have are lost. */
@@ -57,6 +72,19 @@ export interface Identity {
   readonly systemIdentifier: string
   readonly major: number
   readonly createdBy: string
+}
+
+/** What a node knows beside the store: the newest document that it has read or written. */
+export interface Knowledge {
+  readonly primacy: Primacy
+  readonly identity: Identity
+}
+
+/** Left in the store by the first node that found it stale, so that those who know less do not act on it either. */
+export interface StaleMark {
+  readonly by: string
+  /** That this node knows of. */
+  readonly epoch: number
 }
 
 /** The rule in force: the newest. */
@@ -103,6 +131,9 @@ export function acksFor(standbys: number): number {
   return standbys < 2 ? 0 : Math.floor((standbys + 1) / 2)
 }
 
+/** Of a document that was written before there were any. */
+const UNKNOWN_LINEAGE: Lineage = { number: 0, id: '', before: [] }
+
 export function formatPrimacy(primacy: Primacy): string {
   return JSON.stringify({ ...primacy, history: historyToWire(primacy.history) })
 }
@@ -119,6 +150,7 @@ export function parsePrimacy(text: string): Primacy | null {
       candidate: value.candidate ?? null,
       override: value.override ?? null,
       writtenOff: value.writtenOff ?? {},
+      lineage: value.lineage ?? UNKNOWN_LINEAGE,
     }
   } catch {
     return null
@@ -153,8 +185,13 @@ function isPrimacy(value: unknown): value is Primacy {
     p.rules.length > 0 &&
     p.rules.every(isRule) &&
     (p.nextRule === null || isRule(p.nextRule)) &&
-    (p.override == null || Array.isArray(p.override.missing))
+    (p.override == null || Array.isArray(p.override.missing)) &&
+    (p.lineage == null || isLineage(p.lineage))
   )
+}
+
+function isLineage({ number, id, before }: Partial<Lineage>): boolean {
+  return Number.isInteger(number) && typeof id === 'string' && Array.isArray(before)
 }
 
 function isRule(value: unknown): value is Rule {

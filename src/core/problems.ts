@@ -38,19 +38,11 @@ function ofStore(view: ClusterView): FoundProblem[] {
       ),
     ]
   }
+  if (view.store.kind === 'stale')
+    return [own(view, view.store.code, view.store.reason, hintOfStale(view.store.code))]
   const { primacy, identity } = view.store.facts
-  const { directory, promisedEpoch, initialized } = view.local
+  const { directory, initialized } = view.local
   const found: FoundProblem[] = []
-  if (primacy !== null && primacy.value.epoch < promisedEpoch) {
-    found.push(
-      own(
-        view,
-        'store-stale',
-        `the store is at epoch ${primacy.value.epoch}, below the promise ${promisedEpoch} of this node`,
-        'The store was restored from an old copy. Nothing acts on it until its epoch is set above every promise.',
-      ),
-    )
-  }
   if (directory.kind === 'cluster') {
     const systemIdentifier = directory.control.systemIdentifier
     if (primacy === null && initialized !== systemIdentifier) {
@@ -85,6 +77,11 @@ function ofStore(view: ClusterView): FoundProblem[] {
     )
   }
   return found
+}
+
+function hintOfStale(code: 'store-stale' | 'store-empty' | 'system-identifier'): string {
+  if (code !== 'system-identifier') return ERRORS[code].hint
+  return 'Is it the right store? Nothing here is touched. A node that shall join another cluster needs an empty directory, state included.'
 }
 
 function ofDirectory(view: ClusterView): FoundProblem[] {
@@ -143,17 +140,31 @@ function ofServer(view: ClusterView): FoundProblem[] {
 }
 
 /** Our own slots are mended by themselves; somebody else's keep WAL, and with it the disk, until somebody looks. */
-function ofSlot(view: ClusterView, { name, walStatus, active }: SlotFacts): FoundProblem[] {
+function ofSlot(view: ClusterView, { name, walStatus, active, holdsXmin }: SlotFacts): FoundProblem[] {
   const ours = otherMembers(view).some((each) => slotName(each.name) === name)
   if (walStatus === 'lost') {
     const hint = ours ? 'It is made anew by itself.' : `Drop it: SELECT pg_drop_replication_slot('${name}').`
     return [own(view, 'slot-lost', `WAL that the slot ${name} needs is gone`, hint, 'warning')]
   }
-  if (active || (walStatus !== 'extended' && walStatus !== 'unreserved')) return []
+  if (active) return []
   const hint = ours
-    ? 'Bring its node back; beyond max_slot_wal_keep_size the WAL goes, and the node is cloned anew.'
+    ? 'Bring its node back, or drop the slot: it is made anew at once, and the node is cloned when it lacks WAL then.'
     : `Start its consumer, or drop it: SELECT pg_drop_replication_slot('${name}').`
-  return [own(view, 'slot-keeps-wal', `the slot ${name} is not in use and keeps WAL`, hint, 'warning')]
+  const found: FoundProblem[] = []
+  if (walStatus === 'extended' || walStatus === 'unreserved')
+    found.push(own(view, 'slot-keeps-wal', `the slot ${name} is not in use and keeps WAL`, hint, 'warning'))
+  // With hot_standby_feedback a standby leaves its xmin in its slot when it goes.
+  if (holdsXmin)
+    found.push(
+      own(
+        view,
+        'slot-holds-xmin',
+        `the slot ${name} is not in use and keeps dead rows from being cleaned up`,
+        hint,
+        'warning',
+      ),
+    )
+  return found
 }
 
 /** What only the primary sees: who does not stream, and whether commits wait for enough standbys. */
@@ -183,7 +194,6 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
       hint: 'Bring the standbys back; what was acknowledged is safe, and writes go on by themselves then.',
     })
   }
-  found.push(...slotsThatHoldBack(view, server))
   if (view.spec.durability === 'quorum' && rule.acks === 0) {
     const few = view.spec.members.length < 3
     found.push({
@@ -199,21 +209,6 @@ function ofPrimary(view: ClusterView): FoundProblem[] {
     })
   }
   return found
-}
-
-/** With hot_standby_feedback a standby leaves its xmin in its slot when it goes, and no dead row is cleaned up until it is back. */
-function slotsThatHoldBack(view: ClusterView, server: ServerFacts): FoundProblem[] {
-  return server.slots
-    .filter((slot) => slot.holdsXmin && !slot.active)
-    .map((slot) =>
-      own(
-        view,
-        'slot-holds-xmin',
-        `nobody uses the slot ${slot.name}, and it keeps dead rows from being cleaned up`,
-        'Bring its standby back, or drop the slot: when it is ours it is made anew at once, and the standby is cloned when it returns late.',
-        'warning',
-      ),
-    )
 }
 
 /** Readers see old data there, and as the next primary it would make clients wait. */

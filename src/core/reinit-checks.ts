@@ -5,6 +5,7 @@ import { currentRule, type Primacy } from './primacy.ts'
 
 export function reinitChecks(view: ClusterView): readonly Check[] {
   const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  if (view.store.kind === 'stale') return [failed('store', view.store.code, view.store.reason)]
   if (view.store.kind !== 'read' || primacy === undefined)
     return [failed('store', 'store-unreachable', 'the store does not answer, or knows of no cluster')]
   const role = roleCheck(view, primacy)

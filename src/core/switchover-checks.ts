@@ -56,6 +56,7 @@ function primaryCheck(view: ClusterView): Check {
   const check = 'primary'
   const { server } = view.local
   const primacy = view.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  if (view.store.kind === 'stale') return failed(check, view.store.code, view.store.reason)
   if (view.store.kind !== 'read')
     return failed(check, 'store-unreachable', `the store does not answer: ${view.store.reason}`)
   if (primacy !== undefined && primacy.phase !== 'steady')

@@ -76,7 +76,10 @@ export const ERRORS = {
     hint: 'The store file is damaged in the middle. Keep it, restore a copy, or ask for help; nothing was deleted.',
   },
   'store-empty': {
-    hint: 'The store knows nothing of this cluster although data exists: is it the right store?',
+    hint: 'Is it the right store? If it has lost its data: `understudy recover-store` puts back what the nodes know.',
+  },
+  'store-stale': {
+    hint: 'What runs goes on, and nobody takes over. `understudy recover-store` puts back what the nodes know.',
   },
   'store-disk': {
     hint: 'The disk below the store failed: look at `dmesg` and the disk. It starts again from what was synced.',
@@ -138,6 +141,15 @@ export const ERRORS = {
   },
   'better-candidate': { hint: 'Leave --to out: who has most is elected (I4).' },
   'no-candidate': { hint: '`understudy status` and `understudy why` say what the nodes lack.' },
+  'nothing-to-recover': {
+    hint: 'The store knows all that the nodes know: `understudy status` says how it is.',
+  },
+  'nothing-known': {
+    hint: 'Restore the store from any backup, or bring back a node whose state directory is whole; see docs/operations.md.',
+  },
+  'member-silent': {
+    hint: 'Start its agent. Only when it will not come back, leave it out: --without NODE --accept-data-loss.',
+  },
   'last-standby': { hint: 'Wait until another standby streams: `understudy status --watch`.' },
   'not-reached': { hint: '`understudy history` shows what happened; nothing that was acknowledged is lost.' },
   'bad-time': { hint: 'Give date, time and time zone: 2030-01-31T22:00:00+01:00, or …Z for UTC.' },

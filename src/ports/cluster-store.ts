@@ -9,7 +9,8 @@ import type {
   Versioned,
 } from '../core/cluster-view.ts'
 import type { HistoryRecord } from '../core/history.ts'
-import type { Identity, Primacy } from '../core/primacy.ts'
+
+import type { Identity, Primacy, StaleMark } from '../core/primacy.ts'
 import type { LeaseGrant, LeaseRenewal, StoreResult } from './store.ts'
 
 export interface ClusterFacts {
@@ -20,6 +21,7 @@ export interface ClusterFacts {
   readonly switchover: Versioned<SwitchoverRequest> | null
   readonly failover: Versioned<FailoverRequest> | null
   readonly leaseHolder: string | null
+  readonly stale: StaleMark | null
   /** Of primacy's epoch, while it is being elected; empty otherwise. */
   readonly ballots: readonly Ballot[]
 }
@@ -31,6 +33,13 @@ export interface ExpectedDocuments {
   readonly primacy: bigint
   /** Of the request that is replaced; null: there is none. */
   readonly request: bigint | null
+}
+
+export interface Recovered {
+  readonly primacy: Primacy
+  readonly identity: Identity
+  /** Who may still act by a lease of I10 that the store has forgotten, and a new lease for as long as that can be. */
+  readonly lease: { readonly holder: string; readonly leaseId: bigint } | null
 }
 
 export interface ExpectedVoters {
@@ -59,7 +68,7 @@ export interface ClusterStore {
   readFacts(voters?: ExpectedVoters): Promise<StoreResult<ClusterFacts>>
   readNodes(): Promise<StoreResult<ReadonlyMap<string, NodeReport>>>
 
-  /** Each of these is one compare-and-swap: false when somebody else was faster. */
+  /** Each of these is one compare-and-swap: false when somebody else was faster, or when the store is marked as stale. */
   claimBootstrap(
     claim: BootstrapClaim,
     expected: bigint | null,
@@ -67,6 +76,10 @@ export interface ClusterStore {
   ): Promise<StoreResult<boolean>>
   publishCluster(primacy: Primacy, identity: Identity, claim: bigint): Promise<StoreResult<boolean>>
   writePrimacy(primacy: Primacy, expected: bigint): Promise<StoreResult<boolean>>
+  /** From then on the others fail, whatever those who write know. Only while primacy is as it was seen (null: there is none). */
+  markStale(mark: StaleMark, expected: bigint | null): Promise<StoreResult<boolean>>
+  /** Puts back what the store has forgotten, and takes the mark away; requests and claims are of another time, and go. */
+  recover(recovered: Recovered, expected: bigint | null): Promise<StoreResult<boolean>>
   /** Never overwrites: a ballot once written stays true. */
   castBallot(ballot: Ballot): Promise<StoreResult<boolean>>
   /** I10: only while primacy is as expected, and only when nobody else holds it. */

@@ -34,7 +34,7 @@ import { DONE, failed, fileFailure, ok } from './outcome.ts'
 import { newestHistory, type PositionMemory, runningPosition, stoppedPosition } from './position.ts'
 import { Postmaster } from './postmaster.ts'
 import { preflight } from './preflight.ts'
-import { childrenOf, listPostgresIn, readProcess, signalProcess } from './processes.ts'
+import { childrenOf, isAlive, listPostgresIn, readProcess, signalProcess } from './processes.ts'
 import { promote } from './promote.ts'
 import { openProofSession, type ProofSession, proveCommit } from './prove-commit.ts'
 import { inspectRecovery } from './recovery-titles.ts'
@@ -318,7 +318,7 @@ class LocalPostgres implements Postgres {
         if (sent) this.#proofSession = openProofSession(this.#sessionOptions(), SLOT_DEADLINE_MS)
         return sent
       },
-      isPromoted: (patienceMs) => this.#becomesWritable(patienceMs, signal),
+      outcome: (patienceMs) => this.#becomesWritable(postmasterPid, patienceMs, signal),
       deadlineMs,
     })
     if (promoted.kind === 'failed') return promoted
@@ -339,14 +339,20 @@ class LocalPostgres implements Postgres {
     })
   }
 
-  async #becomesWritable(patienceMs: number, signal: AbortSignal): Promise<boolean> {
-    let writable = false
-    const ended = async (): Promise<boolean> => {
-      writable = !signal.aborted && (await this.#isWritable())
-      return writable || signal.aborted
+  async #becomesWritable(
+    postmasterPid: number,
+    patienceMs: number,
+    signal: AbortSignal,
+  ): Promise<'promoted' | 'ended' | 'late'> {
+    let outcome: 'promoted' | 'ended' | 'late' = 'late'
+    const settled = async (): Promise<boolean> => {
+      if (signal.aborted) return true
+      if (await this.#isWritable()) outcome = 'promoted'
+      else if (!(await isAlive(postmasterPid))) outcome = 'ended'
+      return outcome !== 'late'
     }
-    await waitUntil(patienceMs, ended, PROMOTED_INTERVAL_MS)
-    return writable
+    await waitUntil(patienceMs, settled, PROMOTED_INTERVAL_MS)
+    return outcome
   }
 
   async #isWritable(): Promise<boolean> {

@@ -19,7 +19,8 @@ export interface PromoteOptions {
   readonly to: number
   /** SIGUSR1: the postmaster looks for the promote file. */
   readonly signal: () => Promise<boolean>
-  readonly isPromoted: (patienceMs: number) => Promise<boolean>
+  /** ended: that postmaster runs no more, so it never will be. */
+  readonly outcome: (patienceMs: number) => Promise<'promoted' | 'ended' | 'late'>
   readonly deadlineMs: number
 }
 
@@ -39,12 +40,14 @@ export async function promote(options: PromoteOptions): Promise<Outcome> {
     await giveUp(dataDir)
     return failed('postgres-failed', 'the postmaster to be promoted is gone, or it is too late for it')
   }
-  if (await options.isPromoted(options.deadlineMs)) {
+  const outcome = await options.outcome(options.deadlineMs)
+  if (outcome === 'promoted') {
     // Asked for a second time, when it had been promoted already, nobody takes the file away.
     await rm(join(dataDir, SIGNAL_FILE), { force: true }).catch(() => undefined)
     return DONE
   }
   await giveUp(dataDir)
+  if (outcome === 'ended') return failed('postgres-failed', 'PostgreSQL ended before it was promoted')
   return failed('timeout', `PostgreSQL was not promoted within ${options.deadlineMs} ms`)
 }
 

@@ -35,7 +35,7 @@ const PATTERNS: readonly Pattern[] = [
   {
     code: 'data-damaged',
     words:
-      /invalid checkpoint record|could not locate (a valid|required) checkpoint record|incorrect checksum in control file|invalid magic number|could not open file "global\/pg_control"|could not locate a valid checkpoint/,
+      /invalid checkpoint record|could not locate (a valid|required) checkpoint record|incorrect checksum in control file|invalid magic number|could not open file "global\/pg_control"|could not locate a valid checkpoint|requested timeline \d+ (is not a child of this server's history|does not contain minimum recovery point)/,
   },
   {
     code: 'config-invalid',

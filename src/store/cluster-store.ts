@@ -10,7 +10,7 @@ import type {
   NameClaim,
   RequestName,
 } from '../ports/cluster-store.ts'
-import type { Store, StoreOperation, StoreResult, Transaction } from '../ports/store.ts'
+import type { Compare, Store, StoreOperation, StoreResult, Transaction } from '../ports/store.ts'
 import { parseBallots, parseFacts, parseNameClaim, parseReports } from './documents.ts'
 import { type ClusterKeys, clusterKeys } from './keys.ts'
 
@@ -54,6 +54,7 @@ function readers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readFacts
     keys.request(SWITCHOVER),
     keys.request(FAILOVER),
     keys.primaryLease,
+    keys.stale,
   ]
   const readBallots = async (facts: ClusterFacts): Promise<StoreResult<readonly Ballot[]>> => {
     const primacy = facts.primacy?.value
@@ -139,6 +140,8 @@ type Swaps = Pick<
   | 'claimBootstrap'
   | 'publishCluster'
   | 'writePrimacy'
+  | 'markStale'
+  | 'recover'
   | 'castBallot'
   | 'takePrimaryLease'
   | 'requestSwitchover'
@@ -151,12 +154,15 @@ function swaps(store: Store, keys: ClusterKeys): Swaps {
     const result = await store.transact(transaction)
     return result.kind === 'ok' ? { kind: 'ok', value: result.value.succeeded } : result
   }
+  // Whoever read the store before the mark came must not act on it after.
+  const notStale: Compare = { key: keys.stale, modRevision: 0n }
   return {
     claimBootstrap: (claim, expected, leaseId) =>
       swap({
         compare: [
           { key: keys.bootstrap, modRevision: expected ?? 0n },
           { key: keys.primacy, modRevision: 0n },
+          notStale,
         ],
         success: [{ op: 'put', key: keys.bootstrap, value: JSON.stringify(claim), leaseId }],
       }),
@@ -165,6 +171,7 @@ function swaps(store: Store, keys: ClusterKeys): Swaps {
         compare: [
           { key: keys.bootstrap, modRevision: claim },
           { key: keys.primacy, modRevision: 0n },
+          notStale,
         ],
         success: [
           { op: 'put', key: keys.primacy, value: formatPrimacy(primacy) },
@@ -174,8 +181,25 @@ function swaps(store: Store, keys: ClusterKeys): Swaps {
       }),
     writePrimacy: (primacy, expected) =>
       swap({
-        compare: [{ key: keys.primacy, modRevision: expected }],
+        compare: [{ key: keys.primacy, modRevision: expected }, notStale],
         success: [{ op: 'put', key: keys.primacy, value: formatPrimacy(primacy) }],
+      }),
+    markStale: (mark, expected) =>
+      swap({
+        compare: [{ key: keys.primacy, modRevision: expected ?? 0n }, notStale],
+        success: [{ op: 'put', key: keys.stale, value: JSON.stringify(mark) }],
+      }),
+    recover: ({ primacy, identity, lease }, expected) =>
+      swap({
+        compare: [{ key: keys.primacy, modRevision: expected ?? 0n }],
+        success: [
+          { op: 'put', key: keys.primacy, value: formatPrimacy(primacy) },
+          { op: 'put', key: keys.identity, value: JSON.stringify(identity) },
+          { op: 'delete', key: keys.stale },
+          { op: 'delete', key: keys.bootstrap },
+          { op: 'deletePrefix', prefix: keys.requests },
+          ...(lease === null ? [] : [leaseOf(keys, lease.holder, lease.leaseId)]),
+        ],
       }),
     castBallot: (ballot) => {
       const key = keys.ballot(ballot.epoch, ballot.node)
@@ -189,8 +213,9 @@ function swaps(store: Store, keys: ClusterKeys): Swaps {
         compare: [
           { key: keys.primacy, modRevision: expectedPrimacy },
           { key: keys.primaryLease, modRevision: 0n },
+          notStale,
         ],
-        success: [{ op: 'put', key: keys.primaryLease, value: JSON.stringify({ node }), leaseId }],
+        success: [leaseOf(keys, node, leaseId)],
       }),
     requestSwitchover: (request, expected) => swap(ask(keys, SWITCHOVER, JSON.stringify(request), expected)),
     requestFailover: (request, expected) => swap(ask(keys, FAILOVER, JSON.stringify(request), expected)),
@@ -199,6 +224,10 @@ function swaps(store: Store, keys: ClusterKeys): Swaps {
       return swap({ compare: [{ key, modRevision: expected }], success: [{ op: 'delete', key }] })
     },
   }
+}
+
+function leaseOf(keys: ClusterKeys, node: string, leaseId: bigint): StoreOperation {
+  return { op: 'put', key: keys.primaryLease, value: JSON.stringify({ node }), leaseId }
 }
 
 function ask(

@@ -11,7 +11,7 @@ import type {
   SwitchoverRequest,
   Versioned,
 } from '../core/cluster-view.ts'
-import { parseIdentity, parsePrimacy } from '../core/primacy.ts'
+import { parseIdentity, parsePrimacy, type StaleMark } from '../core/primacy.ts'
 import type { ClusterFacts, NameClaim } from '../ports/cluster-store.ts'
 import type { KeyValue, StoreResult } from '../ports/store.ts'
 
@@ -19,7 +19,7 @@ type Read = KeyValue | null | undefined
 
 /** In the order in which cluster-store.ts asks for them. */
 export function parseFacts(reads: readonly Read[]): StoreResult<ClusterFacts> {
-  const [primacy, identity, claim, spec, switchover, failover, lease] = reads
+  const [primacy, identity, claim, spec, switchover, failover, lease, stale] = reads
   const documents = {
     primacy: versioned(primacy, parsePrimacy),
     identity: versioned(identity, parseIdentity),
@@ -28,6 +28,7 @@ export function parseFacts(reads: readonly Read[]): StoreResult<ClusterFacts> {
     switchover: versioned(switchover, parseSwitchover),
     failover: versioned(failover, parseFailover),
     lease: versioned(lease, parseLease),
+    stale: versioned(stale, parseStale),
   }
   const damaged = Object.entries(documents).find(([, document]) => document === 'damaged')
   if (damaged !== undefined) {
@@ -43,6 +44,7 @@ export function parseFacts(reads: readonly Read[]): StoreResult<ClusterFacts> {
       switchover: whole(documents.switchover),
       failover: whole(documents.failover),
       leaseHolder: whole(documents.lease)?.value.node ?? null,
+      stale: whole(documents.stale)?.value ?? null,
       ballots: [],
     },
   }
@@ -140,6 +142,12 @@ function textOr(value: unknown, otherwise: string): string {
 function parseLease(text: string): { readonly node: string } | null {
   const value = parseJson(text) as { node?: unknown } | null
   return typeof value?.node === 'string' ? { node: value.node } : null
+}
+
+/** An unreadable one says the same: whoever wrote it did not believe the store. */
+function parseStale(text: string): StaleMark {
+  const value = (parseJson(text) ?? {}) as Partial<Record<keyof StaleMark, unknown>>
+  return { by: textOr(value.by, 'a node'), epoch: typeof value.epoch === 'number' ? value.epoch : 0 }
 }
 
 function parseJson(text: string): unknown {

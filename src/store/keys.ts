@@ -18,6 +18,8 @@ export interface ClusterKeys {
   readonly bootstrap: string
   /** The lease of I10: who may acknowledge without standbys. */
   readonly primaryLease: string
+  /** That the store has forgotten something; no lease ends it. */
+  readonly stale: string
   readonly agents: string
   readonly nodes: string
   readonly ballots: string
@@ -52,6 +54,7 @@ export function clusterKeys(cluster: string): ClusterKeys {
     identity: `${all}identity`,
     bootstrap: `${all}bootstrap`,
     primaryLease: `${all}primary-lease`,
+    stale: `${all}stale`,
     agents,
     nodes,
     ballots,

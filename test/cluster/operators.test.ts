@@ -99,14 +99,17 @@ describe('with all nodes there', () => {
       reason: 'network work',
     })
     try {
-      expect((await cluster.status())?.paused).toMatchObject({ reason: 'network work' })
+      await cluster.waitFor(
+        'the pause to show',
+        async () => (await cluster.status())?.paused?.reason === 'network work',
+      )
       const text = await cluster.run(['status'])
       expect(text.stdout).toContain('Failover is PAUSED')
       expect(codeOf(await ask(cluster, 'switchover', '--yes'))).toBe('failover-paused')
     } finally {
       await cluster.run(['resume'])
     }
-    expect((await cluster.status())?.paused).toBeNull()
+    await cluster.waitFor('failover to be automatic', async () => (await cluster.status())?.paused === null)
   })
 
   test('a scheduled switchover begins when its time has come', async () => {

@@ -1,10 +1,10 @@
 /** The decision from the first suspicion to a steady epoch: who votes, who is elected, who is promoted, who follows. */
 import { describe, expect, it } from 'vitest'
-import { decide } from '../../src/core/decide.ts'
 import { EMPTY_MEMORY, type Memory } from '../../src/core/decision.ts'
 import type { ControlState } from '../../src/core/facts.ts'
 import { type Lsn, lsnOf } from '../../src/core/lsn.ts'
 import type { Primacy } from '../../src/core/primacy.ts'
+import { decideOn, ELECTING, fenced, HERE, KNOWN, STOPPED } from '../support/decisions.ts'
 import {
   ballot,
   behind,
@@ -24,18 +24,7 @@ import {
   walsender,
 } from '../support/views.ts'
 
-/** The epoch has been known for long. */
-const KNOWN: Memory = { ...EMPTY_MEMORY, epoch: { number: 1, seenAtMs: 0 } }
-
-function decideOn(changes: ViewChanges, memory = KNOWN) {
-  const decision = decide(view(changes), memory)
-  return { ...decision, kinds: decision.actions.map((action) => action.kind) }
-}
-
-const STOPPED = { postmaster: { kind: 'stopped' }, server: null } as const
-const HERE = { timelineId: 1, lsn: FLUSH_LSN, complete: true } as const
 const BOTH = [rule(1, ['bravo', 'charlie'])]
-const ELECTING = { epoch: 2, phase: 'electing', startedBy: 'bravo' } as const
 
 const PAUSED = { reason: 'an upgrade', by: 'ann@desk', at: '2026-01-01T00:00:00Z' }
 
@@ -48,12 +37,6 @@ function reports(...suspecting: string[]) {
   return new Map(
     MEMBERS.map(({ name }) => [name, report(name, { suspects: suspecting.includes(name) ? 1 : null })]),
   )
-}
-
-function fenced(self: string, changes: object = {}) {
-  const server = standbyServer(self, { walreceiver: null })
-  const applied = { role: 'standby', epoch: 2, upstream: null, synchronousStandbyNames: '' } as const
-  return { server, applied, promisedEpoch: 2, position: HERE, ...changes }
 }
 
 describe('suspecting the primary', () => {
@@ -613,83 +596,6 @@ describe('an office with candidatePriority 0', () => {
   })
 })
 
-describe('a rewind that has ended well', () => {
-  const sentinel = { position: HERE, history: view().local.history, epoch: 1, finished: true }
-  const stopped = { ...STOPPED, applied: null, sentinel }
-
-  it('is finished by streaming from its source, while that is primary; else it is cloned', () => {
-    expect(decideOn({ self: 'bravo', local: stopped }).kinds).toEqual(['promise', 'configure', 'start'])
-    const older = { ...stopped, sentinel: { ...sentinel, epoch: 0 } }
-    expect(decideOn({ self: 'bravo', local: older }).kinds).toEqual(['promise', 'clone'])
-    const begun = { ...stopped, sentinel: { ...sentinel, finished: false } }
-    expect(decideOn({ self: 'bravo', local: begun }).kinds).toEqual(['promise', 'clone'])
-  })
-
-  it('streams under a name that is in no rule until readers are let in, then under its own (I12)', () => {
-    const [, configure] = decideOn({ self: 'bravo', local: stopped }).actions
-    expect(configure).toMatchObject({ kind: 'configure', wanted: { rejoining: true } })
-    if (configure?.kind !== 'configure') throw new Error('no configure')
-    const { actions } = decideOn({ self: 'bravo', local: { applied: configure.wanted, followedEpoch: 1 } })
-    expect(actions).toMatchObject([{ kind: 'promise' }, { kind: 'configure', wanted: { epoch: 1 } }])
-    expect(actions[1]).not.toHaveProperty('wanted.rejoining')
-  })
-
-  it('ends its stream, and votes what it had before: it has acknowledged nothing since (I12)', () => {
-    const store = storeWith(ELECTING)
-    expect(decideOn({ self: 'bravo', store, local: { sentinel } }).kinds).toEqual(['promise', 'stop'])
-    const { actions } = decideOn({ self: 'bravo', store, local: { ...stopped, promisedEpoch: 2 } })
-    const { lsn, timelineId } = HERE
-    expect(actions[1]).toMatchObject({ kind: 'vote', ballot: { gone: true, position: { lsn, timelineId } } })
-  })
-
-  it('is cloned when the WAL that it needs to be consistent does not come', () => {
-    const local = {
-      server: null,
-      sentinel,
-      recovery: { segment: '000000010000000000000003', streams: false },
-    }
-    const starting = {
-      ...local,
-      postmaster: { kind: 'running', pid: 1, status: 'starting' },
-      tasks: new Set(['start'] as const),
-    } as const
-    const waits = (sinceMs: number) => ({ ...KNOWN, starved: { segment: local.recovery.segment, sinceMs } })
-    const of = (sinceMs: number, more: object = {}) =>
-      decideOn({ self: 'bravo', local: { ...starting, ...more } }, waits(sinceMs))
-    expect(of(80_000)).toMatchObject({ rule: 'task-under-way' })
-    expect(of(60_000)).toMatchObject({ rule: 'starved', kinds: ['promise', 'clone'] })
-    // It goes on replaying, or is being sent some.
-    expect(of(60_000, { recovery: { segment: '000000010000000000000004', streams: false } }).rule).toBe(
-      'task-under-way',
-    )
-    expect(of(60_000, { recovery: { ...local.recovery, streams: true } }).rule).toBe('task-under-way')
-  })
-})
-
-describe('a standby that gets no WAL', () => {
-  const { walreceiver } = standbyServer('bravo')
-  const refused = walreceiver === null ? null : { ...walreceiver, pid: 77 }
-  const of = (seen: typeof refused, memory: Partial<Memory>) =>
-    decideOn(
-      { self: 'bravo', local: { server: standbyServer('bravo', { walreceiver: seen }) } },
-      { ...KNOWN, ...memory },
-    )
-
-  it('is cloned anew after a while, and streams again only when one walreceiver has streamed for a moment', () => {
-    expect(of(null, { stuckSinceMs: 80_000 })).toMatchObject({ rule: 'stuck', kinds: [] })
-    expect(of(null, { stuckSinceMs: 70_000 })).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
-    const lasting = of(refused, { stuckSinceMs: 70_000, receiving: { pid: 77, sinceMs: 90_000 } })
-    expect(lasting.memory.stuckSinceMs).toBe(null)
-  })
-
-  it('is not taken for one that streams because its walreceiver connects again and again', () => {
-    // Each is another process, and each says that it streams until it is refused.
-    const before = { stuckSinceMs: 70_000, receiving: { pid: 76, sinceMs: 90_000 } }
-    expect(of(refused, before).memory.stuckSinceMs).toBe(70_000)
-    expect(of(null, before)).toMatchObject({ rule: 'stuck', kinds: ['promise', 'clone'] })
-  })
-})
-
 describe('the lease of I10', () => {
   const rules = [rule(0, [])]
   const async = (local: object, facts: object = {}) =>
@@ -717,8 +623,12 @@ describe('the lease of I10', () => {
   it('also ends what a predecessor left running with the lease and does not answer', () => {
     const local = { server: null, applied: null, primaryLeaseUntilMs: 100_700 }
     expect(decideOn({ durability: 'async', store: 'unreachable', local }).rule).toBe('self-fence')
-    const standby = { server: null, applied: null }
+    const standby = { server: null, applied: null, directory: clusterIn('inArchiveRecovery') }
     expect(decideOn({ durability: 'async', store: 'unreachable', local: standby }).kinds).toEqual([])
+    // Without its state directory an agent knows of no lease, and what hangs may be writable all the same.
+    const unknown = { server: null, applied: null, directory: clusterIn('inProduction') }
+    expect(decideOn({ durability: 'async', store: 'unreachable', local: unknown }).rule).toBe('self-fence')
+    expect(decideOn({ durability: 'quorum', store: 'unreachable', local: unknown }).kinds).toEqual([])
   })
 
   it('hastens a stop in order that takes longer than the lease: a postmaster that hangs hears no signal', () => {

@@ -1,12 +1,12 @@
 /** What an operator may ask of the primary: the preflight of a switchover, requests that are void, and `reinit` of a standby. */
+
 import { describe, expect, it } from 'vitest'
 import { refusalOf } from '../../src/core/check.ts'
 import type { NodeReport, SwitchoverRequest } from '../../src/core/cluster-view.ts'
-import { decide } from '../../src/core/decide.ts'
-import { EMPTY_MEMORY } from '../../src/core/decision.ts'
 import { reinitChecks } from '../../src/core/reinit-checks.ts'
 import { bestCandidate, switchoverChecks } from '../../src/core/switchover-checks.ts'
 import { voteOf } from '../../src/core/vote.ts'
+import { decideOn } from '../support/decisions.ts'
 import {
   behind,
   MEMBERS,
@@ -26,11 +26,6 @@ const PAUSED = { reason: 'an upgrade', by: 'ann@desk', at: '2026-01-01T00:00:00Z
 
 function reports(changes: Readonly<Record<string, Partial<NodeReport>>>): ReadonlyMap<string, NodeReport> {
   return new Map(MEMBERS.map(({ name }) => [name, report(name, changes[name] ?? {})]))
-}
-
-function decideOn(changes: ViewChanges) {
-  const decision = decide(view(changes), { ...EMPTY_MEMORY, epoch: { number: 1, seenAtMs: 0 } })
-  return { ...decision, kinds: decision.actions.map((action) => action.kind) }
 }
 
 describe('the preflight of a switchover', () => {

@@ -173,8 +173,8 @@ describe.skipIf(!hasDebian)('an election, interrupted (apt install postgresql-15
       const [killAhead, killPrimary] = [lab.node(ahead).aim('postgres'), lab.node(primary).aim('node')]
       await killAhead()
       await killPrimary()
-      await mend()
       expect(await newPrimary(scene)).toBe(ahead)
+      await mend()
       await writesGoOn(scene)
     },
   )
@@ -185,12 +185,12 @@ describe.skipIf(!hasDebian)('an election, interrupted (apt install postgresql-15
       const { lab, sight, primary, epoch } = scene
       const { ahead, startup, mend } = await oneIsAhead(scene)
       await lab.node(primary).kill('node')
-      await mend()
       const elected = await sight.until(
         'an elected node',
         ({ primacy }) => isLater(primacy, epoch) && primacy.phase === 'promoting' && primacy.primary,
       )
       expect(elected).toBe(ahead)
+      await mend()
       signal(startup, 'SIGCONT')
       await newPrimary(scene)
       await writesGoOn(scene)
@@ -202,6 +202,7 @@ interface Ahead {
   readonly ahead: string
   /** Of `ahead`; it hangs. */
   readonly startup: number
+  /** Not before somebody is elected: the kernel still has what the dead primary had sent, and the one behind would get it. */
   mend(): Promise<void>
 }
 

@@ -1,9 +1,26 @@
 /** Stories of clusters of another kind: without acknowledgements, where a lease tells who may write (I10), and of five nodes. */
 import { describe, expect } from 'vitest'
 import { cutBetween } from '../lab/network.ts'
-import { hasDebian, isLater, newPrimary, stage, writesGoOn } from './stage.ts'
+import { hasDebian, isLater, newPrimary, type Scene, stage, writesGoOn } from './stage.ts'
 
 const RTO_MS = 1_000
+
+/** On any number of nodes. */
+async function bothWakeUpLate(scene: Scene): Promise<void> {
+  const { lab, sight, primary, epoch } = scene
+  lab.node(primary).freeze('node')
+  const candidate = await sight.until(
+    'a candidate',
+    ({ primacy }) => isLater(primacy, epoch) && primacy.phase === 'promoting' && primacy.primary,
+  )
+  lab.node(candidate).freeze('node')
+  const later = sight.now.primacy?.epoch ?? 0
+  await sight.until('the epoch after', ({ primacy }) => isLater(primacy, later) && primacy.phase === 'steady')
+  await writesGoOn(scene)
+  lab.node(primary).thaw()
+  lab.node(candidate).thaw()
+  await writesGoOn(scene)
+}
 
 describe.skipIf(!hasDebian)('async (apt install postgresql-15)', () => {
   const { story } = stage({ pg: '15', rtoMs: RTO_MS, durability: 'async' })
@@ -23,24 +40,7 @@ describe.skipIf(!hasDebian)('async (apt install postgresql-15)', () => {
     },
   )
 
-  story('the frozen old primary and the frozen candidate wake up two epochs later (P2)', async (scene) => {
-    const { lab, sight, primary, epoch } = scene
-    lab.node(primary).freeze('node')
-    const candidate = await sight.until(
-      'a candidate',
-      ({ primacy }) => isLater(primacy, epoch) && primacy.phase === 'promoting' && primacy.primary,
-    )
-    lab.node(candidate).freeze('node')
-    const later = sight.now.primacy?.epoch ?? 0
-    await sight.until(
-      'the epoch after',
-      ({ primacy }) => isLater(primacy, later) && primacy.phase === 'steady',
-    )
-    await writesGoOn(scene)
-    lab.node(primary).thaw()
-    lab.node(candidate).thaw()
-    await writesGoOn(scene)
-  })
+  story('the frozen old primary and the frozen candidate wake up two epochs later (P2)', bothWakeUpLate)
 })
 
 describe.skipIf(!hasDebian)('five nodes, two acknowledgements (apt install postgresql-15)', () => {
@@ -54,24 +54,7 @@ describe.skipIf(!hasDebian)('five nodes, two acknowledgements (apt install postg
     await writesGoOn(scene)
   })
 
-  story('the frozen old primary and the frozen candidate wake up two epochs later (P2)', async (scene) => {
-    const { lab, sight, primary, epoch } = scene
-    lab.node(primary).freeze('node')
-    const candidate = await sight.until(
-      'a candidate',
-      ({ primacy }) => isLater(primacy, epoch) && primacy.phase === 'promoting' && primacy.primary,
-    )
-    lab.node(candidate).freeze('node')
-    const later = sight.now.primacy?.epoch ?? 0
-    await sight.until(
-      'the epoch after',
-      ({ primacy }) => isLater(primacy, later) && primacy.phase === 'steady',
-    )
-    await writesGoOn(scene)
-    lab.node(primary).thaw()
-    lab.node(candidate).thaw()
-    await writesGoOn(scene)
-  })
+  story('the frozen old primary and the frozen candidate wake up two epochs later (P2)', bothWakeUpLate)
 
   story(
     'two of five are cut off with the primary: it can acknowledge nothing there, and the others go on',

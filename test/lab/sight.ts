@@ -5,7 +5,7 @@
 import { composeStore } from '../../src/cli/compose.ts'
 import { type Ballot, parseBallot } from '../../src/core/ballot.ts'
 import type { NodeReport } from '../../src/core/cluster-view.ts'
-import { type Primacy, parsePrimacy } from '../../src/core/primacy.ts'
+import { formatPrimacy, type Primacy, parsePrimacy } from '../../src/core/primacy.ts'
 import type { KeyValue, Store, WatchEvent } from '../../src/ports/store.ts'
 import { parseReports } from '../../src/store/documents.ts'
 import { type ClusterKeys, clusterKeys } from '../../src/store/keys.ts'
@@ -72,8 +72,8 @@ export class Sight {
       }
       const timer = setTimeout(() => {
         this.#waiting.delete(waiting)
-        const primacy = JSON.stringify(this.#seen.primacy)
-        const message = `waited ${deadlineMs} ms in vain for ${what}\nprimacy: ${primacy}`
+        const { primacy } = this.#seen
+        const message = `waited ${deadlineMs} ms in vain for ${what}\nprimacy: ${primacy === null ? 'none' : formatPrimacy(primacy)}`
         void this.#lab.explain(message).then((text) => reject(new Error(text)))
       }, deadlineMs)
       this.#waiting.add(waiting)

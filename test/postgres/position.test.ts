@@ -41,9 +41,13 @@ describe.each(MAJORS)('a standby of PostgreSQL %i', (major) => {
 
   test('whose startup process hangs says how far it has flushed, and not how far it has replayed', async () => {
     await alpha.sql('CREATE TABLE written (id int)')
-    const streams = async (): Promise<boolean> =>
-      value(await alpha.postgres.observe(5_000)).walsenders[0]?.state === 'streaming'
-    await eventually('bravo streams', streams)
+    // Frozen while it waits for more: in the middle of a record it may hold a lock that the others of bravo need, too.
+    const waits = async (): Promise<boolean> => {
+      const { walsenders, flushLsn } = value(await alpha.postgres.observe(5_000))
+      const bravos = walsenders[0]
+      return bravos?.state === 'streaming' && (bravos.replayLsn ?? 0n) >= (flushLsn ?? 0n)
+    }
+    await eventually('bravo has replayed what there is', waits)
     const startup = await startupOf(bravo)
     process.kill(startup, 'SIGSTOP')
     await alpha.sql('INSERT INTO written SELECT generate_series(1, 1000)')

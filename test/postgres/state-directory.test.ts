@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { StateDirectory } from '../../src/agent/state-directory.ts'
+import { succeeding } from '../../src/core/knowledge.ts'
+import { IDENTITY, primacy, rule } from '../support/views.ts'
 
 const canMount = process.getuid?.() === 0
 
@@ -47,6 +49,45 @@ describe('the state directory', () => {
     expect(() => writeFileSync(path.join(disk, 'one more'), 'x'.repeat(4_096))).toThrow(/ENOSPC/)
     for (const epoch of [4, 5, 6]) await state.promise(epoch)
     expect((await StateDirectory.open(path.join(disk, 'state'))).promisedEpoch).toBe(6)
+  })
+
+  test('two that write at the same time undo nothing of each other', async () => {
+    // Seen to fail: each wrote what it had begun with, and a promise that had been made was gone.
+    const directory = path.join(workspace, 'together')
+    const state = await StateDirectory.open(directory)
+    await Promise.all([
+      state.promise(4),
+      state.rememberPromotion(77),
+      state.promise(3),
+      state.rememberFollowed(2),
+    ])
+    const opened = await StateDirectory.open(directory)
+    const { promisedEpoch, promotionAskedPid, followedEpoch } = opened
+    expect({ promisedEpoch, promotionAskedPid, followedEpoch }).toEqual({
+      promisedEpoch: 4,
+      promotionAskedPid: 77,
+      followedEpoch: 2,
+    })
+  })
+
+  test('what is known of the primary goes with every write, and by itself only when a rule is new', async () => {
+    const directory = path.join(workspace, 'known')
+    const file = path.join(directory, 'state.json')
+    const state = await StateDirectory.open(directory)
+    const first = primacy()
+    state.learn({ primacy: first, identity: IDENTITY })
+    await state.promise(1)
+    expect((await StateDirectory.open(directory)).known).toEqual({ primacy: first, identity: IDENTITY })
+
+    const before = readFileSync(file, 'utf8')
+    state.learn({ primacy: succeeding(first, 'second'), identity: IDENTITY })
+    await state.keepRules()
+    expect(readFileSync(file, 'utf8')).toBe(before)
+
+    const next = succeeding({ ...first, nextRule: rule(1, ['bravo']) }, 'third')
+    state.learn({ primacy: next, identity: IDENTITY })
+    await state.keepRules()
+    expect((await StateDirectory.open(directory)).known?.primacy).toEqual(next)
   })
 
   test('a damaged file is no promise of nothing', async () => {

@@ -105,6 +105,7 @@ describe.each(MAJORS)('timelines of PostgreSQL %i', (major) => {
 
   test('promoted while it goes for a timeline of which it has nothing, it writes a history that goes back; a restart mends it', async () => {
     await fence(charlie)
+    await eventually('its position is stable', async () => (await positionOf(charlie)) !== null)
     const stable = await positionOf(charlie)
     const [ahead] = await bravo.sql(
       `SELECT (pg_current_wal_lsn() + 1000000)::text AS lsn, pg_current_wal_lsn()::text AS here`,

@@ -52,6 +52,8 @@ export async function agentParts(
   let seen: ClusterView = view({ self })
   const done: string[] = []
   const context: ControlContext = {
+    node: self,
+    primaryLeaseMs: 6_000,
     store,
     clock,
     events,

@@ -255,7 +255,7 @@ export class Machines {
     if (result.code !== 0) throw new Error(`init failed: ${result.stderr}`)
     this.edit((document) => {
       for (const name of this.#options.nodes) this.describeMachine(document, name)
-      if (!this.canCut) document.setIn(['api', 'tls'], 'on')
+      if (!this.canCut) document.setIn(['api'], { tls: 'on' })
       document.setIn(['postgres', 'parameters'], { shared_buffers: '32MB', min_wal_size: '32MB' })
     })
     const again = await this.understudy('init', '--dir', this.home)

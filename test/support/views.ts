@@ -11,6 +11,7 @@ import type {
   WantedConfiguration,
 } from '../../src/core/cluster-view.ts'
 import type { DirectoryState, ServerFacts, WalsenderFacts } from '../../src/core/facts.ts'
+import { believed } from '../../src/core/knowledge.ts'
 import { type Lsn, lsnOf } from '../../src/core/lsn.ts'
 import type { Identity, Primacy, Rule } from '../../src/core/primacy.ts'
 import { firstTimeline } from '../../src/core/timeline.ts'
@@ -44,6 +45,7 @@ export function primacy(changes: Partial<Primacy> = {}): Primacy {
     override: null,
     writtenOff: {},
     history: firstTimeline(),
+    lineage: { number: 1, id: 'first', before: [] },
     ...changes,
   }
 }
@@ -83,6 +85,7 @@ export function storeFacts(changes: Partial<StoreFacts> = {}): StoreFacts {
     failover: null,
     paused: null,
     leaseHolder: null,
+    stale: null,
     ...changes,
   }
 }
@@ -263,13 +266,14 @@ export function view(changes: ViewChanges = {}): ClusterView {
     store:
       store === 'unreachable'
         ? { kind: 'unreachable', reason: 'refused', sinceMs: 0, last: null }
-        : { kind: 'read', facts: store },
+        : believed(store, changes.local?.known ?? null, changes.local?.promisedEpoch ?? 1, 0),
     local: {
       session: `session-of-${self}`,
       directory: cluster(),
       postmaster: { kind: 'running', pid: 77, status: primary ? 'ready' : 'standby' },
       server: primary ? primaryServer() : standbyServer(self),
       promisedEpoch: 1,
+      known: null,
       initialized: null,
       applied: primary
         ? applied('primary', 'ANY 1 ("bravo", "charlie")')

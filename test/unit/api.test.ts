@@ -75,6 +75,7 @@ function sourceWith(changes: Partial<ApiSource> = {}): ApiSource {
     switchover: async () => NOTHING,
     cancelSwitchover: async () => NOTHING,
     failover: async () => NOTHING,
+    recoverStore: async () => NOTHING,
     pause: async () => NOTHING,
     reinit: async () => NOTHING,
     retireMember: async () => NOTHING,

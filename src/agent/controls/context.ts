@@ -11,6 +11,10 @@ import type { Chronicle } from '../chronicle.ts'
 import type { EventLog } from '../events.ts'
 
 export interface ControlContext {
+  /** Of this agent. */
+  readonly node: string
+  /** How long a primary may act by its lease of I10. */
+  readonly primaryLeaseMs: number
   readonly store: ClusterStore
   readonly clock: Clock
   readonly events: EventLog

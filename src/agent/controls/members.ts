@@ -4,6 +4,7 @@
  * stops its PostgreSQL and ends.
  */
 import type { MemberAnswer } from '../../api/contract.ts'
+import { rulesToSatisfy } from '../../core/election.ts'
 import type { Outcome } from '../../ports/postgres.ts'
 import { afterStore, type ControlContext, SOMEBODY } from './context.ts'
 
@@ -20,11 +21,7 @@ export async function retireMember(
   if (primacy === undefined) return { kind: 'failed', code: 'refused', reason: 'there is no cluster yet' }
   if (primacy.phase !== 'steady')
     return { kind: 'failed', code: 'election-running', reason: 'the primary is being replaced' }
-  const { rules, nextRule } = primacy
-  const counted = [...rules, ...(nextRule === null ? [] : [nextRule])].flatMap((rule) => [
-    rule.primary,
-    ...rule.standbys,
-  ])
+  const counted = rulesToSatisfy(primacy).flatMap((rule) => [rule.primary, ...rule.standbys])
   if (counted.includes(node))
     return {
       kind: 'failed',

@@ -3,11 +3,12 @@
  * looks: the agents do the work, whether anybody watches or not.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ClusterStatus, NodeDetail, Problem } from '../../api/contract.ts'
+import type { ClusterStatus, NodeDetail, NodeStatus, Problem } from '../../api/contract.ts'
 import { PeerClient } from '../../api/peer-client.ts'
 import type { ResolvedConfig } from '../../config/load.ts'
 import type { StepView } from '../steps.ts'
 import { askNodes } from './ask.ts'
+import { isPausedForStop } from './pause.ts'
 import { askStatus } from './status.ts'
 
 const LOOK_EVERY_MS = 100
@@ -82,10 +83,14 @@ export async function followStart(
 
 /**
  * All nodes stream, under the durability that was asked for where there are enough nodes for it. Both ends must say so: a standby
- * knows it a moment before its primary has looked, and until then the board would show a cluster that commits wait for.
+ * knows it a moment before its primary has looked, and until then the board would show a cluster that commits wait for. And somebody
+ * would take over: the pause of the last stop is over.
  */
-export function isReady(config: ResolvedConfig, status: ClusterStatus): boolean {
-  if (status.primary === null || !status.healthy) return false
+export function isReady(
+  config: Pick<ResolvedConfig, 'durability'> & { readonly nodes: readonly unknown[] },
+  status: ClusterStatus,
+): boolean {
+  if (status.primary === null || !status.healthy || isPausedForStop(status.paused)) return false
   const streaming = status.nodes.every(
     (node) => node.name === status.primary || (node.state === 'streaming' && node.syncState !== null),
   )
@@ -131,6 +136,7 @@ class StartSteps {
   }
 
   finish(status: ClusterStatus): void {
+    for (const node of status.nodes) this.#finishNode(node)
     const { quorum } = status
     if (quorum === null || quorum.acks === 0) return
     this.#view.step('quorum', 'quorum')
@@ -155,10 +161,16 @@ class StartSteps {
     }
     // The bar goes, the label comes back.
     if (this.#cloning.delete(name)) this.#view.step(name, name)
-    if (status.state === 'running') this.#finish(name, `${name}: primary, on port ${status.port}`)
-    else if (status.state === 'streaming')
-      this.#finish(name, `${name}: streams from ${status.upstream ?? 'the primary'}, on port ${status.port}`)
-    else this.#view.detail(name, detail.decision.reason)
+    if (!this.#finishNode(status)) this.#view.detail(name, detail.decision.reason)
+  }
+
+  /** false: it is not done yet. */
+  #finishNode({ name, state, port, upstream }: NodeStatus): boolean {
+    if (state === 'running') this.#finish(name, `${name}: primary, on port ${port}`)
+    else if (state === 'streaming')
+      this.#finish(name, `${name}: streams from ${upstream ?? 'the primary'}, on port ${port}`)
+    else return false
+    return true
   }
 
   #finish(id: string, label: string): void {

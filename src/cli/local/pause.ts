@@ -3,6 +3,7 @@
  * first, and what was paused for that reason goes on with the next start.
  */
 
+import type { Paused } from '../../api/contract.ts'
 import type { ClusterStore } from '../../ports/cluster-store.ts'
 import { createClusterStore } from '../../store/cluster-store.ts'
 import { composeStore } from '../compose.ts'
@@ -10,6 +11,11 @@ import { operatorName } from '../operator.ts'
 import type { OpenCluster } from './open.ts'
 
 const REASON = 'the cluster was told to stop'
+
+/** Not by an operator: it ends by itself, once the cluster runs again. */
+export function isPausedForStop(paused: Paused | null): boolean {
+  return paused?.reason === REASON
+}
 
 /** Best effort: with a store that does not answer nobody can be elected anyhow. */
 export async function pauseForStop(cluster: OpenCluster): Promise<void> {
@@ -26,7 +32,7 @@ export async function resumeAfterStop(cluster: OpenCluster): Promise<boolean> {
   return withStore(cluster, async (store) => {
     const facts = await store.readFacts()
     if (facts.kind !== 'ok') return false
-    if (facts.value.paused?.reason !== REASON) return true
+    if (!isPausedForStop(facts.value.paused)) return true
     return (await store.pause(null)).kind === 'ok'
   })
 }

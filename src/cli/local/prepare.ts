@@ -11,7 +11,7 @@ import path from 'node:path'
 import { parseDuration } from '../../config/fields.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import type { Outcome } from '../../ports/postgres.ts'
-import { type Binaries, findBinaries } from '../../postgres/binaries.ts'
+import { findBinaries } from '../../postgres/binaries.ts'
 import { ensureAuthority, ensureCertificate } from '../../postgres/certificates.ts'
 import { MAX_SOCKET_PATH_BYTES, socketPath } from '../../postgres/layout.ts'
 import { ensureSecret } from '../../postgres/secrets.ts'
@@ -73,11 +73,6 @@ async function prepareAlone(directory: string, flags: UpFlags): Promise<Prepared
 /** Where embedded binaries are kept when node_modules cannot be used in place. */
 export function binariesCache(directory: string): string {
   return path.join(directory, 'binaries')
-}
-
-/** The binaries that the cluster was made with; a minor update in the same place is fine, another major version is not. */
-export async function clusterBinaries(directory: string, request: string): Promise<Binaries> {
-  return demand(await findBinaries({ request, cacheDir: binariesCache(directory) }))
 }
 
 async function newSettings(directory: string, flags: UpFlags): Promise<LocalSettings> {

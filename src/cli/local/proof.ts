@@ -5,10 +5,12 @@
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
 import { hostInUri } from '../../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
+import { SUPERUSER } from '../connection.ts'
+import { openClient } from '../open-client.ts'
 
 const DEADLINE_MS = 10_000
 
@@ -73,19 +75,14 @@ async function visible(reader: pg.Client, question: string): Promise<void> {
 }
 
 async function connect(config: ResolvedConfig, node: ResolvedNode): Promise<pg.Client> {
-  const client = new pg.Client({
-    host: node.host,
-    port: node.port,
-    user: 'postgres',
-    database: 'postgres',
-    password: (await readFile(config.secrets.superuserPassword, 'utf8')).trim(),
-    ssl: { ca: await readFile(config.tls.caFile, 'utf8') },
-    application_name: 'understudy proof',
-    connectionTimeoutMillis: 5_000,
-  })
-  client.on('error', () => {})
+  const password = (await readFile(config.secrets.superuserPassword, 'utf8')).trim()
+  const ca = await readFile(config.tls.caFile, 'utf8')
   try {
-    await client.connect()
+    return await openClient({
+      ...{ host: node.host, port: node.port, user: SUPERUSER, database: 'postgres', password, ssl: { ca } },
+      application_name: 'understudy proof',
+      connectionTimeoutMillis: 5_000,
+    })
   } catch (error) {
     throw new UnderstudyError(
       'connect-failed',
@@ -93,7 +90,6 @@ async function connect(config: ResolvedConfig, node: ResolvedNode): Promise<pg.C
       { cause: error },
     )
   }
-  return client
 }
 
 async function within<T>(ms: number, work: Promise<T>): Promise<T> {

@@ -5,7 +5,7 @@
  */
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import pg from 'pg'
+import type pg from 'pg'
 import { nodeOf, type ResolvedConfig } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { fsyncDirectory, readTextIfPresent } from '../../postgres/durable.ts'
@@ -15,6 +15,7 @@ import { ensureSecret, readSecret } from '../../postgres/secrets.ts'
 import { scramVerifier } from '../../protocol/scram.ts'
 import { SUPERUSER } from '../connection.ts'
 import { demand, fileError } from '../local/prepare.ts'
+import { openClient } from '../open-client.ts'
 import { type HomeLayout, SECRET_NAMES } from './home.ts'
 
 const DEADLINE_MS = 20_000
@@ -116,17 +117,13 @@ async function connectAsSuperuser(
   ]) {
     const password = (await readTextIfPresent(file))?.trim()
     if (password === undefined) continue
-    const client = new pg.Client({
-      ...{ host, port, user: SUPERUSER, database: 'postgres', password, ssl: { ca } },
-      connectionTimeoutMillis: DEADLINE_MS,
-      query_timeout: DEADLINE_MS,
-    })
-    client.on('error', () => {})
     try {
-      await client.connect()
-      return client
+      return await openClient({
+        ...{ host, port, user: SUPERUSER, database: 'postgres', password, ssl: { ca } },
+        connectionTimeoutMillis: DEADLINE_MS,
+        query_timeout: DEADLINE_MS,
+      })
     } catch (error) {
-      await client.end().catch(() => {})
       failure = error as Error
       if ((error as { code?: string }).code !== '28P01') break
     }

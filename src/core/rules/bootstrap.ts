@@ -28,6 +28,23 @@ const storeEmpty: DecisionRule = {
   },
 }
 
+/** A node with an empty directory would begin an empty cluster beside one that has only lost its store. */
+const besideData: DecisionRule = {
+  id: 'bootstrap-beside-data',
+  evaluate(view) {
+    const facts = noClusterYet(view)
+    if (facts === null || view.local.directory.kind !== 'absent') return null
+    if (facts.claim !== null && facts.claim.value.node !== view.self) return null
+    const holders = [...facts.nodes.values()].filter((each) => each.systemIdentifier !== null)
+    if (holders.length === 0) return null
+    const names = holders.map(({ name }) => name).sort()
+    return {
+      reason: `the store knows of no cluster, but data is on ${names.join(', ')}: nothing is begun beside it`,
+      actions: [],
+    }
+  },
+}
+
 const claim: DecisionRule = {
   id: 'bootstrap-claim',
   evaluate(view, memory) {
@@ -135,11 +152,13 @@ function firstPrimacy(self: string, timelineId: number): Primacy {
     override: null,
     writtenOff: {},
     history: { timelineId, ancestors: [] },
+    lineage: { number: 0, id: '', before: [] },
   }
 }
 
 export const bootstrapRules: readonly DecisionRule[] = [
   storeEmpty,
+  besideData,
   claim,
   waitForOther,
   reclaim,

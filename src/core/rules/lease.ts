@@ -46,7 +46,8 @@ function needsLease(view: ClusterView, primacy: Primacy): boolean {
 
 /**
  * Whether what runs here may acknowledge commits that nobody else has. Once another epoch has forgotten this node's rule only PostgreSQL
- * can tell: its settings, or, when it does not answer, the lease that it was given.
+ * can tell: its settings; or, when it does not answer, the lease that it was given. Of a lease an agent without its state directory knows
+ * nothing, so where the cluster waits for nobody what does not answer is taken for such a primary.
  */
 function waitsForNobody(view: ClusterView): boolean {
   if (view.spec.members.length <= 1) return false
@@ -55,7 +56,8 @@ function waitsForNobody(view: ClusterView): boolean {
   if (primacy !== undefined && primacy.primary === view.self) return needsLease(view, primacy)
   if (primacy?.rules.some((rule) => rule.acks === 0 && rule.primary === view.self) === true) return true
   const { server } = view.local
-  return server === null ? view.local.primaryLeaseUntilMs !== null : server.synchronousStandbyNames === ''
+  if (server !== null) return server.synchronousStandbyNames === ''
+  return view.local.primaryLeaseUntilMs !== null || view.spec.durability === 'async'
 }
 
 /**

@@ -46,7 +46,7 @@ const beginChange: DecisionRule = {
       ],
       memory: {
         ...memory,
-        change: { key: keyOf(wanted), startedAtMs: view.now, givingUp: false, walsendersEnded: false },
+        change: { key: keyOf(wanted), startedAtMs: view.now, givingUp: false, ended: null },
       },
     }
   },
@@ -81,10 +81,10 @@ const continueChange: DecisionRule = {
 export function changeOf(view: ClusterView, memory: Memory, next: Rule): RuleChange {
   const { change } = memory
   if (change === null || change.key !== keyOf(next)) {
-    return { key: keyOf(next), startedAtMs: view.now, givingUp: false, walsendersEnded: false }
+    return { key: keyOf(next), startedAtMs: view.now, givingUp: false, ended: null }
   }
   const late = view.now - change.startedAtMs > GIVE_UP_MS
-  return late && !change.givingUp ? { ...change, givingUp: true, walsendersEnded: false } : change
+  return late && !change.givingUp ? { ...change, givingUp: true, ended: null } : change
 }
 
 /** The next step towards `rule` being in effect and proven; then the store says so. */
@@ -110,10 +110,10 @@ export function advance(
     ])
   }
   if (server.synchronousStandbyNames !== names) return step('waits until the setting is read', [])
-  if (!change.walsendersEnded && !walsendersAgree(server, rule)) {
+  if (change.ended === null && !walsendersAgree(server, rule)) {
     return step('waits until every walsender has applied it', [])
   }
-  if (!change.walsendersEnded && numberDiffers(primacy.value)) {
+  if (change.ended === null && numberDiffers(primacy.value)) {
     const pids = server.walsenders
       .filter((each) => rule.standbys.includes(each.applicationName))
       .map((each) => each.pid)
@@ -122,9 +122,13 @@ export function advance(
       [{ kind: 'endWalsenders', pids }],
       {
         ...memory,
-        change: { ...change, walsendersEnded: true },
+        change: { ...change, ended: pids },
       },
     )
+  }
+  // One that hangs hears no signal, and releases commits by the old number when it goes on.
+  if (server.walsenders.some(({ pid }) => change.ended?.includes(pid) === true)) {
+    return step('waits until the walsenders with the old number have ended', [])
   }
   // The first quorum: until the checkpointer has applied it commits wait for nobody, and a proof would pass by being flushed anyway (I5).
   if (rule.acks > 0 && currentRule(primacy.value).acks === 0 && view.local.namesInEffect !== names) {

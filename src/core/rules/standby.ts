@@ -117,6 +117,8 @@ const startStandby: DecisionRule = {
       return { reason: `lets ${follows.upstream.name} be promoted first`, actions: [] }
     const waits = waitsAfterFailure(view, 'start')
     if (waits !== null) return { reason: waits, actions: [] }
+    const damaged = cloneOfDamaged(view, follows)
+    if (damaged !== null) return damaged
     const where = standing(view, follows.primacy)
     if (where === 'diverged')
       return climb(view, memory, follows, 'what it has is not within the history of the primary (I8)')
@@ -134,6 +136,27 @@ const startStandby: DecisionRule = {
       ],
     }
   },
+}
+
+/** So many times PostgreSQL has said that it cannot begin with these files: another start would not end otherwise. */
+const DAMAGED_STARTS = 3
+
+/** null: nothing says that the data is damaged. It is kept beside, for whoever wants to look. */
+function cloneOfDamaged(view: ClusterView, follows: Following): Verdict | null {
+  const failure = view.local.failures.get('start')
+  if (failure?.code !== 'data-damaged' || failure.count < DAMAGED_STARTS) return null
+  const { primacy, upstream } = follows
+  const why = `its data is damaged (${failure.reason})`
+  if (!primaryIsUp(view, primacy))
+    return { reason: `${why}: waits until ${upstream.name} runs, to clone from it`, actions: [] }
+  const waits = waitsAfterFailure(view, 'clone')
+  if (waits !== null) return { reason: waits, actions: [] }
+  const other = cloningBefore(view)
+  if (other !== null) return { reason: `${why}: is cloned anew after ${other}`, actions: [] }
+  return {
+    reason: `${why}: is cloned anew from ${upstream.name}, the old directory stays beside`,
+    actions: cloneFrom(follows),
+  }
 }
 
 /**

@@ -1,6 +1,7 @@
 /** A connection that can only read, to a server that a person names by a URI (manual: 34.1.1.2). */
-import pg from 'pg'
+import type pg from 'pg'
 import { UnderstudyError } from '../../../errors/codes.ts'
+import { openClient } from '../../open-client.ts'
 
 const CONNECT_DEADLINE_MS = 5_000
 /** A server that is in trouble may answer late; one that does not answer at all is a finding by itself. */
@@ -60,20 +61,16 @@ function withoutLibpqOnly(rest: string): string {
 }
 
 async function connect(url: string): Promise<pg.Client> {
-  const client = new pg.Client({
-    connectionString: url,
-    application_name: 'understudy doctor',
-    connectionTimeoutMillis: CONNECT_DEADLINE_MS,
-    query_timeout: STATEMENT_DEADLINE_MS + 1_000,
-    // Looking must not change anything, whatever is asked.
-    options: `-c default_transaction_read_only=on -c statement_timeout=${STATEMENT_DEADLINE_MS} -c search_path=pg_catalog`,
-  })
-  client.on('error', () => {})
   try {
-    await client.connect()
-    return client
+    return await openClient({
+      connectionString: url,
+      application_name: 'understudy doctor',
+      connectionTimeoutMillis: CONNECT_DEADLINE_MS,
+      query_timeout: STATEMENT_DEADLINE_MS + 1_000,
+      // Looking must not change anything, whatever is asked.
+      options: `-c default_transaction_read_only=on -c statement_timeout=${STATEMENT_DEADLINE_MS} -c search_path=pg_catalog`,
+    })
   } catch (error) {
-    await client.end().catch(() => {})
     throw refusalOf(error as Error & { code?: string })
   }
 }
