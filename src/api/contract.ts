@@ -59,7 +59,7 @@ export interface ClusterStatus {
   readonly quorum: { readonly acks: number; readonly standbys: readonly string[] } | null
   readonly healthy: boolean
   readonly nodes: readonly NodeStatus[]
-  /** host:port of the proxy's ports; null while there is no proxy. */
+  /** host:port of the proxy's ports, with commas between several; null while there is no proxy. */
   readonly endpoints: Endpoints | null
   /** Nobody is elected by itself; null: failover is automatic. */
   readonly paused: Paused | null

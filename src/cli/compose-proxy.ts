@@ -1,12 +1,13 @@
 /** Joins the proxy with the store, the servers and the certificates of one configuration. */
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { createSecureContext } from 'node:tls'
+import { isLoopback } from '../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 import type { RoutedNode } from '../ports/proxy.ts'
 import { socketPath } from '../postgres/layout.ts'
 import { PostgresLogins } from '../postgres/logins.ts'
+import { readSecret } from '../postgres/secrets.ts'
 import type { OpenTarget } from '../proxy/open-target.ts'
 import { ProxyWorker } from '../proxy/proxy-worker.ts'
 import type { ProxySettings } from '../proxy/settings.ts'
@@ -14,6 +15,7 @@ import { StoreRouting } from '../proxy/store-routing.ts'
 import { openSocket } from '../replication/socket.ts'
 import { createClusterStore } from '../store/cluster-store.ts'
 import { composeStore, createLog, systemClock } from './compose.ts'
+import { ProxyFiles } from './proxy-files.ts'
 
 export interface ComposedProxy {
   readonly proxy: ProxyWorker
@@ -23,29 +25,38 @@ export interface ComposedProxy {
 }
 
 const KEEPALIVE_IDLE_MS = 10_000
+/** Of a local cluster's own certificate for it. */
+const LOCAL_CERTIFICATE = 'proxy'
 
-/** Errors: config-invalid when it has no proxy, not-found and no-permission for files that are missing. */
-export async function composeProxy(config: ResolvedConfig): Promise<ComposedProxy> {
-  const settings = settingsOf(config)
-  const log = createLog({ part: 'proxy' })
+/**
+ * `node`: the one at which it runs, whose address and certificate are the proxy's too; null: that of a local cluster. Errors: config-invalid
+ * when it has no proxy, usage, not-found and no-permission for files that are missing, tls-failed.
+ */
+export async function composeProxy(
+  config: ResolvedConfig,
+  node: ResolvedNode | null,
+): Promise<ComposedProxy> {
+  const settings = settingsOf(config, node)
+  const log = createLog({ part: 'proxy', ...(node !== null && { node: node.name }) })
   const caPem = await readFile(config.tls.caFile, 'utf8')
   const store = createClusterStore(await composeStore(config), config.cluster)
   const routing = new StoreRouting(store, config.nodes, log)
+  const files = await ProxyFiles.open({
+    ...{ config, certificate: node?.name ?? LOCAL_CERTIFICATE, log },
+    onNodes: (nodes) => routing.setMembers(nodes),
+  })
   const logins = new PostgresLogins({
-    nodes: () => lookupOrder(config.nodes, routing),
-    password: (await readFile(config.secrets.proxyPassword, 'utf8')).trim(),
+    nodes: () => lookupOrder(files.nodes, routing),
+    password: () => readProxyPassword(config),
     caPem,
     nowMs: systemClock.nowMs,
   })
-  const [cert, key] = await Promise.all([
-    readFile(config.tls.certFile('proxy')),
-    readFile(config.tls.keyFile('proxy')),
-  ])
+  await readProxyPassword(config)
   const proxy = new ProxyWorker(settings, {
     routing,
     logins,
-    openTarget: openTargetOf(config.nodes, caPem),
-    secureContext: createSecureContext({ cert, key, minVersion: 'TLSv1.2' }),
+    openTarget: openTargetOf(() => files.nodes, caPem),
+    secureContext: () => files.secureContext,
     log,
     worker: 0,
   })
@@ -53,10 +64,12 @@ export async function composeProxy(config: ResolvedConfig): Promise<ComposedProx
     proxy,
     start: async () => {
       routing.start()
+      files.start()
       await proxy.start()
     },
     stop: async (drainMs) => {
       await proxy.stop(drainMs)
+      files.stop()
       routing.stop()
       logins.close()
       store.close()
@@ -64,15 +77,26 @@ export async function composeProxy(config: ResolvedConfig): Promise<ComposedProx
   }
 }
 
-function settingsOf(config: ResolvedConfig): ProxySettings {
+/** Errors: no-permission. */
+async function readProxyPassword({ secrets }: ResolvedConfig): Promise<string> {
+  const read = await readSecret(secrets.proxyPassword)
+  if (read.kind === 'ok') return read.value
+  throw new UnderstudyError(read.code, read.reason, {
+    hint:
+      read.hint ??
+      'It is made by `understudy up`, or by `understudy push` where `understudy init` has written, which brings it to the nodes.',
+  })
+}
+
+function settingsOf(config: ResolvedConfig, node: ResolvedNode | null): ProxySettings {
   const { proxy } = config
   if (proxy === null) {
     throw new UnderstudyError('config-invalid', `${config.file} has no proxy`, {
-      hint: 'Add `proxy: { ports: { readWrite: 5533 } }`; docs/reference/configuration.md lists its keys.',
+      hint: 'Add `proxy: { ports: { readWrite: 6433 } }`; docs/reference/configuration.md lists its keys.',
     })
   }
   return {
-    host: proxy.host,
+    listen: listenOf(config, node),
     ports: { readWrite: proxy.ports.readWrite ?? null },
     poolMode: proxy.poolMode,
     defaultPoolSize: proxy.defaultPoolSize,
@@ -88,6 +112,17 @@ function settingsOf(config: ResolvedConfig): ProxySettings {
     maxPreparedStatements: proxy.maxPreparedStatements,
     clientTls: proxy.tls,
   }
+}
+
+/** Errors: usage, when nothing says at which node this is. */
+function listenOf({ proxy, nodes }: ResolvedConfig, node: ResolvedNode | null): readonly string[] {
+  if (proxy?.host !== undefined) return [proxy.host]
+  if (node !== null) return node.listen
+  const hosts = [...new Set(nodes.map(({ host }) => host))]
+  if (hosts.every(isLoopback)) return hosts
+  throw new UnderstudyError('usage', 'at which node does this proxy run?', {
+    hint: 'Say --node NAME: it listens where that node does, with its certificate. Or give the proxy an address: proxy.host.',
+  })
 }
 
 /** The primary first; a standby knows every role as well, so that logins go on while there is none. */
@@ -108,11 +143,11 @@ function lookupOrder(nodes: readonly ResolvedNode[], routing: StoreRouting): rea
 type LookupNode = RoutedNode & { readonly socketDirectory: string | undefined }
 
 /** A node on this machine is reached through its socket, which is faster and needs no TLS; any other one with `verify-full`. */
-function openTargetOf(nodes: readonly ResolvedNode[], caPem: string): OpenTarget {
-  const sockets = new Map(nodes.map((node) => [node.name, socketPath(node.socketDirectory, node.port)]))
+function openTargetOf(nodes: () => readonly ResolvedNode[], caPem: string): OpenTarget {
   return (node, signal) => {
-    const path = sockets.get(node.name)
-    const local = path !== undefined && existsSync(path)
+    const member = nodes().find(({ name }) => name === node.name)
+    const path = member === undefined ? null : socketPath(member.socketDirectory, member.port)
+    const local = path !== null && existsSync(path)
     return openSocket({
       address: local ? { socketPath: path } : { host: node.host, port: node.port },
       tls: local ? { mode: 'disable' } : { mode: 'verify-full', caPem },

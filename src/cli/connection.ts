@@ -44,34 +44,44 @@ export function connectionFor(
   const anyNode = (ANY_NODE as readonly string[]).includes(target)
   const nodes = config.nodes.filter((node) => anyNode || node.name === target)
   if (nodes.length === 0) throw unknownTarget(config, target)
-  const proxy = throughProxy && target === 'read-write' ? readWriteOf(config.proxy) : null
+  // `auto` is whatever takes everything: reads may, and need not, go to a standby. A superuser looks after the servers themselves.
+  const proxied = throughProxy && !superuser && (target === 'read-write' || target === 'auto')
+  const proxies = proxied ? readWriteProxies(config) : null
   return {
-    hosts: proxy === null ? nodes.map(({ host, port }) => ({ host, port })) : [proxy],
+    hosts: proxies ?? nodes.map(({ host, port }) => ({ host, port })),
     database: config.application.database,
     user: superuser ? SUPERUSER : config.application.user,
     caFile: config.tls.caFile,
     sessionAttributes:
-      anyNode && proxy === null ? (target === 'read-only' ? 'prefer-standby' : 'read-write') : null,
+      anyNode && proxies === null ? (target === 'read-only' ? 'prefer-standby' : 'read-write') : null,
     passwordFile: superuser ? config.secrets.superuserPassword : config.secrets.applicationPassword,
   }
 }
 
 /** What clients are told of the proxy; null when the cluster has none. */
-export function proxyEndpoints({ proxy }: Pick<ResolvedConfig, 'proxy'>): Endpoints | null {
-  if (proxy === null) return null
-  const readWrite = readWriteOf(proxy)
+export function proxyEndpoints(config: ProxiedCluster): Endpoints | null {
+  const readWrite = readWriteProxies(config)
+  if (readWrite === null) return null
   return {
     auto: null,
-    readWrite: readWrite === null ? null : `${hostInUri(readWrite.host)}:${readWrite.port}`,
+    readWrite: readWrite.map(({ host, port }) => `${hostInUri(host)}:${port}`).join(','),
     readOnly: null,
   }
 }
 
-function readWriteOf(
-  proxy: ResolvedConfig['proxy'],
-): { readonly host: string; readonly port: number } | null {
+export interface ProxiedCluster extends Pick<ResolvedConfig, 'proxy'> {
+  readonly nodes: readonly Pick<ResolvedNode, 'host'>[]
+}
+
+/** Each leads to the primary, so the order does not matter; null: there is none. */
+export function readWriteProxies({
+  proxy,
+  nodes,
+}: ProxiedCluster): readonly { readonly host: string; readonly port: number }[] | null {
   const port = proxy?.ports.readWrite
-  return proxy === null || port === undefined ? null : { host: proxy.host, port }
+  if (proxy === null || port === undefined) return null
+  const hosts = proxy.host === undefined ? nodes.map(({ host }) => host) : [proxy.host]
+  return [...new Set(hosts)].map((host) => ({ host, port }))
 }
 
 function unknownTarget(config: KnownCluster, target: string): UnderstudyError {

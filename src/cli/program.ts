@@ -106,10 +106,16 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
     program,
     'proxy',
     'run the proxy in the foreground: one address that follows the primary',
-    'understudy proxy --config understudy.yaml',
+    'understudy proxy --config understudy.yaml --node alpha',
   )
     .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)
-    .action(async (flags: { readonly config: string }) =>
+    .addOption(
+      new Option(
+        '--node <name>',
+        'the node at which it runs, whose address and certificate it has (default: that of the bundle)',
+      ).argParser(notEmpty),
+    )
+    .action(async (flags: { readonly config: string; readonly node?: string }) =>
       onExit(await (await import('./commands/proxy.ts')).run(flags)),
     )
 

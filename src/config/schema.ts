@@ -57,7 +57,7 @@ export const configSchema = z.strictObject({
   }),
   tlsDirectory: documented(z.string().min(1).default('tls'), {
     description:
-      '`ca.crt`, `NODE.crt` and `NODE.key` per node, and `proxy.crt` and `proxy.key` where a proxy runs. Relative to this file.',
+      '`ca.crt`, `NODE.crt` and `NODE.key` per node; `proxy.crt` and `proxy.key` for the proxy of a local cluster. Relative to this file.',
     takesEffect: 'agent',
   }),
   nodes: nodesSection,

@@ -16,7 +16,7 @@ import { cleanEnvironment } from './environment.ts'
 import { type NodeLayout, UNFINISHED_PREFIX } from './layout.ts'
 import { DONE, failed, fileFailure, ok } from './outcome.ts'
 import { roleStatements } from './roles.ts'
-import { readSecret } from './secrets.ts'
+import { readSecret, readSecretIfPresent } from './secrets.ts'
 
 /** Far beyond what a slow disk needs (seconds): only a hanging one reaches it. */
 const STEP_DEADLINE_MS = 120_000
@@ -80,20 +80,23 @@ export async function initialize(
 }
 
 async function prepareStatements(options: InitializeOptions): Promise<Outcome<readonly string[]>> {
-  const verifiers: Record<keyof SecretPaths, string> = {
-    superuser: '',
-    replication: '',
-    agent: '',
-    proxy: '',
-    application: '',
-  }
-  for (const role of ['superuser', 'replication', 'agent', 'proxy', 'application'] as const) {
+  const verifiers = { superuser: '', replication: '', agent: '', application: '' }
+  for (const role of ['superuser', 'replication', 'agent', 'application'] as const) {
     const password = await readSecret(options.secrets[role])
     if (password.kind === 'failed') return password
     verifiers[role] = scramVerifier({ password: password.value })
   }
+  // A bundle that was made before there was a proxy does not have it.
+  const proxy = await readSecretIfPresent(options.secrets.proxy)
+  if (proxy?.kind === 'failed') return proxy
+  const proxyVerifier = proxy === null ? null : scramVerifier({ password: proxy.value })
   const { superuser, applicationRole, database, binaries } = options
-  return ok(roleStatements({ superuser, applicationRole, database, verifiers, major: binaries.major }))
+  return ok(
+    roleStatements({
+      ...{ superuser, applicationRole, database, major: binaries.major },
+      verifiers: { ...verifiers, proxy: proxyVerifier },
+    }),
+  )
 }
 
 /**

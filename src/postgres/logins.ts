@@ -9,7 +9,8 @@ import { AGENT_DATABASE, PROXY_ROLE } from './layout.ts'
 export interface LoginsOptions {
   /** In the order in which they are asked; asked again each time, for the primary changes. */
   readonly nodes: () => readonly (RoutedNode & { readonly socketDirectory?: string | undefined })[]
-  readonly password: string
+  /** Asked for each new connection: it may have been changed. */
+  readonly password: () => Promise<string>
   readonly caPem: string
   readonly nowMs: () => number
 }
@@ -95,13 +96,13 @@ export class PostgresLogins implements Logins {
   }
 
   async #connect(node: RoutedNode & { readonly socketDirectory?: string | undefined }): Promise<Client> {
-    const { password, caPem } = this.#options
+    const { caPem } = this.#options
     const client = new Client({
       host: node.socketDirectory ?? node.host,
       port: node.port,
       user: PROXY_ROLE,
       database: AGENT_DATABASE,
-      password,
+      password: this.#options.password,
       ssl: node.socketDirectory === undefined ? { ca: caPem } : false,
       application_name: 'understudy proxy',
       options: '-c search_path=pg_catalog -c default_transaction_read_only=on -c statement_timeout=3000',

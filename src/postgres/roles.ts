@@ -6,7 +6,8 @@ export interface RoleVerifiers {
   readonly superuser: string
   readonly replication: string
   readonly agent: string
-  readonly proxy: string
+  /** null: it is made later (proxy-access.ts). */
+  readonly proxy: string | null
   readonly application: string
 }
 
@@ -45,7 +46,12 @@ export function roleStatements(options: RoleOptions): readonly string[] {
   ]
   // When clients have taken every connection the agent must still be able to look.
   if (options.major >= 16) statements.push(`GRANT pg_use_reserved_connections TO ${agent}`)
-  statements.push(...proxyStatements(verifiers.proxy))
+  if (verifiers.proxy !== null)
+    statements.push(
+      proxyRoleStatement(verifiers.proxy),
+      ...loginFunctionStatements(),
+      ...loginGrantStatements(),
+    )
   if (applicationRole !== superuser) {
     statements.push(`CREATE ROLE ${application} LOGIN PASSWORD ${quoteLiteral(verifiers.application)}`)
   }
@@ -55,21 +61,30 @@ export function roleStatements(options: RoleOptions): readonly string[] {
   return statements
 }
 
+export function proxyRoleStatement(verifier: string): string {
+  return `CREATE ROLE ${quoteIdentifier(PROXY_ROLE)} LOGIN PASSWORD ${quoteLiteral(verifier)}`
+}
+
 /**
  * The proxy checks a client's password against what the server stores. It may read that through one function, for one role at a time,
  * and only of roles that could log in; a password whose time is over is none. It runs in the database that the function is in.
  */
-function proxyStatements(verifier: string): readonly string[] {
-  const proxy = quoteIdentifier(PROXY_ROLE)
+export function loginFunctionStatements(): readonly string[] {
   const body =
     'SELECT r.rolpassword, true FROM pg_catalog.pg_authid AS r WHERE r.rolname OPERATOR(pg_catalog.=) $1 AND r.rolcanlogin' +
     ' AND (r.rolvaliduntil IS NULL OR r.rolvaliduntil OPERATOR(pg_catalog.>) pg_catalog.now())'
   return [
-    `CREATE ROLE ${proxy} LOGIN PASSWORD ${quoteLiteral(verifier)}`,
-    'CREATE SCHEMA understudy',
-    `GRANT USAGE ON SCHEMA understudy TO ${proxy}`,
+    'CREATE SCHEMA IF NOT EXISTS understudy',
     `CREATE FUNCTION understudy.login(role_name text, OUT verifier text, OUT found boolean) RETURNS record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${quoteLiteral(body)}`,
     'REVOKE ALL ON FUNCTION understudy.login(text) FROM PUBLIC',
+  ]
+}
+
+/** Both must be there already. */
+export function loginGrantStatements(): readonly string[] {
+  const proxy = quoteIdentifier(PROXY_ROLE)
+  return [
+    `GRANT USAGE ON SCHEMA understudy TO ${proxy}`,
     `GRANT EXECUTE ON FUNCTION understudy.login(text) TO ${proxy}`,
   ]
 }

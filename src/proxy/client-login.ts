@@ -38,7 +38,7 @@ import { readStartup, sessionParameters } from './startup.ts'
 
 export interface LoginContext {
   readonly logins: Logins
-  readonly secureContext: SecureContext | null
+  readonly secureContext: () => SecureContext | null
   readonly clientTls: 'allow' | 'require'
   /** The greeting's parameters; or why there is no server for it. */
   readonly welcome: (key: PoolKey, keys: ScramLoginKeys) => Promise<Parameters | ErrorText>
@@ -151,7 +151,7 @@ export class ClientLogin {
           this.#socket.write('N')
           break
         case 'sslRequest': {
-          const { secureContext } = this.#context
+          const secureContext = this.#context.secureContext()
           if (encrypted || secureContext === null) {
             this.#socket.write('N')
             break

@@ -17,8 +17,8 @@ export interface ProxyDependencies {
   readonly routing: Routing
   readonly logins: Logins
   readonly openTarget: OpenTarget
-  /** null: no TLS towards clients. */
-  readonly secureContext: SecureContext | null
+  /** Asked at each login, for a certificate is renewed while it runs; null: no TLS towards clients. */
+  readonly secureContext: () => SecureContext | null
   readonly log: Log
   /** Which of several workers this is. */
   readonly worker: number
@@ -62,10 +62,12 @@ export class ProxyWorker {
     return { clients: this.#sessions.size, logins: this.#logins.size, waiting: this.#pools.waiting.count }
   }
 
-  /** Errors: port-taken. */
+  /** Errors: port-taken, wrong-host. */
   async start(): Promise<void> {
-    const { host, ports } = this.#settings
-    if (ports.readWrite !== null) this.#servers.push(await this.#listen(host, ports.readWrite))
+    const { listen, ports } = this.#settings
+    const { readWrite } = ports
+    if (readWrite !== null)
+      for (const address of listen) this.#servers.push(await this.#listenOn(address, readWrite))
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS)
   }
 
@@ -96,11 +98,22 @@ export class ProxyWorker {
     await Promise.all(closed)
   }
 
+  /** Every address: both families where the machine has both. */
+  async #listenOn(address: string, port: number): Promise<Server> {
+    if (address !== '*') return this.#listen(address, port)
+    try {
+      return await this.#listen('::', port)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAFNOSUPPORT') throw error
+      return this.#listen('0.0.0.0', port)
+    }
+  }
+
   #listen(host: string, port: number): Promise<Server> {
     const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_IDLE_MS }
     const server = createServer(options, (socket) => this.#accept(socket))
     return new Promise((resolve, reject) => {
-      server.once('error', (error: NodeJS.ErrnoException) => reject(listenFailure(error, port)))
+      server.once('error', (error: NodeJS.ErrnoException) => reject(listenFailure(error, host, port)))
       server.listen({ host, port, backlog: 1024 }, () => {
         server.on('error', (error) =>
           this.#log.error('the port of the proxy failed', { reason: error.message }),
@@ -175,7 +188,13 @@ export class ProxyWorker {
   }
 }
 
-function listenFailure(error: NodeJS.ErrnoException, port: number): Error {
+function listenFailure(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  if (error.code === 'EADDRNOTAVAIL')
+    return new UnderstudyError(
+      'wrong-host',
+      `${host}, where the proxy is to listen, is no address of this machine`,
+      { cause: error },
+    )
   if (error.code !== 'EADDRINUSE') return error
   return new UnderstudyError('port-taken', `port ${port} for the proxy is in use by another program`, {
     cause: error,

@@ -3,7 +3,8 @@
 export type PoolMode = 'session' | 'transaction'
 
 export interface ProxySettings {
-  readonly host: string
+  /** Addresses of this machine; '*' is every one. */
+  readonly listen: readonly string[]
   /** null: not served. */
   readonly ports: { readonly readWrite: number | null }
   readonly poolMode: PoolMode

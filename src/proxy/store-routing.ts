@@ -13,7 +13,7 @@ const LOOK_EVERY_MS = 1_000
 
 export class StoreRouting implements Routing {
   readonly #store: Pick<ClusterStore, 'readFacts' | 'watch'>
-  readonly #members: readonly RoutedNode[]
+  #members: readonly RoutedNode[]
   readonly #log: Log
   readonly #listeners = new Set<(route: Route) => void>()
   readonly #ended = new AbortController()
@@ -43,6 +43,12 @@ export class StoreRouting implements Routing {
       if (what === 'primacy' || what === 'gap' || what.startsWith('requests/')) void this.#look()
     }, this.#ended.signal)
     this.#timer = setInterval(() => void this.#look(), LOOK_EVERY_MS)
+    void this.#look()
+  }
+
+  /** As the configuration has them now. */
+  setMembers(members: readonly RoutedNode[]): void {
+    this.#members = members
     void this.#look()
   }
 
@@ -113,6 +119,13 @@ export function routeOf(
 }
 
 function sameRoute(a: Route, b: Route): boolean {
-  if (a.kind === 'open') return b.kind === 'open' && a.epoch === b.epoch && a.primary.name === b.primary.name
+  if (a.kind === 'open')
+    return (
+      b.kind === 'open' &&
+      a.epoch === b.epoch &&
+      a.primary.name === b.primary.name &&
+      a.primary.host === b.primary.host &&
+      a.primary.port === b.primary.port
+    )
   return b.kind === 'held' && a.epoch === b.epoch && a.reason === b.reason
 }

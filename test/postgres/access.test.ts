@@ -1,10 +1,12 @@
 /** Who gets in: the roles of a new cluster and pg_hba.conf, tried from several addresses, with and without TLS. */
 import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { Client, type ClientConfig, DatabaseError } from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from '../../src/postgres/layout.ts'
 import { PostgresLogins } from '../../src/postgres/logins.ts'
+import { ensureProxyAccess } from '../../src/postgres/proxy-access.ts'
 import { MAJORS, type TestNode, Workspace } from './fixture.ts'
 
 interface Attempt {
@@ -131,7 +133,7 @@ describe.each(MAJORS)('access to PostgreSQL %i', (major) => {
     await node.sql(`CREATE ROLE group_only; CREATE ROLE bare LOGIN`)
     const logins = new PostgresLogins({
       nodes: () => [{ name: 'gone', host: '127.0.0.1', port: 1 }, node.member],
-      password: readFileSync(workspace.secrets.proxy, 'utf8').trim(),
+      password: () => readFile(workspace.secrets.proxy, 'utf8').then((text) => text.trim()),
       caPem: readFileSync(workspace.authority.certificate, 'utf8'),
       nowMs: () => performance.now(),
     })
@@ -150,6 +152,43 @@ describe.each(MAJORS)('access to PostgreSQL %i', (major) => {
     )
     expect(may).toEqual({ reads_all: false, everybody: false })
     await node.sql('DROP ROLE late, group_only, bare')
+  })
+
+  test('a cluster without the role and the function of the proxy gets them, once, and not from a stranger', async () => {
+    const ensure = (): Promise<unknown> =>
+      ensureProxyAccess({
+        socketDirectory: node.options.socketDirectory,
+        port: node.options.port,
+        superuser: 'postgres',
+        superuserPassword: workspace.secrets.superuser,
+        proxyPassword: workspace.secrets.proxy,
+      })
+    expect(await ensure()).toEqual({ kind: 'ok', value: 'present' })
+    await node.sql('DROP SCHEMA understudy CASCADE')
+    await node.sql('CREATE SCHEMA understudy AUTHORIZATION app')
+    expect(await ensure()).toMatchObject({
+      kind: 'failed',
+      code: 'refused',
+      reason: expect.stringContaining('belongs to app'),
+    })
+    await node.sql('DROP SCHEMA understudy')
+    await node.sql(`DROP ROLE ${PROXY_ROLE}`)
+    expect(await ensure()).toEqual({ kind: 'ok', value: 'made' })
+    expect(await ensure()).toEqual({ kind: 'ok', value: 'present' })
+    expect(await attempt(proxy)).toBe('ok')
+    const [made] = await node.sql(
+      `SELECT has_function_privilege('${PROXY_ROLE}', 'understudy.login(text)', 'EXECUTE') AS proxy,
+              has_function_privilege('app', 'understudy.login(text)', 'EXECUTE') AS everybody`,
+    )
+    expect(made).toEqual({ proxy: true, everybody: false })
+    // One that was dropped alone gets its rights again.
+    await node.sql(`DROP OWNED BY ${PROXY_ROLE}`)
+    await node.sql(`DROP ROLE ${PROXY_ROLE}`)
+    expect(await ensure()).toEqual({ kind: 'ok', value: 'made' })
+    const [again] = await node.sql(
+      `SELECT has_function_privilege('${PROXY_ROLE}', 'understudy.login(text)', 'EXECUTE') AS proxy`,
+    )
+    expect(again).toEqual({ proxy: true })
   })
 
   test('no password is in a log or in a process list', async () => {

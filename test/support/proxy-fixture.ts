@@ -79,6 +79,10 @@ export class ProxyFixture {
     const logged: string[] = []
     const log = (message: string): unknown => logged.push(message)
     const certificate = issueCertificate(this.ca, 'proxy', { names: ['IP:127.0.0.1'] })
+    const secureContext = createSecureContext({
+      cert: readFileSync(certificate.certificateFile),
+      key: readFileSync(certificate.keyFile),
+    })
     const proxy = new ProxyWorker(
       { ...DEFAULTS, ports: { readWrite: port }, ...settings },
       {
@@ -91,10 +95,7 @@ export class ProxyFixture {
             keepaliveIdleMs: 10_000,
             signal,
           }),
-        secureContext: createSecureContext({
-          cert: readFileSync(certificate.certificateFile),
-          key: readFileSync(certificate.keyFile),
-        }),
+        secureContext: () => secureContext,
         log: { info: log, warn: log, error: log },
         worker: 0,
       },
@@ -149,7 +150,7 @@ export class ProxyFixture {
 }
 
 const DEFAULTS: ProxySettings = {
-  host: '127.0.0.1',
+  listen: ['127.0.0.1'],
   ports: { readWrite: null },
   poolMode: 'transaction',
   defaultPoolSize: 2,

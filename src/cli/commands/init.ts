@@ -13,7 +13,6 @@ import { shellQuote } from '../board.ts'
 import { annotatedConfig } from '../config/annotate.ts'
 import type { BundleFormat } from '../machines/bundle.ts'
 import {
-  ensureSecrets,
   type HomeLayout,
   homeLayout,
   keepCopy,
@@ -57,7 +56,6 @@ export async function run(options: InitOptions): Promise<number> {
   // The bundles follow from it: from here on a run without flags completes what this one leaves.
   if (present === null) await writePrivately(layout.configFile, text)
   await writePrivately(layout.schemaFile, `${JSON.stringify(jsonSchema(), null, 2)}\n`)
-  await ensureSecrets(layout)
   const { bundles, issued } = await publish({ layout, config, format: options.format, owner: options.owner })
   tell(layout, config, { bundles, issued, warnings: warnings.map(({ message }) => message) }, options)
   return EXIT.done
@@ -78,6 +76,7 @@ const CONFIGURING = [
   'pg',
   'port',
   'apiPort',
+  'proxyPort',
 ] as const
 
 /** The file is what counts from its first writing on. */

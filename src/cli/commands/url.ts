@@ -9,6 +9,8 @@ export interface UrlOptions extends ClusterFlags {
   readonly target: string
   readonly superuser?: boolean
   readonly password: boolean
+  /** Past the proxy. */
+  readonly direct?: boolean
 }
 
 export async function run(options: UrlOptions): Promise<number> {
@@ -16,7 +18,7 @@ export async function run(options: UrlOptions): Promise<number> {
   const connection = connectionFor(config, {
     target: options.target,
     superuser: options.superuser === true,
-    throughProxy: true,
+    throughProxy: options.direct !== true,
   })
   const password = options.password ? await readPassword(connection.passwordFile) : null
   print(libpqUri(connection, password))

@@ -1,7 +1,7 @@
 /** Before anything is started: every port is free, or used by a part of this very cluster that still runs. */
 import { createServer } from 'node:net'
-import type { ProxyConfig } from '../../config/sections/proxy.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
+import { readWriteProxies } from '../connection.ts'
 import { NODE_NAMES, partsOf, portsFrom } from './layout.ts'
 import { clusterRunsPostgres } from './leftovers.ts'
 import type { LocalSettings, OpenCluster } from './open.ts'
@@ -55,14 +55,8 @@ function neededPorts({ config }: OpenCluster): readonly NeededPort[] {
       { host: node.host, port: node.port, use: 'PostgreSQL', part: node.name },
       { host: node.host, port: node.apiPort, use: 'the agent', part: node.name },
     ]),
-    ...proxyPorts(config.proxy),
+    ...(readWriteProxies(config) ?? []).map((each) => ({ ...each, use: 'read-write', part: 'proxy' })),
   ]
-}
-
-function proxyPorts(proxy: ProxyConfig | null): readonly NeededPort[] {
-  const readWrite = proxy?.ports.readWrite
-  if (proxy === null || readWrite === undefined) return []
-  return [{ host: proxy.host, port: readWrite, use: 'read-write', part: 'proxy' }]
 }
 
 function isFree(host: string, port: number): Promise<boolean> {

@@ -1,6 +1,6 @@
 /** The proxy: where clients come in, how server connections are shared, and what it bears. */
 import { z } from 'zod'
-import { documented, duration, port } from '../fields.ts'
+import { documented, duration, host, port } from '../fields.ts'
 
 const limit = z.number().int().min(1).max(1_000_000)
 
@@ -10,7 +10,7 @@ function key<T extends z.ZodType>(schema: T, description: string, example?: unkn
 
 const ports = z
   .strictObject({
-    readWrite: key(port.optional(), 'The port that is always the primary. Left out: it is not served.', 5533),
+    readWrite: key(port.optional(), 'The port that is always the primary. Left out: it is not served.', 6433),
   })
   .prefault({})
 
@@ -54,8 +54,9 @@ const times = {
 
 const proxy = z.strictObject({
   host: key(
-    z.string().min(1).default('127.0.0.1'),
-    'The address on which it listens, and which clients are told.',
+    host.optional(),
+    'The address on which it listens, and which clients are told. Left out: every node runs one, where the node itself is reached (`nodes.NAME.host`, `listen`).',
+    '127.0.0.1',
   ),
   ports: documented(ports, { description: 'The ports, one per kind of target.' }),
   poolMode: key(
@@ -70,5 +71,6 @@ const proxy = z.strictObject({
 export type ProxyConfig = z.infer<typeof proxy>
 
 export const proxySection = documented(proxy.prefault({}), {
-  description: 'The proxy of this cluster (docs/proxy.md). Without a port there is none.',
+  description:
+    'The proxy of this cluster (docs/proxy.md). Without a port there is none; with one, `understudy systemd` prints a unit for it on each node.',
 })
