@@ -1,6 +1,8 @@
 /** Joins the proxy with the store, the servers and the certificates of one configuration. */
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { isLoopback } from '../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { UnderstudyError } from '../errors/codes.ts'
@@ -9,6 +11,7 @@ import { socketPath } from '../postgres/layout.ts'
 import { PostgresLogins } from '../postgres/logins.ts'
 import { readSecret } from '../postgres/secrets.ts'
 import type { OpenTarget } from '../proxy/open-target.ts'
+import { Presence } from '../proxy/presence.ts'
 import { ProxyWorker } from '../proxy/proxy-worker.ts'
 import type { ProxySettings } from '../proxy/settings.ts'
 import { StoreRouting } from '../proxy/store-routing.ts'
@@ -40,7 +43,7 @@ export async function composeProxy(
   const log = createLog({ part: 'proxy', ...(node !== null && { node: node.name }) })
   const caPem = await readFile(config.tls.caFile, 'utf8')
   const store = createClusterStore(await composeStore(config), config.cluster)
-  const routing = new StoreRouting(store, config.nodes, log)
+  const routing = new StoreRouting({ store, members: config.nodes, log, clock: systemClock })
   const files = await ProxyFiles.open({
     ...{ config, certificate: node?.name ?? LOCAL_CERTIFICATE, log },
     onNodes: (nodes) => routing.setMembers(nodes),
@@ -60,15 +63,21 @@ export async function composeProxy(
     log,
     worker: 0,
   })
+  const presence = new Presence({
+    name: `${node?.name ?? hostname()}-${randomBytes(4).toString('hex')}`,
+    ...{ store, routing, clock: systemClock },
+    underWay: () => proxy.underWay,
+  })
   return {
     proxy,
     start: async () => {
       routing.start()
       files.start()
       await proxy.start()
+      presence.start()
     },
     stop: async (drainMs) => {
-      await proxy.stop(drainMs)
+      await Promise.all([proxy.stop(drainMs), presence.stop()])
       files.stop()
       routing.stop()
       logins.close()

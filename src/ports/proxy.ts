@@ -11,7 +11,13 @@ export type Route =
   /** The primary of `epoch` takes writes. */
   | { readonly kind: 'open'; readonly epoch: number; readonly primary: RoutedNode }
   /** Nobody takes writes right now: clients wait. `reason` is for people. */
-  | { readonly kind: 'held'; readonly epoch: number; readonly reason: string }
+  | {
+      readonly kind: 'held'
+      readonly epoch: number
+      readonly reason: string
+      /** Of the hold before a switchover: the primary still runs, so that what is under way there can end. */
+      readonly hold?: string
+    }
 
 export interface Routing {
   readonly current: Route

@@ -84,6 +84,11 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     return this.server === null || (this.server.isIdle && !this.#preparing)
   }
 
+  /** A statement or a transaction of it is under way on a server. */
+  get isUnderWay(): boolean {
+    return this.server !== null && (!this.server.isIdle || this.#preparing)
+  }
+
   get pool(): Pool {
     return this.#pool
   }

@@ -62,6 +62,13 @@ export class ProxyWorker {
     return { clients: this.#sessions.size, logins: this.#logins.size, waiting: this.#pools.waiting.count }
   }
 
+  /** Of how many sessions a statement or a transaction is under way on a server. */
+  get underWay(): number {
+    let count = 0
+    for (const session of this.#sessions) if (session.isUnderWay) count++
+    return count
+  }
+
   /** Errors: port-taken, wrong-host. */
   async start(): Promise<void> {
     const { listen, ports } = this.#settings

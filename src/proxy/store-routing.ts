@@ -5,16 +5,29 @@
  * When the store does not answer, the last known route stays: without the store nobody can be promoted, and under a quorum an old primary
  * that is cut off can acknowledge nothing.
  */
-import type { ClusterFacts, ClusterStore } from '../ports/cluster-store.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { ClusterFacts, ClusterStore, Hold } from '../ports/cluster-store.ts'
 import type { Log } from '../ports/log.ts'
 import type { Route, RoutedNode, Routing } from '../ports/proxy.ts'
 
 const LOOK_EVERY_MS = 1_000
+/** The store may be lost while it says that everything shall wait. */
+const HOLD_AT_MOST_MS = 5_000
+
+type RoutedStore = Pick<ClusterStore, 'readFacts' | 'readHold' | 'watch'>
+
+export interface StoreRoutingOptions {
+  readonly store: RoutedStore
+  readonly members: readonly RoutedNode[]
+  readonly log: Log
+  readonly clock: Pick<Clock, 'nowMs'>
+}
 
 export class StoreRouting implements Routing {
-  readonly #store: Pick<ClusterStore, 'readFacts' | 'watch'>
+  readonly #store: RoutedStore
   #members: readonly RoutedNode[]
   readonly #log: Log
+  readonly #clock: Pick<Clock, 'nowMs'>
   readonly #listeners = new Set<(route: Route) => void>()
   readonly #ended = new AbortController()
   #route: Route = { kind: 'held', epoch: 0, reason: 'the store has not answered yet' }
@@ -22,9 +35,12 @@ export class StoreRouting implements Routing {
   #looking = false
   #lookAgain = false
   #unreachable = false
+  #hold: { readonly id: string; readonly sinceMs: number } | null = null
+  #facts: Pick<ClusterFacts, 'primacy'> | null = null
 
-  constructor(store: Pick<ClusterStore, 'readFacts' | 'watch'>, members: readonly RoutedNode[], log: Log) {
+  constructor({ store, members, log, clock }: StoreRoutingOptions) {
     this.#store = store
+    this.#clock = clock
     this.#members = members
     this.#log = log
   }
@@ -40,9 +56,12 @@ export class StoreRouting implements Routing {
 
   start(): void {
     this.#store.watch((what) => {
-      if (what === 'primacy' || what === 'gap' || what.startsWith('requests/')) void this.#look()
+      if (what === 'primacy' || what === 'gap' || what === 'hold') void this.#look()
     }, this.#ended.signal)
-    this.#timer = setInterval(() => void this.#look(), LOOK_EVERY_MS)
+    this.#timer = setInterval(() => {
+      this.#endHold()
+      void this.#look()
+    }, LOOK_EVERY_MS)
     void this.#look()
   }
 
@@ -67,9 +86,11 @@ export class StoreRouting implements Routing {
     try {
       do {
         this.#lookAgain = false
-        const read = await this.#store.readFacts()
+        // In this order: a hold that has been taken back belongs to what the facts say after it.
+        const hold = await this.#store.readHold()
+        const read = hold.kind === 'ok' ? await this.#store.readFacts() : hold
         if (this.#ended.signal.aborted) return
-        if (read.kind === 'ok') this.#take(read.value)
+        if (hold.kind === 'ok' && read.kind === 'ok') this.#take(read.value, hold.value)
         this.#tellReachable(read.kind === 'ok' ? null : read.reason)
       } while (this.#lookAgain)
     } finally {
@@ -77,8 +98,28 @@ export class StoreRouting implements Routing {
     }
   }
 
-  #take(facts: ClusterFacts): void {
-    const route = routeOf(facts, this.#members)
+  /** A hold that nobody has taken back ends by itself. */
+  #endHold(): void {
+    if (this.#facts !== null && this.#route.kind === 'held' && this.#route.hold !== undefined)
+      this.#take(
+        this.#facts,
+        this.#holdInForce({ id: this.#route.hold, epoch: this.#route.epoch, reason: this.#route.reason }),
+      )
+  }
+
+  #holdInForce(hold: Hold | null): Hold | null {
+    if (hold === null) {
+      this.#hold = null
+      return null
+    }
+    const now = this.#clock.nowMs()
+    if (this.#hold?.id !== hold.id) this.#hold = { id: hold.id, sinceMs: now }
+    return now - this.#hold.sinceMs < HOLD_AT_MOST_MS ? hold : null
+  }
+
+  #take(facts: Pick<ClusterFacts, 'primacy'>, hold: Hold | null): void {
+    this.#facts = facts
+    const route = routeOf(facts, this.#members, this.#holdInForce(hold))
     const before = this.#route
     if (route === null || route.epoch < before.epoch || sameRoute(route, before)) return
     this.#route = route
@@ -102,6 +143,7 @@ export class StoreRouting implements Routing {
 export function routeOf(
   { primacy }: Pick<ClusterFacts, 'primacy'>,
   members: readonly RoutedNode[],
+  hold: Hold | null = null,
 ): Route | null {
   if (primacy === null) return null
   const { epoch, phase, primary, reason } = primacy.value
@@ -115,6 +157,8 @@ export function routeOf(
   const member = members.find(({ name }) => name === primary)
   if (member === undefined)
     return { kind: 'held', epoch, reason: `${primary} is not in the proxy's configuration` }
+  // One of an older epoch has done what it was for.
+  if (hold?.epoch === epoch) return { kind: 'held', epoch, reason: hold.reason, hold: hold.id }
   return { kind: 'open', epoch, primary: member }
 }
 
@@ -127,5 +171,5 @@ function sameRoute(a: Route, b: Route): boolean {
       a.primary.host === b.primary.host &&
       a.primary.port === b.primary.port
     )
-  return b.kind === 'held' && a.epoch === b.epoch && a.reason === b.reason
+  return b.kind === 'held' && a.epoch === b.epoch && a.reason === b.reason && a.hold === b.hold
 }

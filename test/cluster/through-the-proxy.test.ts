@@ -10,14 +10,8 @@ import { signal } from '../support/cluster-processes.ts'
 import { ProxyClients, type Way } from '../support/proxy-clients.ts'
 
 const EIGHT: readonly Way[] = [
-  'autocommit',
-  'transaction',
-  'autocommit',
-  'transaction',
-  'autocommit',
-  'transaction',
-  'autocommit',
-  'transaction',
+  ...(['autocommit', 'autocommit', 'transaction', 'transaction'] as const),
+  ...(['thoughtful', 'thoughtful', 'thoughtful', 'thoughtful'] as const),
 ]
 const versions = hasDebian ? [EMBEDDED, DEBIAN] : [EMBEDDED]
 
@@ -84,7 +78,7 @@ describe.each(versions)('through the proxy, PostgreSQL %s (apt install postgresq
     })
   })
 
-  test('a switchover is latency for who is idle or between transactions, and within the contract for the others', async () => {
+  test('a switchover is latency, for everybody', async () => {
     writers = await ProxyClients.start(connect, EIGHT)
     const idle = await connect()
     await idle.query('SELECT 1')
@@ -105,7 +99,9 @@ describe.each(versions)('through the proxy, PostgreSQL %s (apt install postgresq
     await idle.end()
     const { since, unforeseen } = writers
     expect(unforeseen).toEqual([])
-    console.info(`switchover on ${version}: ${JSON.stringify(since)}`)
+    // Seen to fail: without the hold before it, transactions end with 40001 and 08007.
+    expect(since.errors).toBe(0)
+    expect(cluster.events().map(({ kind }) => kind)).toContain('proxies-held')
     expect((await cluster.healthy()).primary).not.toBe(primary)
     await checkRows()
   })
@@ -128,7 +124,6 @@ describe.each(versions)('through the proxy, PostgreSQL %s (apt install postgresq
     expect((await inTransaction.query('SELECT id FROM through_proxy WHERE id < 0')).rows).toEqual([])
     await goOn()
     expect(writers.unforeseen).toEqual([])
-    console.info(`death on ${version}: ${JSON.stringify(writers.since)}`)
     await Promise.all([idle.end(), inTransaction.end()])
     await cluster.healthy()
     await checkRows()

@@ -6,9 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 
 const PAUSE_MS = 2
+const THOUGHT_MS = 50
 
-/** `autocommit`: one statement per row; `transaction`: BEGIN, a prepared INSERT, COMMIT. */
-export type Way = 'autocommit' | 'transaction'
+/** `autocommit`: one statement per row; `transaction`: BEGIN, a prepared INSERT, COMMIT; `thoughtful`: the same, with a pause inside. */
+export type Way = 'autocommit' | 'transaction' | 'thoughtful'
 
 export class ProxyClients {
   readonly acknowledged: number[] = []
@@ -67,13 +68,14 @@ export class ProxyClients {
   async #writeOne(client: pg.Client, way: Way, id: number): Promise<boolean> {
     const beganAt = performance.now()
     try {
-      if (way === 'transaction') await client.query('BEGIN')
+      if (way !== 'autocommit') await client.query('BEGIN')
       await client.query({
-        ...(way === 'transaction' && { name: 'write' }),
+        ...(way !== 'autocommit' && { name: 'write' }),
         text: 'INSERT INTO through_proxy (id) VALUES ($1)',
         values: [id],
       })
-      const ended = way === 'transaction' ? await client.query('COMMIT') : { command: 'COMMIT' }
+      if (way === 'thoughtful') await sleep(THOUGHT_MS)
+      const ended = way === 'autocommit' ? { command: 'COMMIT' } : await client.query('COMMIT')
       // A COMMIT of a transaction that has failed says so in its tag and in nothing else.
       if (ended.command === 'COMMIT') this.acknowledged.push(id)
       else this.unforeseen.push(`COMMIT was answered with ${ended.command}`)
