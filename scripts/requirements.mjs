@@ -21,9 +21,9 @@ const REQUIREMENTS = [
   { what: 'psql', install: 'apt install postgresql-client', isThere: () => isProgram('psql') },
   { what: 'ip', install: 'apt install iproute2', isThere: () => isProgram('ip') },
   { what: 'nft', install: 'apt install nftables', isThere: () => isProgram('nft') },
-  { what: 'libfaketime', install: 'apt install faketime', isThere: () => isProgram('faketime') },
   { what: 'HAProxy', install: 'apt install haproxy', isThere: () => isProgram('haproxy') },
   { what: 'faketime', install: 'apt install faketime', isThere: () => isProgram('faketime') },
+  { what: 'mkfs.ext4', install: 'apt install e2fsprogs', isThere: () => isProgram('mkfs.ext4') },
   { what: 'unshare', install: 'apt install util-linux', isThere: () => isProgram('unshare') },
 ]
 

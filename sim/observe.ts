@@ -111,6 +111,7 @@ export function localView(world: World, node: SimNode, agent: SimAgent, seen: Lo
     sentinel: state.sentinel,
     primaryLeaseUntilMs: state.lease?.untilMs ?? null,
     awakeSinceMs: agent.awakeSinceMs,
+    diskTriedSinceMs: null,
     canRewind: world.canRewind,
     recovery: recoveryOf(node),
     reinitAsked: agent.knows.reinitAsked,
@@ -347,6 +348,7 @@ export function reportOf(view: ClusterView): NodeReport {
     priority: view.spec.priority,
     vote: voteOf(view),
     replayPaused: server?.replayPaused === true,
+    diskHangs: false,
   }
 }
 

@@ -193,4 +193,6 @@ if (process.send !== undefined) {
       process.disconnect()
     })
   })
+  // Whoever wanted to know is gone: a benchmark that was interrupted leaves no client that writes for ever.
+  process.on('disconnect', () => process.exit())
 }

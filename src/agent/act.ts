@@ -391,7 +391,9 @@ export class Actor {
     // First: files that lead to a primary are only ever written after what they lead to is known to be right (I8).
     if (wanted.upstream !== null) await this.#directory.rememberFollowed(wanted.epoch)
     if (wanted.role === 'primary') await this.#directory.keepRules()
-    const written = await postgres.configure(await this.#render(wanted))
+    const rendered = await this.#render(wanted)
+    if (rendered.kind !== 'ok') return rendered
+    const written = await postgres.configure(rendered.value)
     if (written.kind !== 'ok') return written
     for (const refused of written.value.refused) {
       this.#events.add({
@@ -411,12 +413,20 @@ export class Actor {
     return DONE
   }
 
-  async #render(wanted: WantedConfiguration): Promise<ReplicationConfiguration> {
+  async #render(wanted: WantedConfiguration): Promise<Outcome<ReplicationConfiguration>> {
     const { role, upstream, synchronousStandbyNames, epoch } = wanted
-    if (upstream === null) return { role, upstream: null, synchronousStandbyNames }
+    if (upstream === null) return { kind: 'ok', value: { role, upstream: null, synchronousStandbyNames } }
     const passfile = await this.#dependencies.passfiles.write(epoch, upstream)
+    if (passfile.kind !== 'ok') return passfile
     const rejoining = wanted.rejoining === true
-    return { role, upstream: { ...upstream, passfile, rejoining }, synchronousStandbyNames }
+    return {
+      kind: 'ok',
+      value: {
+        role,
+        upstream: { ...upstream, passfile: passfile.value, rejoining },
+        synchronousStandbyNames,
+      },
+    }
   }
 
   async #moveAside(reason: string): Promise<Outcome> {

@@ -8,6 +8,7 @@ import type { ClusterView } from '../core/cluster-view.ts'
 import { decide } from '../core/decide.ts'
 import { type Decision, EMPTY_MEMORY, type Memory } from '../core/decision.ts'
 import { hasOnlyItsVote, suspicionDueMs } from '../core/detector.ts'
+import { diskHangDueMs } from '../core/disk.ts'
 import { findProblems } from '../core/problems.ts'
 import { type Timers, timersOf } from '../core/timers.ts'
 import type { NameClaim } from '../ports/cluster-store.ts'
@@ -15,6 +16,7 @@ import { Actor } from './act.ts'
 import { Chronicle } from './chronicle.ts'
 import { Controls } from './controls.ts'
 import type { AgentDependencies, AgentOptions } from './dependencies.ts'
+import { DiskWatch } from './disk-watch.ts'
 import { EventLog } from './events.ts'
 import { Membership } from './membership.ts'
 import { makeNameClaim, NameHolder, type Standing } from './name-claim.ts'
@@ -40,6 +42,7 @@ export class Agent {
   readonly #membership: Membership
   readonly #name: NameHolder
   readonly #observer: Observer
+  readonly #diskWatch: DiskWatch
   readonly #actor: Actor
   readonly #problems = new ProblemClock()
   readonly #watch = new AbortController()
@@ -92,6 +95,7 @@ export class Agent {
       leaseMs: timersOf(options.spec.rtoMs).membershipMs,
     })
     this.#observer = new Observer(options, store, postgres, clock)
+    this.#diskWatch = new DiskWatch(postgres, clock)
     this.#timers = timersOf(options.spec.rtoMs)
     this.#lease = new PrimaryLease(store, clock, this.#timers, directory, () => void this.#fenceAtDeadline())
     this.#primaryWatch = new PrimaryWatch(dependencies.prober, clock, this.#timers, () =>
@@ -139,6 +143,7 @@ export class Agent {
       this.#events.add({ kind: 'leftover-removed', message: `removed what was left half done: ${each}` })
     postgres.onChange((what) => this.#wakeUp(what))
     store.watch((what) => this.#storeChanged(what), this.#watch.signal)
+    this.#diskWatch.start()
     while (!this.#stopping) {
       const pauseMs = await this.#cycle()
       await this.#pause(pauseMs)
@@ -165,6 +170,7 @@ export class Agent {
       this.#dependencies.log.error('PostgreSQL could not be stopped', { reason: stopped.reason })
     await this.#tasks.abortAll()
     this.#primaryWatch.close()
+    this.#diskWatch.close()
     // What still runs may still acknowledge: then the lease runs out by itself.
     if (stopped.kind === 'ok') await this.#lease.drop()
     this.#lease.close()
@@ -172,6 +178,7 @@ export class Agent {
     this.#watch.abort()
     await this.#dependencies.postgres.close()
     this.#dependencies.store.close()
+    await this.#events.written()
   }
 
   /** Ends at the next turn of the loop and leaves everything as it is: PostgreSQL, lease and report go over to the next agent. */
@@ -190,10 +197,12 @@ export class Agent {
     await this.#ended
     await this.#tasks.abortAll()
     this.#primaryWatch.close()
+    this.#diskWatch.close()
     this.#lease.close()
     this.#watch.abort()
     await this.#dependencies.postgres.close()
     this.#dependencies.store.close()
+    await this.#events.written()
   }
 
   /** How long ago the loop last went round: one that hangs is worse than one that has ended. */
@@ -241,12 +250,12 @@ export class Agent {
     this.#chronicle.note(view, decision)
     this.#keepSnapshot(view)
     // Beside the actions: clients may be waiting for those, and nobody for this one.
-    const reported = this.#membership.report(nodeReport(this.#options, view))
+    const reported = this.#membership.report(nodeReport(this.#options, view, this.#memory))
     const acted = this.#stopping ? 'done' : await this.#actor.act(decision.actions, view, decision.rule)
     await reported
     this.#sightings.note(view)
     if (isIdle(decision)) this.#whenIdle(view)
-    return Math.min(restAfter(decision, view, acted), this.#untilDoubt(view))
+    return Math.min(restAfter(decision, view, acted), this.#untilDoubt(view), this.#untilDiskHangs(view))
   }
 
   /** Until the name is its own, an agent votes for nothing and changes nothing: what it would do belongs to somebody else. */
@@ -278,6 +287,12 @@ export class Agent {
     if (dueMs === null) return REST_MS
     // What is due already waits for others; a moment later than due, so that the look finds it so.
     const leftMs = dueMs - this.#dependencies.clock.nowMs() + 2
+    return leftMs <= 0 ? REST_MS : leftMs
+  }
+
+  #untilDiskHangs(view: ClusterView): number {
+    const dueMs = diskHangDueMs(view, this.#memory)
+    const leftMs = dueMs === null ? 0 : dueMs - this.#dependencies.clock.nowMs() + 2
     return leftMs <= 0 ? REST_MS : leftMs
   }
 
@@ -316,6 +331,7 @@ export class Agent {
       ranAsPrimaryIn: this.#ranAsPrimaryIn,
       primaryLeaseUntilMs: this.#lease.untilMs,
       awakeSinceMs: this.#awakeSinceMs,
+      diskTriedSinceMs: this.#diskWatch.triedSinceMs,
       canRewind: this.#options.canRewind,
       reinitAsked: this.#actor.state.reinitAsked,
     }
@@ -385,7 +401,7 @@ export class Agent {
 
   #keepSnapshot(view: ClusterView): void {
     const at = this.#dependencies.clock.timestamp()
-    const problems = this.#problems.stamp(findProblems(view), at)
+    const problems = this.#problems.stamp(findProblems(view, this.#memory), at)
     this.#snapshot = { view, at, why: this.#why, problems, task: this.#progress(view) }
   }
 

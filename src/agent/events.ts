@@ -1,14 +1,21 @@
 /**
  * The node's own record of what happened and why (P6): a ring in memory for the API, a file for later. Writing it must never fail
- * an action, and a full disk must not stop a failover: errors are swallowed after one log line.
+ * an action, and neither a full disk nor one that hangs may stop a failover: it is written behind the loop's back, and errors are swallowed
+ * after one log line.
  */
-import { appendFileSync, readFileSync, renameSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
+import { appendFile, rename, stat } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterEvent } from '../api/contract.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Log } from '../ports/log.ts'
 
 const KEPT_IN_MEMORY = 1_000
 const ROTATE_BYTES = 4 * 1024 * 1024
+/** At the end of the agent. */
+const WRITE_PATIENCE_MS = 1_000
+/** What waits for a disk that hangs; the ring has the newest all the same. */
+const WAITING_LINES = 1_000
 
 export type NewEvent = Omit<ClusterEvent, 'id' | 'at' | 'node'>
 
@@ -20,6 +27,9 @@ export class EventLog {
   readonly #listeners = new Set<(event: ClusterEvent) => void>()
   #events: ClusterEvent[]
   #complained = false
+  #waiting: string[] = []
+  #writes = false
+  #writing: Promise<void> = Promise.resolve()
   /** That this node knows of; events that are of no other one are told as of this one. */
   epoch: number | null = null
   /** Since the election of an epoch began, in milliseconds of the monotonic clock; null when it is over, or not known. */
@@ -66,16 +76,33 @@ export class EventLog {
     return () => this.#listeners.delete(listener)
   }
 
+  /** Everything that was added before is in the file, unless the disk does not take it in that time. */
+  async written(): Promise<void> {
+    await Promise.race([this.#writing, sleep(WRITE_PATIENCE_MS, undefined, { ref: false })])
+  }
+
   #append(event: ClusterEvent): void {
-    try {
-      appendFileSync(this.#file, `${JSON.stringify(event)}\n`, { mode: 0o600 })
-      if (event.id % 100 === 0 && statSync(this.#file).size > ROTATE_BYTES)
-        renameSync(this.#file, `${this.#file}.1`)
-    } catch (error) {
-      if (this.#complained) return
-      this.#complained = true
-      this.#log.warn('events cannot be written to their file', { error: String(error) })
+    this.#waiting.push(`${JSON.stringify(event)}\n`)
+    if (this.#waiting.length > WAITING_LINES) this.#waiting.shift()
+    if (!this.#writes) this.#writing = this.#write()
+  }
+
+  /** One after the other; what is added meanwhile goes with the next. */
+  async #write(): Promise<void> {
+    this.#writes = true
+    while (this.#waiting.length > 0) {
+      const text = this.#waiting.splice(0).join('')
+      try {
+        await appendFile(this.#file, text, { mode: 0o600 })
+        if ((await stat(this.#file)).size > ROTATE_BYTES) await rename(this.#file, `${this.#file}.1`)
+      } catch (error) {
+        if (!this.#complained)
+          this.#log.warn('events cannot be written to their file', { error: String(error) })
+        this.#complained = true
+      }
     }
+    // In the same moment as the look above: nothing can be added in between and be forgotten.
+    this.#writes = false
   }
 }
 

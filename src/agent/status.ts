@@ -12,7 +12,9 @@ import type {
   Why,
 } from '../api/contract.ts'
 import type { ClusterView, NodeReport } from '../core/cluster-view.ts'
+import type { Memory } from '../core/decision.ts'
 import { suspectsPrimary } from '../core/detector.ts'
+import { diskHangs } from '../core/disk.ts'
 import type { ServerFacts } from '../core/facts.ts'
 import { healthOf } from '../core/health.ts'
 import { formatLsn, type Lsn, lagBytes, maxLsn } from '../core/lsn.ts'
@@ -111,7 +113,7 @@ export function seenHealth(
   }
 }
 
-export function nodeReport(options: AgentOptions, view: ClusterView): NodeReport {
+export function nodeReport(options: AgentOptions, view: ClusterView, memory: Memory): NodeReport {
   const status = nodeStatus(options, view)
   const { directory } = view.local
   return {
@@ -130,6 +132,7 @@ export function nodeReport(options: AgentOptions, view: ClusterView): NodeReport
     priority: view.spec.priority,
     vote: voteOf(view),
     replayPaused: view.local.server?.replayPaused === true,
+    diskHangs: diskHangs(view, memory),
   }
 }
 

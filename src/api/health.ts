@@ -65,7 +65,7 @@ export function declareHealth(app: Hono, source: HealthSource): void {
   })
 }
 
-function isStale({ ageMs, staleMs }: SeenHealth): boolean {
+export function isStale({ ageMs, staleMs }: SeenHealth): boolean {
   return ageMs > staleMs
 }
 

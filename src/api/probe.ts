@@ -12,7 +12,7 @@ export function probeAgent(target: ProbeTarget, deadlineMs: number): Promise<Pro
       sent.destroy()
       resolve(result)
     }
-    sent.on('response', () => end('answers'))
+    sent.on('response', ({ statusCode }) => end(statusCode === 503 ? 'silent' : 'answers'))
     sent.on('error', (error: NodeJS.ErrnoException) => {
       end(error.code === 'ECONNREFUSED' || error.code === 'ECONNRESET' ? 'refused' : 'silent')
     })

@@ -12,7 +12,7 @@ import { UnderstudyError } from '../errors/codes.ts'
 import type { ClusterEvent, ClusterStatus, NodeDetail, SeenHealth, Why } from './contract.ts'
 import { type ControlSource, declareControls } from './controls.ts'
 import { errorBody } from './failures.ts'
-import { declareHealth } from './health.ts'
+import { declareHealth, isStale } from './health.ts'
 import { historyEntries } from './history.ts'
 import { METRICS_CONTENT_TYPE, type MetricsInput, renderMetrics } from './metrics.ts'
 
@@ -47,8 +47,11 @@ export function createApi(source: ApiSource, token: string): Hono {
       ? context.json(errorBody('timeout', 'the agent has just started'), 503)
       : context.json(detail)
   })
-  // Answered from nothing: whether this process lives.
-  app.get('/v1/alive', (context) => context.body(null, 204))
+  // Answered from memory. One whose loop is stuck, on a disk that hangs for one, does nothing that the others could wait for.
+  app.get('/v1/alive', (context) => {
+    const seen = source.health()
+    return context.body(null, seen !== null && isStale(seen) ? 503 : 204)
+  })
   app.get('/v1/why', (context) => context.json(source.why()))
   app.get('/v1/events', (context) => {
     const after = Number(context.req.query('after') ?? context.req.header('last-event-id') ?? 0)

@@ -107,11 +107,7 @@ export function createPassfiles(options: ClonerOptions): Passfiles {
   const directory = path.join(options.nodeDirectory, 'secrets')
   const fileOf = (epoch: number): string => path.join(directory, `upstream-${epoch}.passfile`)
   return {
-    async write(epoch, upstream) {
-      const written = await writeFor(options, fileOf(epoch), upstream)
-      if (written.kind === 'ok') return written.value
-      throw new Error(written.reason)
-    },
+    write: (epoch, upstream) => writeFor(options, fileOf(epoch), upstream),
     async keepOnly(epoch) {
       await removeOthers(directory, epoch === null ? null : path.basename(fileOf(epoch)))
     },

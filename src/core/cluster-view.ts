@@ -135,6 +135,8 @@ export interface NodeReport {
   /** What it can say in an election: where its data ends, what its data was before it was opened up ("gone", I12), or nothing. */
   readonly vote: 'whole' | 'gone' | 'none'
   readonly replayPaused: boolean
+  /** Its disk takes no writes; of an agent that did not look yet: false. */
+  readonly diskHangs: boolean
 }
 
 /**
@@ -253,6 +255,8 @@ export interface LocalView {
   readonly primaryLeaseUntilMs: number | null
   /** When this process started, or went on after a pause longer than `pauseMs`: evidence from before does not count. */
   readonly awakeSinceMs: number
+  /** Since when a write that tries the disk of the WAL has not come back; null: the last one has. */
+  readonly diskTriedSinceMs: number | null
   readonly canRewind: boolean
   /** Of a PostgreSQL that replays WAL and lets nobody in yet; null otherwise. */
   readonly recovery: RecoveryFacts | null

@@ -120,6 +120,8 @@ export interface Memory {
   readonly office: { readonly epoch: number; readonly sinceMs: number } | null
   /** Since when this node knows of the newest epoch: who carries its election on, and from when a new primary may count as silent. */
   readonly epoch: { readonly number: number; readonly seenAtMs: number } | null
+  /** How far the own WAL was on the disk when it was last seen to have moved on, and when that was. */
+  readonly flushed: { readonly lsn: Lsn; readonly sinceMs: number } | null
 }
 
 export interface RuleChange {
@@ -140,6 +142,7 @@ export const EMPTY_MEMORY: Memory = {
   unansweredSinceMs: null,
   office: null,
   epoch: null,
+  flushed: null,
 }
 
 export interface Verdict {

@@ -2,6 +2,8 @@
 import { ERRORS } from '../errors/codes.ts'
 import type { ClusterView, Failure, TaskKind } from './cluster-view.ts'
 import { member, otherMembers, slotName } from './cluster-view.ts'
+import type { Memory } from './decision.ts'
+import { diskHangs } from './disk.ts'
 import type { ServerFacts, SlotFacts } from './facts.ts'
 import { currentRule } from './primacy.ts'
 import { replayBehindBytes, TOO_FAR_BYTES } from './switchover-checks.ts'
@@ -16,10 +18,11 @@ export interface FoundProblem {
   readonly hint: string
 }
 
-export function findProblems(view: ClusterView): readonly FoundProblem[] {
+export function findProblems(view: ClusterView, memory: Memory): readonly FoundProblem[] {
   return [
     ...ofStore(view),
     ...ofDirectory(view),
+    ...ofDisk(view, memory),
     ...ofTasks(view),
     ...ofServer(view),
     ...ofPrimary(view),
@@ -118,6 +121,18 @@ function verb(task: TaskKind): string {
     stop: 'stopping PostgreSQL',
     prove: 'proving the rule',
   }[task]
+}
+
+function ofDisk(view: ClusterView, memory: Memory): FoundProblem[] {
+  if (!diskHangs(view, memory)) return []
+  return [
+    own(
+      view,
+      'disk-hangs',
+      'the disk of the data takes no writes, and does not say so',
+      ERRORS['disk-hangs'].hint,
+    ),
+  ]
 }
 
 /** Whatever its role. */

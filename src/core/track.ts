@@ -12,7 +12,10 @@ import { currentRule } from './primacy.ts'
 const CAUGHT_UP_BYTES = 16 * 1024 * 1024
 
 export function track(view: ClusterView, before: Memory): Memory {
-  const memory = trackEpoch(view, trackRecovery(view, trackReceiving(view, trackOwn(view, before))))
+  const memory = trackEpoch(
+    view,
+    trackRecovery(view, trackReceiving(view, trackFlushed(view, trackOwn(view, before)))),
+  )
   if (view.store.kind !== 'read') return memory
   const primacy = view.store.facts.primacy?.value
   const { server } = view.local
@@ -45,6 +48,14 @@ function trackOwn(view: ClusterView, memory: Memory): Memory {
   const office = !rules ? null : memory.office?.epoch === epoch ? memory.office : { epoch, sinceMs: view.now }
   if (unansweredSinceMs === memory.unansweredSinceMs && office === memory.office) return memory
   return { ...memory, unansweredSinceMs, office }
+}
+
+/** Of a standby as well: what it has received and not yet on the disk is not counted. */
+function trackFlushed(view: ClusterView, memory: Memory): Memory {
+  const { server } = view.local
+  const lsn = server?.flushLsn ?? server?.walreceiver?.flushLsn ?? null
+  if (lsn === null || lsn === memory.flushed?.lsn) return memory
+  return { ...memory, flushed: { lsn, sinceMs: view.now } }
 }
 
 /** What is not seen is no change: PostgreSQL may be too busy to answer. */

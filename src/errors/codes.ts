@@ -36,6 +36,9 @@ export const ERRORS = {
   'no-space': {
     hint: 'Free space on that file system, then run the command again: it goes on where it can.',
   },
+  'disk-hangs': {
+    hint: 'Look at the storage below it (dmesg, the volume, NFS). Writing goes on by itself when the disk does.',
+  },
   'path-too-long': { hint: 'Choose a shorter directory: a socket path ends at 107 bytes.' },
   'no-unprivileged-user': {
     hint: 'Create a user for PostgreSQL (useradd --system postgres), or run as an ordinary user.',

@@ -33,8 +33,8 @@ export interface Cloner {
 
 /** Passfiles for primary_conninfo, one per epoch: removing the file is the first step of a fence (I3). */
 export interface Passfiles {
-  /** Returns the absolute path of a 0600 file that lets the replication user into exactly this upstream. */
-  write(epoch: number, upstream: { readonly host: string; readonly port: number }): Promise<string>
+  /** The absolute path of a 0600 file that lets the replication user into exactly this upstream. Fails with no-space, no-permission. */
+  write(epoch: number, upstream: { readonly host: string; readonly port: number }): Promise<Outcome<string>>
   /** Removes those of every other epoch; null: all of them, which is the first step of a fence (I3b). */
   keepOnly(epoch: number | null): Promise<void>
 }

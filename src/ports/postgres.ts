@@ -35,6 +35,8 @@ export interface Postgres {
   /** Files and process list only: cheap, never blocks on PostgreSQL. */
   inspectDirectory(): Promise<DirectoryState>
   inspectPostmaster(): Promise<PostmasterState>
+  /** Writes a few bytes to the disk of the WAL and comes back when they are on it, or when that has failed: at once where there is no data. */
+  tryDisk(): Promise<void>
   /** One SQL look within the deadline; keeps one connection open. */
   observe(deadlineMs: number): Promise<Outcome<ServerFacts>>
 

@@ -10,7 +10,7 @@ import type { Outcome } from '../ports/postgres.ts'
 import type { TlsPaths } from './configuration-input.ts'
 import { readTextIfPresent, writeFileAtomic, writeFileIfDifferent } from './durable.ts'
 import { type HbaMember, renderHba, takenHbaLines } from './hba.ts'
-import type { NodeLayout } from './layout.ts'
+import { type NodeLayout, REPLICATION_ROLE } from './layout.ts'
 import { fileFailure, ok } from './outcome.ts'
 import { readSecret, renewPassfile } from './secrets.ts'
 
@@ -78,7 +78,7 @@ export class AccessUpdater {
     if (password.kind === 'failed') return false
     const files = (await readdir(directory).catch(() => [])).filter((name) => name.endsWith('.passfile'))
     const renewed = await Promise.all(
-      files.map((name) => renewPassfile(join(directory, name), password.value)),
+      files.map((name) => renewPassfile(join(directory, name), REPLICATION_ROLE, password.value)),
     )
     return renewed.includes(true)
   }

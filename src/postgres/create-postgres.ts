@@ -45,6 +45,7 @@ import { NOT_IN_PREREQUISITE_STATE, Session, type SessionOptions, sqlStateOf } f
 import type { UserParameters } from './setting-text.ts'
 import { advanceSlot, createSlot, dropSlot } from './slots.ts'
 import { settleTimelines } from './timelines.ts'
+import { tryDisk } from './try-disk.ts'
 import { waitUntil } from './wait.ts'
 
 /** A slot function touches one small file; only a frozen server needs longer. */
@@ -120,6 +121,10 @@ class LocalPostgres implements Postgres {
 
   inspectPostmaster(): Promise<PostmasterState> {
     return this.#postmaster.inspect()
+  }
+
+  tryDisk(): Promise<void> {
+    return tryDisk(this.#layout.dataDir)
   }
 
   inspectRecovery(postmasterPid: number): Promise<RecoveryFacts | null> {

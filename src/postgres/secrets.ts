@@ -97,16 +97,17 @@ export async function writePassfile(path: string, entries: readonly PassfileEntr
 }
 
 /**
- * The same entry with another password; true when it had another one. Into the very file, and never a new one: a fence removes the file as
- * its first step (I3), and what is written into a removed file is read by nobody.
+ * The entry of that user with another password; true when it had another one. An entry of somebody else stays as it is. Into the very file,
+ * and never a new one: a fence removes the file as its first step (I3), and what is written into a removed file is read by nobody.
  */
-export async function renewPassfile(path: string, password: string): Promise<boolean> {
+export async function renewPassfile(path: string, user: string, password: string): Promise<boolean> {
   const handle = await open(path, 'r+').catch(() => null)
   if (handle === null) return false
   try {
     const [line = ''] = (await handle.readFile('utf8')).split('\n')
-    const before = /^(?:(?:[^:\\]|\\.)*:){4}/.exec(line)?.[0]
-    const renewed = before === undefined ? line : `${before}${password.replace(/[\\:]/g, '\\$&')}`
+    const [before, whose] = /^(?:(?:[^:\\]|\\.)*:){3}((?:[^:\\]|\\.)*):/.exec(line) ?? []
+    const renewed =
+      before === undefined || whose !== user ? line : `${before}${password.replace(/[\\:]/g, '\\$&')}`
     if (renewed === line) return false
     const content = `${renewed}\n`
     await handle.write(content, 0)

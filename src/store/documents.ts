@@ -56,7 +56,16 @@ export function parseReports(entries: readonly KeyValue[]): readonly NodeReport[
     const value = parseJson(entry.value) as Partial<NodeReport> | null
     if (typeof value?.name !== 'string' || typeof value.host !== 'string' || typeof value.epoch !== 'number')
       return []
-    return [{ suspects: null, priority: 100, vote: 'whole', replayPaused: false, ...value } as NodeReport]
+    return [
+      {
+        suspects: null,
+        priority: 100,
+        vote: 'whole',
+        replayPaused: false,
+        diskHangs: false,
+        ...value,
+      } as NodeReport,
+    ]
   })
 }
 

@@ -1,6 +1,7 @@
 /** What a person is told of: each problem with its code, about whom it is, and how grave. */
 import { describe, expect, it } from 'vitest'
 import type { Failure } from '../../src/core/cluster-view.ts'
+import { EMPTY_MEMORY } from '../../src/core/decision.ts'
 import type { SlotFacts } from '../../src/core/facts.ts'
 import { findProblems } from '../../src/core/problems.ts'
 import {
@@ -18,7 +19,7 @@ import {
 } from '../support/views.ts'
 
 function found(changes: ViewChanges = {}): readonly string[] {
-  return findProblems(view(changes)).map(
+  return findProblems(view(changes), EMPTY_MEMORY).map(
     ({ severity, code, node }) => `${severity} ${code} ${node ?? 'cluster'}`,
   )
 }
@@ -61,7 +62,7 @@ describe('of the node', () => {
       'error foreign-postmaster bravo',
     ])
     const failures = new Map([['clone', failure] as const])
-    expect(findProblems(view({ self: 'bravo', local: { failures } }))).toMatchObject([
+    expect(findProblems(view({ self: 'bravo', local: { failures } }), EMPTY_MEMORY)).toMatchObject([
       { code: 'clone-failed', message: 'cloning failed: it broke', hint: 'Look.' },
     ])
   })
@@ -72,7 +73,7 @@ describe('of the node', () => {
 
   it('settings that wait for a restart', () => {
     const server = primaryServer({ pendingRestart: ['max_connections', 'shared_buffers'] })
-    const [problem] = findProblems(view({ local: { server } }))
+    const [problem] = findProblems(view({ local: { server } }), EMPTY_MEMORY)
     expect(problem).toMatchObject({ code: 'pending-restart', severity: 'warning', node: 'alpha' })
     expect(problem?.message).toContain('max_connections, shared_buffers')
   })
@@ -90,9 +91,9 @@ describe('of slots', () => {
 
   it('WAL that is gone: ours is mended by itself, another is to be dropped by hand', () => {
     const lost = { walStatus: 'lost', active: false } as const
-    const [ours] = findProblems(view(withSlots(slot('understudy_bravo', lost))))
+    const [ours] = findProblems(view(withSlots(slot('understudy_bravo', lost))), EMPTY_MEMORY)
     expect(ours).toMatchObject({ code: 'slot-lost', severity: 'warning', hint: 'It is made anew by itself.' })
-    const [other] = findProblems(view(withSlots(slot('reports', lost))))
+    const [other] = findProblems(view(withSlots(slot('reports', lost))), EMPTY_MEMORY)
     expect(other?.hint).toContain("pg_drop_replication_slot('reports')")
   })
 

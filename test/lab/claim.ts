@@ -10,6 +10,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { listen } from '../support/cluster-ports.ts'
 import { signal } from '../support/cluster-processes.ts'
+import { thawDisk } from './disk.ts'
 import { attempt, run } from './shell.ts'
 
 /** Addresses are made from the number, and there are as many networks as there are second bytes left in 127.100.0.0 to 127.199.0.0. */
@@ -85,13 +86,12 @@ async function findNames(): Promise<ReadonlySet<string>> {
 
 /** Processes first: they hold namespaces and mounts. Each step again until nothing is left, because processes start others. */
 async function removeAll(name: string): Promise<void> {
+  for (const { target } of mountsOf(name)) await thawDisk(target)
   await endProcesses(name)
   for (const namespace of await namespaces())
     if (NAME.exec(namespace)?.[1] === name) await attempt('ip', ['netns', 'del', namespace])
   await attempt('ip', ['link', 'del', name])
-  // The inner ones first.
-  const mounted = mounts().filter(({ source }) => source === name)
-  for (const { target } of mounted.sort((a, b) => b.target.length - a.target.length))
+  for (const { target } of mountsOf(name))
     if (!(await attempt('umount', [target]))) await attempt('umount', ['-l', target])
   for (const directory of directories())
     if (NAME.exec(path.basename(directory))?.[1] === name)
@@ -131,7 +131,15 @@ function mounts(): readonly Mount[] {
   return readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .map((line) => line.split(' '))
-    .flatMap(([source = '', target = '']) => (NAME.test(source) ? [{ source, target }] : []))
+    .map(([source = '', target = '']) => ({ source, target }))
+}
+
+/** Also a disk of blocks, whose source is a device: it is mounted in the lab's directory. The inner ones first. */
+function mountsOf(name: string): readonly Mount[] {
+  const isOurs = (each: string): boolean => NAME.exec(each)?.[1] === name
+  return mounts()
+    .filter(({ source, target }) => isOurs(source) || target.split(path.sep).some(isOurs))
+    .sort((a, b) => b.target.length - a.target.length)
 }
 
 function directories(): readonly string[] {

@@ -1,8 +1,12 @@
-/** Disks that can be filled: a small file system in memory for each node, where root may mount one. */
-import { spawnSync } from 'node:child_process'
-import { rmSync, statfsSync, statSync } from 'node:fs'
+/**
+ * Disks that can be filled or can hang, where root may mount them: a small file system in memory for each node, or one of blocks in a file,
+ * because only such a one can be frozen (fsfreeze(8)): writes to it wait, uninterruptibly, and reading goes on.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { attempt } from './shell.ts'
+import { attempt, run } from './shell.ts'
 
 export interface Disk {
   /** null: this is a plain directory on the machine's disk, which nobody fills. */
@@ -26,6 +30,48 @@ export function mayMount(): boolean {
 export function mountMemory({ name, directory, sizeMb, user }: MountOptions): Promise<boolean> {
   const options = `size=${sizeMb}m,mode=0700,uid=${user.uid},gid=${user.gid}`
   return attempt('mount', ['-t', 'tmpfs', '-o', options, name, directory])
+}
+
+/** Whether this process may freeze a disk: it makes one, in a namespace that goes away with it. */
+export function mayFreeze(): boolean {
+  const place = mkdtempSync(path.join(tmpdir(), 'may-freeze-'))
+  const steps = [
+    `truncate -s 8M ${place}/image`,
+    `mkfs.ext4 -q -F ${place}/image`,
+    `mount -o loop ${place}/image /mnt`,
+    'fsfreeze -f /mnt',
+    'fsfreeze -u /mnt',
+    'umount /mnt',
+  ]
+  const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` }
+  const { status } = spawnSync('unshare', ['--mount', 'sh', '-c', steps.join(' && ')], { env })
+  rmSync(place, { recursive: true, force: true })
+  return status === 0
+}
+
+/** The directory exists; its image lies beside it, and goes with the lab's directory. */
+export async function mountBlocks({ directory, sizeMb, user }: Omit<MountOptions, 'name'>): Promise<void> {
+  const image = `${directory}.image`
+  const owner = `root_owner=${user.uid}:${user.gid}`
+  await run('truncate', ['-s', `${sizeMb}M`, image])
+  await run('mkfs.ext4', ['-q', '-F', '-m', '0', '-E', owner, image])
+  await run('mount', ['-o', 'loop', image, directory])
+  rmSync(path.join(directory, 'lost+found'), { recursive: true })
+}
+
+/** Longer than any story: nothing that waits for such a disk can be ended, not even by SIGKILL. */
+const THAWED_AFTER_S = 60
+
+/** Whatever becomes of this process, the disk goes on after a while. */
+export async function freezeDisk(directory: string): Promise<void> {
+  const guard = `sleep ${THAWED_AFTER_S}; fsfreeze -u "$0"`
+  spawn('sh', ['-c', guard, directory], { detached: true, stdio: 'ignore', cwd: '/' }).unref()
+  await run('fsfreeze', ['-f', directory])
+}
+
+/** Does nothing when it is not frozen. */
+export async function thawDisk(directory: string): Promise<void> {
+  await attempt('fsfreeze', ['-u', directory])
 }
 
 const FILLER = 'filler'

@@ -21,7 +21,7 @@ import { createClusterStore } from '../../src/store/cluster-store.ts'
 import { describeProcesses, endAll, processesOf } from '../support/cluster-processes.ts'
 import { type Claim, claimLab } from './claim.ts'
 import { findFaketime } from './clock.ts'
-import { mountMemory } from './disk.ts'
+import { mountBlocks, mountMemory } from './disk.ts'
 import { giveTo, type LabFiles, type LabSettings, labFiles, writeFiles } from './files.ts'
 import { openLoopback } from './loopback.ts'
 import { namespacesMissing, openNamespaces } from './namespaces.ts'
@@ -62,6 +62,8 @@ export interface LabOptions {
   readonly network?: Network['kind']
   /** Everything between the nodes through proxies, in any kind of network, so that `network.delay` can be called. */
   readonly canDelay?: boolean
+  /** Each node's disk is one of blocks, which \`freezeDisk\` can make hang; it cannot be filled. Only where mayFreeze(). */
+  readonly canFreezeDisk?: boolean
   /** Agents run with libfaketime where it is installed, so that `stepClock` can be called. */
   readonly canStepClock?: boolean
   readonly parameters?: LabSettings['parameters']
@@ -143,7 +145,9 @@ export class Lab {
     const filled = new Map<string, boolean>()
     for (const name of names) {
       mkdirSync(files.nodeDirectory(name), { recursive: true, mode: 0o700 })
-      filled.set(name, await mount(files.nodeDirectory(name), DISK_MB))
+      const directory = files.nodeDirectory(name)
+      if (options.canFreezeDisk === true) await mountBlocks({ directory, sizeMb: DISK_MB, user: owner })
+      else filled.set(name, await mount(directory, DISK_MB))
     }
     const network = await openNetwork(options, {
       number: claim.number,
@@ -406,6 +410,7 @@ export class Lab {
     for (const member of this.store.members) this.store.thaw(member)
     this.store.start()
     for (const node of this.nodes) {
+      if (this.options.canFreezeDisk === true) await node.thawDisk()
       node.thaw()
       if (node.canFill) node.freeDisk()
       if (node.canStepClock) node.stepClock(0)

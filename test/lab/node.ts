@@ -7,7 +7,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ClusterProcess, processesOf, signal } from '../support/cluster-processes.ts'
 import { removeClockRemains, stepClock, withSteppedClock } from './clock.ts'
-import { fillDisk, freeDisk } from './disk.ts'
+import { fillDisk, freeDisk, freezeDisk, thawDisk } from './disk.ts'
 import type { LabFiles } from './files.ts'
 import type { Network } from './network.ts'
 import { type Program, startProgram } from './program.ts'
@@ -191,6 +191,15 @@ export class LabNode {
 
   freeDisk(): void {
     freeDisk(this.directory)
+  }
+
+  /** Whatever writes to it waits, and cannot be ended. In a lab whose disks can do that; others say so. */
+  async freezeDisk(): Promise<void> {
+    await freezeDisk(this.directory)
+  }
+
+  async thawDisk(): Promise<void> {
+    await thawDisk(this.directory)
   }
 
   /** The agent's wall clock, within a second; never PostgreSQL's, never the machine's. 0: right again. */

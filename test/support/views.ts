@@ -70,6 +70,7 @@ export function report(name: string, changes: Partial<NodeReport> = {}): NodeRep
     priority: 100,
     vote: 'whole',
     replayPaused: false,
+    diskHangs: false,
     ...changes,
   }
 }
@@ -293,6 +294,7 @@ export function view(changes: ViewChanges = {}): ClusterView {
       sentinel: null,
       primaryLeaseUntilMs: null,
       awakeSinceMs: 0,
+      diskTriedSinceMs: null,
       canRewind: true,
       recovery: null,
       reinitAsked: false,

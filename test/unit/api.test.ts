@@ -244,6 +244,12 @@ describe('the health paths', () => {
     expect(await good(seen({ ...fenced, running: false }), ALL)).toEqual(['/liveness'])
   })
 
+  it('the other agents are told that one whose loop stands still does not live', async () => {
+    expect(await health(seen(PRIMARY))('/v1/alive')).toBe(204)
+    expect(await health(null)('/v1/alive')).toBe(204)
+    expect(await health(seen(PRIMARY, { ageMs: 6_001 }))('/v1/alive')).toBe(503)
+  })
+
   it('know nothing when the loop hangs; in the first moments the process lives', async () => {
     for (const state of [PRIMARY, STANDBY]) expect(await good(seen(state, { ageMs: 6_001 }), ALL)).toEqual([])
     expect(await good(null, ALL)).toEqual(['/liveness'])

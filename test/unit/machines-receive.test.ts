@@ -15,7 +15,6 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { withNode, withoutNode } from '../../src/cli/machines/edit.ts'
 import { applyStaged, type StageOptions, stageBundle } from '../../src/cli/machines/receive.ts'
 import { loadConfig, nodeOf } from '../../src/config/load.ts'
-import { renewPassfile, writePassfile } from '../../src/postgres/secrets.ts'
 import { issueCertificate, makeCa } from '../support/certificates.ts'
 
 const place = mkdtempSync(path.join(tmpdir(), 'understudy-receive-'))
@@ -129,25 +128,5 @@ describe('understudy.yaml after `add` and `remove`', () => {
     expect(added).toMatch(/charlie:\n {4}host: fd00::3\n {4}port: 5433\n/)
     expect(withoutNode(added, 'charlie')).toBe(withoutNode(CONFIG, 'charlie'))
     expect(withoutNode(added, 'bravo')).not.toContain('10.0.0.2')
-  })
-})
-
-describe('a passfile with a new password', () => {
-  test('keeps the rest of its line, and is not brought back when a fence has removed it (I3)', async () => {
-    const file = path.join(place, 'upstream-3.passfile')
-    const entry = {
-      host: 'fd00::1',
-      port: 5432,
-      database: 'replication',
-      user: 'r',
-      password: 'a:b\\c and more',
-    }
-    await writePassfile(file, [entry])
-    expect(await renewPassfile(file, 'x:y')).toBe(true)
-    expect(readFileSync(file, 'utf8')).toBe('fd00\\:\\:1:5432:replication:r:x\\:y\n')
-    expect(await renewPassfile(file, 'x:y')).toBe(false)
-    unlinkSync(file)
-    expect(await renewPassfile(file, 'z')).toBe(false)
-    expect(readdirSync(place)).not.toContain('upstream-3.passfile')
   })
 })

@@ -24,6 +24,7 @@ import { parsePostmasterPid } from '../../src/postgres/postmaster-pid.ts'
 import { reachableBy } from '../../src/postgres/run-as.ts'
 import { ensureSecret, readSecret, renderPassfile, writePassfile } from '../../src/postgres/secrets.ts'
 import { explainStartFailure } from '../../src/postgres/start-failure.ts'
+import { TRIED_FILE, tryDisk } from '../../src/postgres/try-disk.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'us-files-'))
 afterAll(() => rmSync(root, { recursive: true, force: true }))
@@ -298,6 +299,17 @@ describe('files that we write', () => {
     expect(await writeFileIfDifferent(path, 'new', { durable: false })).toBe(false)
     expect(await writeFileIfDifferent(path, 'newer', { durable: false })).toBe(true)
     expect(statSync(path).ino).not.toBe(ino)
+  })
+
+  test('the file that tries the disk: made where there is data, then only written over', async () => {
+    const dataDir = join(root, 'tried')
+    await expect(tryDisk(dataDir)).rejects.toMatchObject({ code: 'ENOENT' })
+    mkdirSync(join(dataDir, 'pg_wal'), { recursive: true })
+    await tryDisk(dataDir)
+    const before = statSync(join(dataDir, TRIED_FILE))
+    await tryDisk(dataDir)
+    const after = statSync(join(dataDir, TRIED_FILE))
+    expect([before.size, after.size, after.ino]).toEqual([8, 8, before.ino])
   })
 
   test('what another user can reach', async () => {

@@ -5,6 +5,7 @@
 import type { ClusterView, StoreFacts, Versioned } from '../cluster-view.ts'
 import type { Action, DecisionRule, Memory } from '../decision.ts'
 import { hasOnlyItsVote, suspecting, suspectsPrimary } from '../detector.ts'
+import { diskHangs } from '../disk.ts'
 import { overlaps, rulesToSatisfy } from '../election.ts'
 import { currentRule, type Override, type Primacy } from '../primacy.ts'
 import { timersOf } from '../timers.ts'
@@ -102,6 +103,31 @@ function helpless(view: ClusterView, memory: Memory): string | null {
   return 'does not answer'
 }
 
+/**
+ * It answers and streams, so nobody else can see that no commit ends any more. It cannot say that it has stopped, for a process that waits
+ * for such a disk cannot be ended: where commits are acknowledged nobody needs to know (I2), elsewhere its lease has to run out (I10).
+ */
+const resignHanging: DecisionRule = {
+  id: 'resign-hanging',
+  evaluate(view, memory) {
+    const store = read(view)
+    if (store === null || store.primacy.value.phase !== 'steady' || store.primacy.value.primary !== view.self)
+      return null
+    if (store.facts.paused !== null || !diskHangs(view, memory)) return null
+    if (!othersWrite(store.primacy.value, store.facts)) return null
+    const reason = `the disk of the primary ${view.self} takes no writes`
+    return { reason, actions: [callElection(store.primacy, view.self, reason)] }
+  },
+}
+
+/** Where they share the disk that hangs, another one could not promise anything either. */
+function othersWrite(primacy: Primacy, facts: StoreFacts): boolean {
+  const writing = [...facts.nodes.values()].filter((each) => each.name !== primacy.primary && !each.diskHangs)
+  if (writing.length === 0) return false
+  const names = new Set(writing.map((each) => each.name))
+  return overlaps(rulesToSatisfy(primacy), names, new Set([primacy.primary]))
+}
+
 /** Enough standbys for I2 report that they get no WAL; where votes prove nothing, all that report, and there must be one. */
 function quorumIsLeft(view: ClusterView, primacy: Primacy, facts: StoreFacts): boolean {
   const reports = [...facts.nodes.values()].filter((each) => each.name !== view.self)
@@ -166,4 +192,10 @@ const electing: DecisionRule = {
   },
 }
 
-export const electionRules: readonly DecisionRule[] = [electing, resign, resignHelpless, startElection]
+export const electionRules: readonly DecisionRule[] = [
+  electing,
+  resign,
+  resignHelpless,
+  resignHanging,
+  startElection,
+]

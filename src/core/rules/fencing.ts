@@ -6,6 +6,7 @@ import { waitsAfterFailure } from '../backoff.ts'
 import type { Ballot } from '../ballot.ts'
 import type { ClusterView, StoreFacts, WantedConfiguration } from '../cluster-view.ts'
 import type { Action, Memory, Verdict } from '../decision.ts'
+import { diskHangs } from '../disk.ts'
 import { carriedBy, currentRule, type Primacy, synchronousStandbyNames } from '../primacy.ts'
 import { endUpTo } from '../timeline.ts'
 import { timersOf } from '../timers.ts'
@@ -40,6 +41,12 @@ export function fenceAndVote(
   }
   // A primary, or one that may become writable: it stops. A standby only loses its upstream.
   if (mayWrite(view)) {
+    // No promise gets to a disk that hangs: what can be done without it comes first.
+    if (diskHangs(view, memory) && local.promisedEpoch < epoch)
+      return {
+        reason: `fences itself for epoch ${epoch}: its disk hangs, PostgreSQL is killed`,
+        actions: [{ kind: 'stop', mode: 'immediate' }],
+      }
     // What hangs does not stop in order.
     const mode = hangs(view, memory) ? 'immediate' : 'fast'
     return {
