@@ -16,6 +16,7 @@ export const USAGE = `npm run torture -- [options]
   --rto DURATION-MS     milliseconds after which the primary's silence counts as death (2000)
   --faults A,B,C        only these
   --without A,B,C       all but these
+  --disks KIND          memory, or blocks, for hanging-disk (memory; only root can mount either)
   --delays              everything between the nodes through proxies, for slow-network
   --dead-end-s N        how soon after the last fault the cluster must be whole again (120)
   --replay FILE         the rounds of a schedule that was written down, instead of drawing them
@@ -54,6 +55,7 @@ export function readOptions(args: readonly string[]): TortureOptions | 'help' {
       rto: { type: 'string', default: '2000' },
       faults: { type: 'string' },
       without: { type: 'string' },
+      disks: { type: 'string', default: 'memory' },
       delays: { type: 'boolean', default: false },
       'dead-end-s': { type: 'string', default: '120' },
       replay: { type: 'string' },
@@ -75,6 +77,7 @@ export function readOptions(args: readonly string[]): TortureOptions | 'help' {
       rtoMs: numberOf('rto', values.rto),
       canDelay: values.delays,
       canStepClock: true,
+      canFreezeDisk: oneOf('disks', values.disks, ['memory', 'blocks']) === 'blocks',
       ...(network === null ? {} : { network }),
     },
     minutes: numberOf('minutes', values.minutes),

@@ -62,7 +62,7 @@ export interface LabOptions {
   readonly network?: Network['kind']
   /** Everything between the nodes through proxies, in any kind of network, so that `network.delay` can be called. */
   readonly canDelay?: boolean
-  /** Each node's disk is one of blocks, which \`freezeDisk\` can make hang; it cannot be filled. Only where mayFreeze(). */
+  /** Each node's disk is one of blocks, which `freezeDisk` can make hang. Only where mayFreeze(). */
   readonly canFreezeDisk?: boolean
   /** Agents run with libfaketime where it is installed, so that `stepClock` can be called. */
   readonly canStepClock?: boolean
@@ -146,8 +146,10 @@ export class Lab {
     for (const name of names) {
       mkdirSync(files.nodeDirectory(name), { recursive: true, mode: 0o700 })
       const directory = files.nodeDirectory(name)
-      if (options.canFreezeDisk === true) await mountBlocks({ directory, sizeMb: DISK_MB, user: owner })
-      else filled.set(name, await mount(directory, DISK_MB))
+      if (options.canFreezeDisk === true) {
+        await mountBlocks({ directory, sizeMb: DISK_MB, user: owner })
+        filled.set(name, true)
+      } else filled.set(name, await mount(directory, DISK_MB))
     }
     const network = await openNetwork(options, {
       number: claim.number,

@@ -13,6 +13,7 @@ const EVERYTHING: Surroundings = {
   rtoMs: 2_000,
   storeMembers: 3,
   canFill: true,
+  canFreezeDisk: true,
   canStepClock: true,
   canDelay: true,
 }
@@ -39,9 +40,15 @@ test('every fault comes, several at once, and each ends', () => {
 })
 
 test('what cannot be injected is left out, and refused when it was asked for by name', () => {
-  const poor: Surroundings = { ...EVERYTHING, canFill: false, canDelay: false, canStepClock: false }
+  const poor: Surroundings = {
+    ...EVERYTHING,
+    canFill: false,
+    canFreezeDisk: false,
+    canDelay: false,
+    canStepClock: false,
+  }
   const kinds = new Set(rounds(1, 300, poor).flatMap((round) => round.faults.map(({ kind }) => kind)))
-  for (const kind of ['full-disk', 'slow-network', 'clock-step']) {
+  for (const kind of ['full-disk', 'hanging-disk', 'slow-network', 'clock-step']) {
     expect(kinds.has(kind)).toBe(false)
     expect(() => new Schedule(1, poor, [kind])).toThrow(`${kind} cannot be injected here`)
   }

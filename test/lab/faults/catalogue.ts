@@ -19,6 +19,7 @@ export function surroundingsOf(lab: Lab): Surroundings {
     rtoMs: lab.rtoMs,
     storeMembers: lab.store.members.length,
     canFill: lab.nodes.every((node) => node.canFill),
+    canFreezeDisk: lab.options.canFreezeDisk === true,
     canStepClock: lab.nodes.every((node) => node.canStepClock),
     canDelay: lab.network.canDelay,
   }

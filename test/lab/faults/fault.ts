@@ -31,6 +31,7 @@ export interface Surroundings {
   readonly rtoMs: number
   readonly storeMembers: number
   readonly canFill: boolean
+  readonly canFreezeDisk: boolean
   readonly canStepClock: boolean
   readonly canDelay: boolean
 }

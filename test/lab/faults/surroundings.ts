@@ -61,6 +61,24 @@ const fullDisk: FaultKind = {
   },
 }
 
+/** Shorter than rto as well, when nothing may come of it. */
+const hangingDisk: FaultKind = {
+  name: 'hanging-disk',
+  weight: 4,
+  missing: ({ canFreezeDisk }) =>
+    canFreezeDisk ? null : 'the disks are not of blocks (--disks blocks, which only root can mount)',
+  plan: (chance, { rtoMs }) => ({
+    target: drawTarget(chance),
+    forMs: drawSilenceMs(chance, rtoMs),
+    with: {},
+  }),
+  inject: async (lab, { target }) => {
+    const node = lab.node(await nodeOfTarget(lab, target))
+    await node.freezeDisk()
+    return { what: `of ${node.name}`, heal: () => node.thawDisk() }
+  },
+}
+
 async function useUpSegments(sql: (text: string) => Promise<unknown>): Promise<void> {
   try {
     for (let i = 0; i < SWITCHES; i++) {
@@ -127,6 +145,7 @@ export const surroundingFaults: readonly FaultKind[] = [
   storeFault('kill-store', 3, 'kill'),
   storeFault('freeze-store', 3, 'freeze'),
   fullDisk,
+  hangingDisk,
   clockStep,
   slowNetwork,
 ]
