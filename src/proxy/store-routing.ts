@@ -98,13 +98,11 @@ export class StoreRouting implements Routing {
     }
   }
 
-  /** A hold that nobody has taken back ends by itself. */
+  /** A hold that nobody has taken back ends by itself, though the store has nothing to say any more. */
   #endHold(): void {
-    if (this.#facts !== null && this.#route.kind === 'held' && this.#route.hold !== undefined)
-      this.#take(
-        this.#facts,
-        this.#holdInForce({ id: this.#route.hold, epoch: this.#route.epoch, reason: this.#route.reason }),
-      )
+    const { kind, epoch } = this.#route
+    if (this.#facts === null || kind !== 'held' || this.#route.hold === undefined) return
+    this.#take(this.#facts, { id: this.#route.hold, epoch, reason: this.#route.reason })
   }
 
   #holdInForce(hold: Hold | null): Hold | null {
