@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import type pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DEBIAN, EMBEDDED, hasDebian, startCluster, type TestCluster } from '../support/cluster-harness.ts'
-import { signal } from '../support/cluster-processes.ts'
+import { isRunning, signal } from '../support/cluster-processes.ts'
 import { ProxyClients, type Way } from '../support/proxy-clients.ts'
 
 const EIGHT: readonly Way[] = [
@@ -116,7 +116,10 @@ describe.each(versions)('through the proxy, PostgreSQL %s (apt install postgresq
     writers.mark()
     const node = primary ?? ''
     signal(cluster.agentPid(node), 'SIGKILL')
-    for (const pid of cluster.postgresPids(node)) signal(pid, 'SIGKILL')
+    const pids = cluster.postgresPids(node)
+    for (const pid of pids) signal(pid, 'SIGKILL')
+    // What is sent into a connection that has broken unnoticed may have happened, as far as anybody can know.
+    await cluster.waitFor('the end of all of it', () => !pids.some(isRunning))
     // Held until there is another primary, without an error.
     expect((await idle.query('SELECT pg_is_in_recovery() AS standby')).rows).toEqual([{ standby: false }])
     await expect(inTransaction.query('COMMIT')).rejects.toMatchObject({ code: '40001', severity: 'ERROR' })

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 
 const PAUSE_MS = 2
-const THOUGHT_MS = 50
+/** Longer than an old primary takes to stop. */
+const THOUGHT_MS = 600
 
 /** `autocommit`: one statement per row; `transaction`: BEGIN, a prepared INSERT, COMMIT; `thoughtful`: the same, with a pause inside. */
 export type Way = 'autocommit' | 'transaction' | 'thoughtful'
