@@ -25,7 +25,7 @@ export default defineConfig({
       {
         test: {
           name: 'component',
-          include: ['test/{store,postgres,replication,cli}/**/*.test.ts'],
+          include: ['test/{store,postgres,replication,proxy,cli}/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           fileParallelism: true,

@@ -123,6 +123,7 @@ nodes:
 const TAKES_EFFECT = {
   agent: 'when the agents are started again; PostgreSQL goes on',
   postgres: 'when PostgreSQL is started again',
+  proxy: 'when the proxy is started again',
   fixed: 'for a new cluster only',
 }
 

@@ -434,7 +434,7 @@ export class Agent {
 
   #storeChanged(what: string): void {
     if (what === 'gap' || what.startsWith('nodes/')) this.#observer.nodesChanged()
-    if (what.startsWith('history/') || what.startsWith('agents/')) return
+    if (/^(history|agents|proxies)\//.test(what) || what === 'hold') return
     if (what === 'gap' || !what.startsWith('nodes/') || this.#awaitsReports()) this.#wakeUp(what)
   }
 

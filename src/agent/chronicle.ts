@@ -171,7 +171,9 @@ export class Chronicle {
     if (chapter === undefined) return
     const { record } = chapter
     if (kind === 'vote' && epoch === newest) this.#voted(chapter, event)
-    if (kind === 'stop-done' && record.from === this.#node && record.phase === 'electing') {
+    // The others need not wait for the end of a stop: they may have elected somebody by then.
+    const isBack = record.parts[this.#node]?.marks.streams !== undefined
+    if (kind === 'stop-done' && record.from === this.#node && !isBack) {
       if (this.#mark(newest, 'stopped'))
         this.#events.add({
           kind: 'demoted',

@@ -5,6 +5,7 @@ import { currentRule, type Primacy } from '../core/primacy.ts'
 import { type NodeLoss, whatIf } from '../core/what-if.ts'
 import type {
   ClusterStatus,
+  Endpoints,
   NodeDetail,
   NodeStatus,
   Paused,
@@ -21,6 +22,7 @@ export interface StatusInput {
   readonly primacy: Primacy | null
   readonly paused: Paused | null
   readonly scheduled: ScheduledSwitchover | null
+  readonly endpoints: Endpoints | null
   readonly members: readonly {
     readonly name: string
     readonly host: string
@@ -51,7 +53,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     quorum: rule === null ? null : { acks: rule.acks, standbys: rule.standbys },
     healthy: isHealthy(primacy, nodes, problems),
     nodes,
-    endpoints: null,
+    endpoints: input.endpoints,
     paused: input.paused,
     scheduled: input.scheduled,
     whatIf: losses,

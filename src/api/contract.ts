@@ -59,8 +59,8 @@ export interface ClusterStatus {
   readonly quorum: { readonly acks: number; readonly standbys: readonly string[] } | null
   readonly healthy: boolean
   readonly nodes: readonly NodeStatus[]
-  /** null while there is no proxy. */
-  readonly endpoints: { readonly auto: string; readonly readWrite: string; readonly readOnly: string } | null
+  /** host:port of the proxy's ports, with commas between several; null while there is no proxy. */
+  readonly endpoints: Endpoints | null
   /** Nobody is elected by itself; null: failover is automatic. */
   readonly paused: Paused | null
   /** The next planned change of primary. */
@@ -68,6 +68,13 @@ export interface ClusterStatus {
   /** What would happen if each node were lost right now; null while there is no primary in office to begin from. */
   readonly whatIf: readonly NodeLoss[] | null
   readonly problems: readonly Problem[]
+}
+
+/** null: the proxy does not serve it. */
+export interface Endpoints {
+  readonly auto: string | null
+  readonly readWrite: string | null
+  readonly readOnly: string | null
 }
 
 export interface ScheduledSwitchover {

@@ -9,6 +9,7 @@ import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import type { SwitchoverRequest } from '../core/cluster-view.ts'
 import { currentRule } from '../core/primacy.ts'
 import { systemClock } from './compose.ts'
+import { proxyEndpoints } from './connection.ts'
 import { packageVersion } from './version.ts'
 
 const PEER_DEADLINE_MS = 800
@@ -58,6 +59,7 @@ export function agentApi({ config, agent, self, peers, bundle, release }: AgentA
         primacy: facts?.primacy?.value ?? null,
         paused: facts?.paused ?? null,
         scheduled: scheduledIn(facts?.switchover?.value ?? null),
+        endpoints: proxyEndpoints(config),
         members: config.nodes,
         details: await details(),
         now: systemClock.timestamp(),

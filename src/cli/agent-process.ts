@@ -13,6 +13,7 @@ import { UnderstudyError } from '../errors/codes.ts'
 import type { NameClaim } from '../ports/cluster-store.ts'
 import type { Outcome } from '../ports/postgres.ts'
 import { readPem } from '../postgres/certificate-state.ts'
+import { ensureProxyAccess } from '../postgres/proxy-access.ts'
 import { agentApi } from './agent-api.ts'
 import { composeAgent } from './compose.ts'
 import { acquireLock, type Lock } from './local/lock.ts'
@@ -141,7 +142,16 @@ async function startAgent(config: ResolvedConfig, node: ResolvedNode): Promise<R
     token: (await readFile(config.secrets.apiToken, 'utf8')).trim(),
     tls: await readTls(),
   })
-  const upkeep = startUpkeep({ nodes: config.nodes, addresses, access, api, readTls, events, log })
+  const upkeep = startUpkeep({
+    ...{ nodes: config.nodes, addresses, access, api, readTls, events, log },
+    primaryEpoch: () => primaryEpochOf(agent, node.name),
+    ensureProxyAccess: () =>
+      ensureProxyAccess({
+        ...{ socketDirectory: node.socketDirectory, port: node.port, superuser: config.postgres.superuser },
+        superuserPassword: config.secrets.superuserPassword,
+        proxyPassword: config.secrets.proxyPassword,
+      }),
+  })
   running.upkeep = upkeep
   return {
     ...{ config, node, agent, log },
@@ -154,6 +164,13 @@ async function startAgent(config: ResolvedConfig, node: ResolvedNode): Promise<R
       await api.stop()
     },
   }
+}
+
+/** As of its last look. */
+function primaryEpochOf({ view }: Agent, self: string): number | null {
+  const primacy = view?.store.kind === 'read' ? view.store.facts.primacy?.value : undefined
+  const isPrimary = primacy?.phase === 'steady' && primacy.primary === self
+  return isPrimary && view?.local.server?.inRecovery === false ? primacy.epoch : null
 }
 
 interface TakeBundle {

@@ -44,8 +44,12 @@ export function renderBoard(status: ClusterStatus, options: BoardOptions): strin
   lines.push(...operatorLines(status, options.width, paint))
   if (status.endpoints !== null) {
     const { auto, readWrite, readOnly } = status.endpoints
-    const text = `auto ${auto}, read-write ${readWrite}, read-only ${readOnly}`
-    lines.push(...labelled('Proxy', text, options.width, paint))
+    const served = [
+      ['auto', auto],
+      ['read-write', readWrite],
+      ['read-only', readOnly],
+    ].flatMap(([name, address]) => (address === null ? [] : [`${name} ${address}`]))
+    if (served.length > 0) lines.push(...labelled('Proxy', served.join(', '), options.width, paint))
   }
   for (const why of options.why ?? [])
     lines.push(...labelled(why.node, `${oneLine(why.reason)} (${why.rule})`, options.width, paint))

@@ -3,6 +3,7 @@ import type { ClusterStatus } from '../api/contract.ts'
 import type { ResolvedConfig } from '../config/load.ts'
 import { ERRORS } from '../errors/codes.ts'
 import { type AskOptions, askCluster } from './api-client.ts'
+import { proxyEndpoints } from './connection.ts'
 import { EXIT } from './output.ts'
 
 export interface SeenStatus {
@@ -10,7 +11,7 @@ export interface SeenStatus {
   readonly answered: boolean
 }
 
-type KnownCluster = Pick<ResolvedConfig, 'cluster' | 'durability' | 'nodes'>
+type KnownCluster = Pick<ResolvedConfig, 'cluster' | 'durability' | 'nodes' | 'proxy'>
 
 export async function readStatus(config: KnownCluster, options: AskOptions = {}): Promise<SeenStatus> {
   const status = await askCluster(config.nodes, options)
@@ -46,7 +47,7 @@ export function unreachableStatus(config: KnownCluster, now: Date): ClusterStatu
       agentPid: null,
       postmasterPid: null,
     })),
-    endpoints: null,
+    endpoints: proxyEndpoints(config),
     paused: null,
     scheduled: null,
     whatIf: null,

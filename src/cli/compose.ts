@@ -73,6 +73,7 @@ export function composePostgres(
       superuser: config.secrets.superuserPassword,
       replication: config.secrets.replicationPassword,
       agent: config.secrets.agentPassword,
+      proxy: config.secrets.proxyPassword,
       application: config.secrets.applicationPassword,
     },
     tls: tlsPathsOf(config, node),

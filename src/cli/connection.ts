@@ -1,8 +1,10 @@
 /**
  * How a client reaches the cluster, as a libpq URI and as libpq's environment variables. Without a proxy, `auto`, `read-write` and
- * `read-only` name every node and let libpq choose (manual, section 34.1.1.3); node's `pg` knows single hosts only. Pure.
+ * `read-only` name every node and let libpq choose (manual, section 34.1.1.3); node's `pg` knows single hosts only. Applications get the
+ * proxy where it serves what they ask for. Pure.
  */
 import { isIPv6 } from 'node:net'
+import type { Endpoints } from '../api/contract.ts'
 import { hostInUri } from '../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { nearest } from '../config/nearest.ts'
@@ -24,7 +26,7 @@ const ANY_NODE = ['auto', 'read-write', 'read-only'] as const
 /** With several hosts the next one is tried only when this one failed: a frozen one must fail some day. */
 const MULTI_HOST_CONNECT_TIMEOUT_S = 5
 
-interface KnownCluster extends Pick<ResolvedConfig, 'cluster' | 'application' | 'secrets' | 'tls'> {
+interface KnownCluster extends Pick<ResolvedConfig, 'cluster' | 'application' | 'secrets' | 'tls' | 'proxy'> {
   readonly postgres: Pick<ResolvedConfig['postgres'], 'superuser'>
   readonly nodes: readonly Pick<ResolvedNode, 'name' | 'host' | 'port'>[]
 }
@@ -32,23 +34,57 @@ interface KnownCluster extends Pick<ResolvedConfig, 'cluster' | 'application' | 
 /** Errors: unknown-node. */
 export function connectionFor(
   config: KnownCluster,
-  { target, superuser }: { readonly target: string; readonly superuser: boolean },
+  {
+    target,
+    superuser,
+    throughProxy = false,
+  }: { readonly target: string; readonly superuser: boolean; readonly throughProxy?: boolean },
 ): Connection {
   const anyNode = (ANY_NODE as readonly string[]).includes(target)
   const nodes = config.nodes.filter((node) => anyNode || node.name === target)
   if (nodes.length === 0) throw unknownTarget(config, target)
+  // `auto` is whatever takes everything: reads may, and need not, go to a standby. A superuser looks after the servers themselves.
+  const proxied = throughProxy && !superuser && (target === 'read-write' || target === 'auto')
+  const proxies = proxied ? readWriteProxies(config) : null
   return {
-    hosts: nodes.map(({ host, port }) => ({ host, port })),
+    hosts: proxies ?? nodes.map(({ host, port }) => ({ host, port })),
     database: config.application.database,
     user: superuser ? config.postgres.superuser : config.application.user,
     caFile: config.tls.caFile,
-    sessionAttributes: anyNode ? (target === 'read-only' ? 'prefer-standby' : 'read-write') : null,
+    sessionAttributes:
+      anyNode && proxies === null ? (target === 'read-only' ? 'prefer-standby' : 'read-write') : null,
     passwordFile: superuser
       ? config.secrets.superuserPassword
       : config.application.managed
         ? config.secrets.applicationPassword
         : null,
   }
+}
+
+/** What clients are told of the proxy; null when the cluster has none. */
+export function proxyEndpoints(config: ProxiedCluster): Endpoints | null {
+  const readWrite = readWriteProxies(config)
+  if (readWrite === null) return null
+  return {
+    auto: null,
+    readWrite: readWrite.map(({ host, port }) => `${hostInUri(host)}:${port}`).join(','),
+    readOnly: null,
+  }
+}
+
+export interface ProxiedCluster extends Pick<ResolvedConfig, 'proxy'> {
+  readonly nodes: readonly Pick<ResolvedNode, 'host'>[]
+}
+
+/** Each leads to the primary, so the order does not matter; null: there is none. */
+export function readWriteProxies({
+  proxy,
+  nodes,
+}: ProxiedCluster): readonly { readonly host: string; readonly port: number }[] | null {
+  const port = proxy?.ports.readWrite
+  if (proxy === null || port === undefined) return null
+  const hosts = proxy.host === undefined ? nodes.map(({ host }) => host) : [proxy.host]
+  return [...new Set(hosts)].map((host) => ({ host, port }))
 }
 
 function unknownTarget(config: KnownCluster, target: string): UnderstudyError {

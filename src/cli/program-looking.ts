@@ -38,7 +38,11 @@ function declareState(program: Command, { onExit, passthrough }: ProgramOptions)
     ),
   )
     .argument('[target]', 'a node, or auto, read-write, read-only', 'auto')
-    .option('--superuser', 'connect as the superuser')
+    .option('--superuser', 'connect as the superuser, to the servers themselves')
+    .option(
+      '--direct',
+      'the servers themselves, though there is a proxy: for sessions with a state of their own',
+    )
     .option('--no-password', 'leave the password out')
     .action(async (target: string, flags: UrlFlags) =>
       onExit(await (await import('./commands/url.ts')).run({ target, ...flags })),
@@ -137,6 +141,7 @@ function declareRecords(program: Command, { onExit }: ProgramOptions): void {
 
 interface UrlFlags extends ClusterFlags {
   readonly superuser?: true
+  readonly direct?: true
   readonly password: boolean
 }
 

@@ -174,6 +174,12 @@ function declareInit(program: Command, { onExit }: ProgramOptions): void {
     .addOption(new Option('--api-port <port>', 'the port of every agent (default: 8008)').argParser(port))
     .addOption(
       new Option(
+        '--proxy-port <port>',
+        'run a proxy on every node, with its read-write port here (6433, say)',
+      ).argParser(port),
+    )
+    .addOption(
+      new Option(
         '--owner <user>',
         'who owns a bundle’s files when root unpacks it (default: postgres)',
       ).argParser(notEmpty),
@@ -237,7 +243,7 @@ function declareSystemd(program: Command, { onExit }: ProgramOptions): void {
   declare(
     program,
     'systemd',
-    'print the units of a node’s agent, and of its etcd where the bundle has one',
+    'print the units of a node’s agent, and of its proxy and its etcd where it has them',
     'understudy systemd --config /etc/understudy/understudy.yaml --install',
   )
     .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)

@@ -128,6 +128,23 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
 
   declare(
     program,
+    'proxy',
+    'run the proxy in the foreground: one address that follows the primary',
+    'understudy proxy --config understudy.yaml --node alpha',
+  )
+    .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)
+    .addOption(
+      new Option(
+        '--node <name>',
+        'the node at which it runs, whose address and certificate it has (default: that of the bundle)',
+      ).argParser(notEmpty),
+    )
+    .action(async (flags: { readonly config: string; readonly node?: string }) =>
+      onExit(await (await import('./commands/proxy.ts')).run(flags)),
+    )
+
+  declare(
+    program,
     'store',
     'run the embedded store in the foreground (`up` starts it)',
     'understudy store --directory store --port 5591 --token-file secrets/store-token',

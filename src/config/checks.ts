@@ -11,7 +11,7 @@ export interface CrossFinding {
 export function crossChecks(config: ClusterConfig): readonly CrossFinding[] {
   const nodes = Object.entries(config.nodes)
   return [
-    ...sharedPlaces(nodes),
+    ...sharedPlaces(nodes, config.proxy),
     ...slotClashes(nodes.map(([name]) => name)),
     ...loopbackAmongOthers(nodes),
     ...nobodyElectable(nodes),
@@ -31,7 +31,7 @@ function warning(path: readonly string[], message: string): CrossFinding {
 }
 
 /** Two programs cannot listen on one port, nor two nodes share a directory of one machine. */
-function sharedPlaces(nodes: Nodes): CrossFinding[] {
+function sharedPlaces(nodes: Nodes, proxy: ClusterConfig['proxy']): CrossFinding[] {
   const taken = new Map<string, string>()
   const findings: CrossFinding[] = []
   const take = (place: string, path: readonly string[], who: string, what: string): void => {
@@ -51,6 +51,17 @@ function sharedPlaces(nodes: Nodes): CrossFinding[] {
         `the directory ${directory} on ${host}`,
       )
   }
+  const readWrite = proxy.ports.readWrite
+  const machines = new Set(
+    proxy.host === undefined ? nodes.map(([, { host }]) => host.toLowerCase()) : [proxy.host.toLowerCase()],
+  )
+  for (const host of readWrite === undefined ? [] : machines)
+    take(
+      `${host} ${readWrite}`,
+      ['proxy', 'ports', 'readWrite'],
+      'the proxy',
+      `${hostInUri(host)}:${readWrite}`,
+    )
   return findings
 }
 

@@ -6,7 +6,7 @@ import { isIP, isIPv6 } from 'node:net'
 import { z } from 'zod'
 
 /** When a changed value counts; `fixed`: only for a new cluster. */
-export type TakesEffect = 'agent' | 'postgres' | 'fixed'
+export type TakesEffect = 'agent' | 'postgres' | 'proxy' | 'fixed'
 
 export interface KeyMeta {
   /** Whole sentences; Markdown's `code` only. */

@@ -10,6 +10,7 @@ import { isLoopback } from './fields.ts'
 import { readConfigText } from './findings.ts'
 import { nearest } from './nearest.ts'
 import type { ClusterConfig } from './schema.ts'
+import type { ProxyConfig } from './sections/proxy.ts'
 
 export interface ResolvedNode {
   readonly name: string
@@ -61,11 +62,14 @@ export interface ResolvedConfig {
     /** Whether its password is understudy's. */
     readonly managed: boolean
   }
+  /** null: this cluster has no proxy. Durations in milliseconds. */
+  readonly proxy: ProxyConfig | null
   readonly secrets: {
     readonly directory: string
     readonly superuserPassword: string
     readonly replicationPassword: string
     readonly agentPassword: string
+    readonly proxyPassword: string
     readonly applicationPassword: string
     readonly apiToken: string
   }
@@ -134,11 +138,13 @@ export function resolveConfig(config: ClusterConfig, file: string): ResolvedConf
       superuser: config.postgres.superuser,
     },
     application: config.application,
+    proxy: config.proxy.ports.readWrite === undefined ? null : config.proxy,
     secrets: {
       directory: secrets,
       superuserPassword: path.join(secrets, 'superuser'),
       replicationPassword: path.join(secrets, 'replication'),
       agentPassword: path.join(secrets, 'agent'),
+      proxyPassword: path.join(secrets, 'proxy'),
       applicationPassword: path.join(secrets, 'application'),
       apiToken: path.join(secrets, 'api-token'),
     },

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { documented, duration, NODE_NAME } from './fields.ts'
 import { nodesSection } from './sections/nodes.ts'
 import { applicationSection, postgresSection } from './sections/postgres.ts'
+import { proxySection } from './sections/proxy.ts'
 import { storeSection } from './sections/store.ts'
 
 export const configSchema = z.strictObject({
@@ -36,6 +37,7 @@ export const configSchema = z.strictObject({
   store: storeSection,
   postgres: postgresSection,
   application: applicationSection,
+  proxy: proxySection,
   api: documented(
     z
       .strictObject({
@@ -50,11 +52,12 @@ export const configSchema = z.strictObject({
   ),
   secretsDirectory: documented(z.string().min(1).default('secrets'), {
     description:
-      'Passwords and tokens, one file each, mode 0600: `superuser`, `replication`, `agent`, `application`, `api-token`. Relative to this file.',
+      'Passwords and tokens, one file each, mode 0600: `superuser`, `replication`, `agent`, `proxy`, `application`, `api-token`. Relative to this file.',
     takesEffect: 'agent',
   }),
   tlsDirectory: documented(z.string().min(1).default('tls'), {
-    description: '`ca.crt`, and `NODE.crt` and `NODE.key` per node. Relative to this file.',
+    description:
+      '`ca.crt`, `NODE.crt` and `NODE.key` per node; `proxy.crt` and `proxy.key` for the proxy of a local cluster. Relative to this file.',
     takesEffect: 'agent',
   }),
   nodes: nodesSection,

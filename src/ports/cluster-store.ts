@@ -59,7 +59,32 @@ export interface NameClaim {
   readonly removed?: { readonly by: string; readonly at: string }
 }
 
-export interface ClusterStore {
+/** A proxy that runs. */
+export interface ProxyReport {
+  /** One that no other has. */
+  readonly name: string
+  /** Of the hold under which nothing of it is under way on the primary any more; null: none. */
+  readonly drained: string | null
+}
+
+/** The primary of this epoch is about to be another one: proxies let nothing begin there. Only ever for latency's sake. */
+export interface Hold {
+  readonly id: string
+  readonly epoch: number
+  /** For people. */
+  readonly reason: string
+}
+
+/** What agents and proxies say to each other; each document ends with its lease. */
+export interface ProxyDocuments {
+  /** null: there is none, or none that can be read. */
+  readHold(): Promise<StoreResult<Hold | null>>
+  putHold(hold: Hold, leaseId: bigint): Promise<StoreResult<null>>
+  readProxies(): Promise<StoreResult<readonly ProxyReport[]>>
+  putProxy(report: ProxyReport, leaseId: bigint): Promise<StoreResult<null>>
+}
+
+export interface ClusterStore extends ProxyDocuments {
   /**
    * One linearizable transaction, so that the documents fit together; the ballots of an election right after it, for they never
    * change. A document that cannot be read is `unavailable`, never absent. `voters` saves the second round: whose ballots of which epoch

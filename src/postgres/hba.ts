@@ -1,6 +1,6 @@
 /** pg_hba.conf: who may connect from where (manual: 21.1). The first line that matches decides, so the order is the policy. PURE. */
 import { isIP } from 'node:net'
-import { AGENT_DATABASE, AGENT_ROLE, REPLICATION_ROLE } from './layout.ts'
+import { AGENT_DATABASE, AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from './layout.ts'
 
 export interface HbaMember {
   readonly name: string
@@ -29,7 +29,10 @@ export function renderHbaRules(
   extra: readonly string[],
   own: OwnAccess | null = null,
 ): string {
-  const ours = [REPLICATION_ROLE, AGENT_ROLE, ...(own === null ? [] : [quoteRole(own.superuser)])].join(',')
+  const ours = [
+    ...[REPLICATION_ROLE, AGENT_ROLE, PROXY_ROLE],
+    ...(own === null ? [] : [quoteRole(own.superuser)]),
+  ].join(',')
   const lines = (database: string, role: string): string => {
     const seen = new Set<string>()
     return members
@@ -54,6 +57,9 @@ ${lines('replication', REPLICATION_ROLE)}
 # The agents of the members look at each other's server.
 ${lines(`${AGENT_DATABASE}   `, `${AGENT_ROLE}      `)}
 ${own === null ? '' : `\n# pg_rewind and \`understudy rotate\` log in so.\n${lines('all        ', quoteRole(own.superuser))}\n`}
+# Proxies look up how a role logs in; they may stand anywhere.
+hostssl   ${AGENT_DATABASE}     ${PROXY_ROLE}       all  scram-sha-256
+
 # From anywhere else, or without TLS, these roles cannot log in at all, whatever follows.
 host      replication  ${REPLICATION_ROLE}  all  reject
 host      all          ${ours}  all  reject

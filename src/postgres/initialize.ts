@@ -16,7 +16,7 @@ import { cleanEnvironment } from './environment.ts'
 import { type NodeLayout, UNFINISHED_PREFIX } from './layout.ts'
 import { DONE, failed, fileFailure, ok } from './outcome.ts'
 import { quoteLiteral, ROLES, roleStatements } from './roles.ts'
-import { readSecret } from './secrets.ts'
+import { readSecret, readSecretIfPresent } from './secrets.ts'
 
 /** Far beyond what a slow disk needs (seconds): only a hanging one reaches it. */
 const STEP_DEADLINE_MS = 120_000
@@ -26,6 +26,7 @@ export interface SecretPaths {
   readonly superuser: string
   readonly replication: string
   readonly agent: string
+  readonly proxy: string
   readonly application: string
 }
 
@@ -85,8 +86,12 @@ async function prepareStatements(options: InitializeOptions): Promise<Outcome<re
     if (password.kind === 'failed') return password
     verifiers[role] = quoteLiteral(scramVerifier({ password: password.value }))
   }
+  // A bundle that was made before there was a proxy does not have it.
+  const proxy = await readSecretIfPresent(options.secrets.proxy)
+  if (proxy?.kind === 'failed') return proxy
+  const proxyVerifier = proxy === null ? null : quoteLiteral(scramVerifier({ password: proxy.value }))
   const { superuser, applicationRole, database, binaries } = options
-  const passwords = verifiers
+  const passwords = { ...verifiers, proxy: proxyVerifier }
   const statements = roleStatements({
     ...{ superuser, applicationRole, database, passwords, major: binaries.major },
   })

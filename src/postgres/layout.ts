@@ -3,6 +3,7 @@ import { join } from 'node:path'
 
 export const REPLICATION_ROLE = 'understudy_replication'
 export const AGENT_ROLE = 'understudy_agent'
+export const PROXY_ROLE = 'understudy_proxy'
 /** The database that the agent looks from: it exists in every cluster, and no application has to. */
 export const AGENT_DATABASE = 'postgres'
 

@@ -1,5 +1,5 @@
 /** The SQL that gives a new cluster its roles and the application's database (manual: 22, 5.9). PURE. */
-import { AGENT_DATABASE, AGENT_ROLE, REPLICATION_ROLE } from './layout.ts'
+import { AGENT_DATABASE, AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from './layout.ts'
 
 export const ROLES = ['superuser', 'replication', 'agent', 'application'] as const
 export type RoleKind = (typeof ROLES)[number]
@@ -12,12 +12,15 @@ export interface RoleOptions {
    * What stands behind PASSWORD, as SQL. The agent gives SCRAM verifiers ("SCRAM-SHA-256$4096:…"), which are stored as they are: no password
    * stands in any statement, log or history.
    */
-  readonly passwords: Readonly<Record<RoleKind, string>>
+  readonly passwords: Readonly<Record<RoleKind, string>> & {
+    /** null or left out: it is made later (proxy-access.ts). */
+    readonly proxy?: string | null
+  }
   readonly major: number
 }
 
 export interface RoleStatement {
-  readonly role: RoleKind
+  readonly role: RoleKind | 'proxy'
   readonly sql: string
   readonly why: string
 }
@@ -76,6 +79,7 @@ export function roleStatements(options: RoleOptions): readonly RoleStatement[] {
       why: 'As this role the standbys copy and stream. It reads no table, and pg_hba.conf lets it in from the members only.',
     },
     ...agentStatements(options),
+    ...proxyStatements(options),
   ]
   if (applicationRole !== superuser) {
     statements.push({
@@ -127,4 +131,46 @@ function agentGrants(major: number): readonly RoleStatement[] {
     })
   }
   return grants
+}
+
+export function proxyRoleStatement(verifier: string): string {
+  return proxyRole(quoteLiteral(verifier))
+}
+
+function proxyRole(password: string): string {
+  return `CREATE ROLE ${quoteIdentifier(PROXY_ROLE)} LOGIN PASSWORD ${password}`
+}
+
+function proxyStatements({ passwords: { proxy } }: RoleOptions): readonly RoleStatement[] {
+  if (proxy === null || proxy === undefined) return []
+  const of = (sql: string, why: string): RoleStatement => ({ role: 'proxy', sql, why })
+  return [
+    of(proxyRole(proxy), 'As this role a proxy asks how others log in.'),
+    ...loginFunctionStatements().map((sql) => of(sql, 'What it may ask.')),
+    ...loginGrantStatements().map((sql) => of(sql, 'Nobody else may.')),
+  ]
+}
+
+/**
+ * The proxy checks a client's password against what the server stores. It may read that through one function, for one role at a time,
+ * and only of roles that could log in; a password whose time is over is none. It runs in the database that the function is in.
+ */
+export function loginFunctionStatements(): readonly string[] {
+  const body =
+    'SELECT r.rolpassword, true FROM pg_catalog.pg_authid AS r WHERE r.rolname OPERATOR(pg_catalog.=) $1 AND r.rolcanlogin' +
+    ' AND (r.rolvaliduntil IS NULL OR r.rolvaliduntil OPERATOR(pg_catalog.>) pg_catalog.now())'
+  return [
+    'CREATE SCHEMA IF NOT EXISTS understudy',
+    `CREATE FUNCTION understudy.login(role_name text, OUT verifier text, OUT found boolean) RETURNS record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${quoteLiteral(body)}`,
+    'REVOKE ALL ON FUNCTION understudy.login(text) FROM PUBLIC',
+  ]
+}
+
+/** Both must be there already. */
+export function loginGrantStatements(): readonly string[] {
+  const proxy = quoteIdentifier(PROXY_ROLE)
+  return [
+    `GRANT USAGE ON SCHEMA understudy TO ${proxy}`,
+    `GRANT EXECUTE ON FUNCTION understudy.login(text) TO ${proxy}`,
+  ]
 }

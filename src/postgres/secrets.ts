@@ -40,7 +40,8 @@ export async function readSecret(path: string): Promise<Outcome<string>> {
   return (await readSecretIfPresent(path)) ?? failed('no-permission', `the password file ${path} is missing`)
 }
 
-async function readSecretIfPresent(path: string): Promise<Outcome<string> | null> {
+/** null: there is none. */
+export async function readSecretIfPresent(path: string): Promise<Outcome<string> | null> {
   try {
     const { mode } = await stat(path)
     if ((mode & 0o077) !== 0) {

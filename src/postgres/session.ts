@@ -1,5 +1,5 @@
 /**
- * One connection to the local server over its socket, as the agent's role, with deadlines of our own: a wait for a synchronous
+ * One connection to the local server over its socket, as the agent's role unless said otherwise, with deadlines of our own: a wait for a synchronous
  * acknowledgement ignores statement_timeout, and a frozen server answers nothing at all.
  */
 import { Socket } from 'node:net'
@@ -14,6 +14,10 @@ export interface SessionOptions {
   readonly port: number
   readonly passwordFile: string
   readonly applicationName: string
+  /** The agent's own when left out. */
+  readonly role?: string
+  /** `name=value` of PostgreSQL's parameters, beside those of every session here. */
+  readonly settings?: readonly string[]
   /** Called once, when the connection ends without our doing. */
   readonly onBreak?: (reason: string) => void
 }
@@ -32,8 +36,10 @@ const SETTINGS = [
   'client_min_messages=error',
   'DateStyle=ISO',
 ]
-  .map((setting) => `-c ${setting}`)
-  .join(' ')
+
+function optionsOf(settings: readonly string[]): string {
+  return [...SETTINGS, ...settings].map((setting) => `-c ${setting}`).join(' ')
+}
 
 export interface Statement {
   readonly text: string
@@ -59,11 +65,11 @@ export class Session {
     const client = new Client({
       host: options.socketDirectory,
       port: options.port,
-      user: AGENT_ROLE,
+      user: options.role ?? AGENT_ROLE,
       database: AGENT_DATABASE,
       password: password.value,
       application_name: options.applicationName,
-      options: SETTINGS,
+      options: optionsOf(options.settings ?? []),
       ssl: false,
       // Ours, so that a hanging connection can be dropped at once: client.end() would wait for the server.
       stream: () => socket,

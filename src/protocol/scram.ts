@@ -26,8 +26,14 @@ export class ScramFailure extends Error {
   }
 }
 
+/** What proves a password without being it: enough to log in wherever the same verifier is stored, and nowhere else. */
+export interface ScramLoginKeys {
+  readonly clientKey: Buffer
+  readonly serverKey: Buffer
+}
+
 export class ScramClient {
-  readonly #password: string
+  readonly #secret: { readonly password: string } | { readonly keys: ScramLoginKeys }
   readonly #firstBare: string
   readonly #nonce: string
   #serverSignature: Buffer | null = null
@@ -35,10 +41,15 @@ export class ScramClient {
 
   /**
    * `user` stays empty with PostgreSQL, which takes the name from the StartupMessage; `nonce` is for tests (printable
-   * ASCII without commas).
+   * ASCII without commas). `keys` take the place of the password where somebody else's login has shown them.
    */
-  constructor(options: { readonly password: string; readonly user?: string; readonly nonce?: string }) {
-    this.#password = options.password
+  constructor(
+    options: ({ readonly password: string } | { readonly keys: ScramLoginKeys }) & {
+      readonly user?: string
+      readonly nonce?: string
+    },
+  ) {
+    this.#secret = options
     this.#nonce = options.nonce ?? randomBytes(NONCE_BYTES).toString('base64')
     const user = (options.user ?? '').replaceAll('=', '=3D').replaceAll(',', '=2C')
     this.#firstBare = `n=${user},r=${this.#nonce}`
@@ -68,12 +79,17 @@ export class ScramClient {
     if (salt.length === 0 || !Number.isInteger(iterations) || iterations < 1 || iterations > MAX_ITERATIONS) {
       throw new ProtocolViolation('the server’s SCRAM salt or iteration count makes no sense')
     }
-    const keys = deriveKeys(saltPassword(this.#password, salt, iterations))
+    const keys = this.#keys(salt, iterations)
     const withoutProof = `c=${Buffer.from(GS2_HEADER).toString('base64')},r=${nonce}`
     const authMessage = `${this.#firstBare},${text},${withoutProof}`
-    const proof = xor(keys.clientKey, hmac(keys.storedKey, authMessage))
+    const proof = xor(keys.clientKey, hmac(storedKeyOf(keys.clientKey), authMessage))
     this.#serverSignature = hmac(keys.serverKey, authMessage)
     return Buffer.from(`${withoutProof},p=${proof.toString('base64')}`, 'utf8')
+  }
+
+  #keys(salt: Buffer, iterations: number): ScramLoginKeys {
+    if ('keys' in this.#secret) return this.#secret.keys
+    return deriveKeys(saltPassword(this.#secret.password, salt, iterations))
   }
 
   /** Takes server-final-message (AuthenticationSASLFinal). Throws ScramFailure when the server does not know the password. */
@@ -132,20 +148,24 @@ function deriveKeys(saltedPassword: Buffer): ScramKeys {
   const clientKey = hmac(saltedPassword, 'Client Key')
   return {
     clientKey,
-    storedKey: createHash('sha256').update(clientKey).digest(),
+    storedKey: storedKeyOf(clientKey),
     serverKey: hmac(saltedPassword, 'Server Key'),
   }
 }
 
-function hmac(key: Buffer, text: string): Buffer {
+export function storedKeyOf(clientKey: Buffer): Buffer {
+  return createHash('sha256').update(clientKey).digest()
+}
+
+export function hmac(key: Buffer, text: string): Buffer {
   return createHmac('sha256', key).update(text, 'utf8').digest()
 }
 
-function xor(a: Buffer, b: Buffer): Buffer {
+export function xor(a: Buffer, b: Buffer): Buffer {
   return Buffer.from(a.map((byte, i) => byte ^ (b[i] ?? 0)))
 }
 
-function parseAttributes(message: string): ReadonlyMap<string, string> {
+export function parseAttributes(message: string): ReadonlyMap<string, string> {
   const attributes = new Map<string, string>()
   for (const part of message.split(',')) {
     if (part[1] !== '=') throw new ProtocolViolation('a SCRAM message is malformed')

@@ -8,10 +8,18 @@ import type {
   ClusterStore,
   ExpectedDocuments,
   NameClaim,
+  ProxyDocuments,
   RequestName,
 } from '../ports/cluster-store.ts'
 import type { Compare, Store, StoreOperation, StoreResult, Transaction } from '../ports/store.ts'
-import { parseBallots, parseFacts, parseNameClaim, parseReports } from './documents.ts'
+import {
+  parseBallots,
+  parseFacts,
+  parseHold,
+  parseNameClaim,
+  parseProxies,
+  parseReports,
+} from './documents.ts'
 import { type ClusterKeys, clusterKeys } from './keys.ts'
 
 const SWITCHOVER: RequestName = 'switchover'
@@ -29,6 +37,7 @@ export function createClusterStore(store: Store, cluster: string): ClusterStore 
     ...writers(store, keys),
     ...historyOf(store, keys),
     ...names(store, keys),
+    ...proxyDocuments(store, keys),
     grantLease: (ttlMs) => store.grantLease(ttlMs),
     renewLease: (leaseId) => store.renewLease(leaseId),
     revokeLease: (leaseId) => store.revokeLease(leaseId),
@@ -88,6 +97,27 @@ function readers(store: Store, keys: ClusterKeys): Pick<ClusterStore, 'readFacts
       const reports = parseReports(read.value.entries)
       return { kind: 'ok', value: new Map(reports.map((report: NodeReport) => [report.name, report])) }
     },
+  }
+}
+
+function proxyDocuments(store: Store, keys: ClusterKeys): ProxyDocuments {
+  const put = async (key: string, value: object, leaseId: bigint): Promise<StoreResult<null>> => {
+    const operation = { op: 'put', key, value: JSON.stringify(value), leaseId } as const
+    const done = await store.transact({ compare: [], success: [operation] })
+    return done.kind === 'ok' ? { kind: 'ok', value: null } : done
+  }
+  return {
+    async readHold() {
+      const read = await store.get(keys.hold)
+      if (read.kind !== 'ok') return read
+      return { kind: 'ok', value: read.value === null ? null : parseHold(read.value.value) }
+    },
+    putHold: (hold, leaseId) => put(keys.hold, hold, leaseId),
+    async readProxies() {
+      const read = await store.list(keys.proxies)
+      return read.kind === 'ok' ? { kind: 'ok', value: parseProxies(read.value.entries) } : read
+    },
+    putProxy: (report, leaseId) => put(keys.proxy(report.name), report, leaseId),
   }
 }
 

@@ -12,7 +12,7 @@ import type {
   Versioned,
 } from '../core/cluster-view.ts'
 import { parseIdentity, parsePrimacy, type StaleMark } from '../core/primacy.ts'
-import type { ClusterFacts, NameClaim } from '../ports/cluster-store.ts'
+import type { ClusterFacts, Hold, NameClaim, ProxyReport } from '../ports/cluster-store.ts'
 import type { KeyValue, StoreResult } from '../ports/store.ts'
 
 type Read = KeyValue | null | undefined
@@ -76,6 +76,20 @@ export function parseNameClaim(text: string): NameClaim | null {
   if (removed === undefined) return { instance, machine, session }
   const { by, at } = (removed ?? {}) as { readonly by?: unknown; readonly at?: unknown }
   return { instance, machine, session, removed: { by: String(by), at: String(at) } }
+}
+
+export function parseHold(text: string): Hold | null {
+  const { id, epoch, reason } = (parseJson(text) as Partial<Hold> | null) ?? {}
+  if (typeof id !== 'string' || typeof epoch !== 'number' || typeof reason !== 'string') return null
+  return { id, epoch, reason }
+}
+
+/** One that cannot be read is left out. */
+export function parseProxies(entries: readonly KeyValue[]): readonly ProxyReport[] {
+  return entries.flatMap((entry) => {
+    const { name, drained } = (parseJson(entry.value) as Partial<ProxyReport> | null) ?? {}
+    return typeof name === 'string' ? [{ name, drained: typeof drained === 'string' ? drained : null }] : []
+  })
 }
 
 export function parseBallots(entries: readonly KeyValue[]): readonly Ballot[] {

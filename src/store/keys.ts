@@ -25,9 +25,13 @@ export interface ClusterKeys {
   readonly ballots: string
   readonly requests: string
   readonly history: string
+  /** Proxies let nothing begin meanwhile. */
+  readonly hold: string
+  readonly proxies: string
   /** Which agent lives under a node's name. */
   agent(name: string): string
   node(name: string): string
+  proxy(name: string): string
   /** Every ballot of one epoch. */
   ballotsOf(epoch: number): string
   ballot(epoch: number, name: string): string
@@ -47,6 +51,7 @@ export function clusterKeys(cluster: string): ClusterKeys {
   const ballots = `${all}ballots/`
   const requests = `${all}requests/`
   const history = `${all}history/`
+  const proxies = `${all}proxies/`
   return {
     all,
     primacy: `${all}primacy`,
@@ -60,6 +65,9 @@ export function clusterKeys(cluster: string): ClusterKeys {
     ballots,
     requests,
     history,
+    hold: `${all}hold`,
+    proxies,
+    proxy: (name) => proxies + checkName(name),
     agent: (name) => agents + checkName(name),
     node: (name) => nodes + checkName(name),
     ballotsOf: (epoch) => `${ballots}${checkEpoch(epoch)}/`,

@@ -57,7 +57,9 @@ describe('setting up', () => {
     const bundle = unpack('bravo')
     expect(filesBelow(bundle)).toEqual([
       'bundle.json',
-      ...['agent', 'api-token', 'application', 'replication', 'superuser'].map((name) => `secrets/${name}`),
+      ...['agent', 'api-token', 'application', 'proxy', 'replication', 'superuser'].map(
+        (name) => `secrets/${name}`,
+      ),
       ...['client.crt', 'client.key', 'etcd.yaml'].map((name) => `store/${name}`),
       ...['bravo.crt', 'bravo.key', 'ca.crt'].map((name) => `tls/${name}`),
       'understudy.yaml',
@@ -149,11 +151,41 @@ describe.skipIf(!hasEtcd)('an etcd of a bundle (apt install etcd-server)', () =>
   })
 })
 
+describe('a directory that an older version made', () => {
+  const withoutProxy = async (): Promise<void> => {
+    expect((await initialize('--nodes', NODES, '--store', 'https://10.0.0.9:2379')).code).toBe(0)
+    rmSync(path.join(home, 'secrets', 'proxy'))
+  }
+
+  test('gets the secrets that it lacks with the next bundles, and none by a push that only looks', async () => {
+    await withoutProxy()
+    // Nobody answers at these addresses: what the bundles are made of is all that is seen here.
+    const dry = await runCli(['push', '--dir', home, '--dry-run'])
+    expect(dry.code).toBe(4)
+    expect(existsSync(path.join(home, 'secrets', 'proxy'))).toBe(false)
+    expect((await runCli(['push', '--dir', home])).code).toBe(4)
+    expect(readFileSync(path.join(unpack('bravo'), 'secrets', 'proxy'), 'utf8')).toMatch(/^[\w-]{43}\n$/)
+  })
+
+  test('its bundle has no password of the proxy, which says where it comes from', async () => {
+    await initialize('--nodes', 'alpha=127.0.0.1', '--store', 'https://127.0.0.1:1', '--proxy-port', '6433')
+    const bundle = unpack('alpha')
+    rmSync(path.join(bundle, 'secrets', 'proxy'))
+    const user = await ordinaryUser()
+    chmodSync(place, 0o755)
+    if (user !== null) giveTo(user, bundle)
+    const ended = await runCli(['proxy', '--config', `${bundle}/understudy.yaml`])
+    expect(ended.code).toBe(1)
+    expect(ended.stderr).toMatch(/no-permission: the password file .*secrets\/proxy is missing/)
+    expect(ended.stderr).toContain('understudy push')
+  })
+})
+
 const hasAnalyze = existsSync('/usr/bin/systemd-analyze')
 
 describe('systemd', () => {
   test('prints units that systemd itself finds nothing wrong with', async () => {
-    await initialize('--nodes', NODES, '--store', 'https://10.0.0.9:2379')
+    await initialize('--nodes', NODES, '--store', 'https://10.0.0.9:2379', '--proxy-port', '6433')
     const bundle = unpack('alpha')
     const user = await ordinaryUser()
     chmodSync(place, 0o755)
@@ -168,7 +200,10 @@ describe('systemd', () => {
       `${bundle}/understudy.yaml`,
     ])
     const { units } = JSON.parse(String(printed)) as { units: readonly { name: string; text: string }[] }
-    expect(units.map(({ name }) => name)).toEqual(['understudy-main-alpha.service'])
+    expect(units.map(({ name }) => name)).toEqual([
+      'understudy-main-alpha.service',
+      'understudy-main-alpha-proxy.service',
+    ])
     for (const { name, text } of units) {
       const file = path.join(place, name)
       writeFileSync(file, text)

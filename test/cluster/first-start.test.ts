@@ -57,7 +57,7 @@ describe('the first start', () => {
       durability: 'quorum',
       quorum: { acks: 1, standbys: ['bravo', 'charlie'] },
       healthy: true,
-      endpoints: null,
+      endpoints: { auto: null, readWrite: expect.stringMatching(/^127\.0\.0\.1:\d+$/), readOnly: null },
       problems: [],
     })
     expect(
@@ -96,12 +96,17 @@ describe('the first start', () => {
   })
 
   test('url and psql lead to the primary, encrypted and checked', async () => {
-    const url = (await cluster.run(['url'])).stdout.trim()
-    expect(url).toContain('sslmode=verify-full')
     const question =
       'SELECT current_user, current_database(), pg_is_in_recovery(), ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()'
-    const direct = execFileSync('psql', [url, '-X', '-A', '-t', '-c', question], { encoding: 'utf8' })
-    expect(direct.trim()).toBe('app|app|f|t')
+    const ask = async (...args: string[]): Promise<[string, string]> => {
+      const url = (await cluster.run(['url', ...args])).stdout.trim()
+      expect(url).toContain('sslmode=verify-full')
+      const answer = execFileSync('psql', [url, '-X', '-A', '-t', '-c', question], { encoding: 'utf8' })
+      return [new URL(url.replace(/,[^/]*/, '')).host, answer.trim()]
+    }
+    // The proxy speaks TLS with its clients, and uses the servers' sockets on this machine.
+    expect(await ask()).toEqual([`127.0.0.1:${cluster.portBase + 33}`, 'app|app|f|f'])
+    expect(await ask('--direct')).toEqual([`127.0.0.1:${cluster.port('alpha')}`, 'app|app|f|t'])
     const ours = await cluster.run(['psql', '--', '-X', '-A', '-t', '-c', question])
     expect(ours.stdout.trim(), said(ours)).toBe('app|app|f|t')
     const standby = await cluster.run(['psql', 'bravo', '--', '-X', '-A', '-t', '-c', question])

@@ -1,10 +1,10 @@
 /** Nodes that are added and removed, and passwords and certificates that change, while clients write; over IPv6 where it can be had. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ETCD } from '../lab/store.ts'
 import { ensureBuilt } from '../support/built.ts'
-import { Machines } from '../support/machines.ts'
+import { Machines, PROXY_PORT } from '../support/machines.ts'
 
 const hasParts = existsSync('/usr/lib/postgresql/15/bin/postgres') && existsSync(ETCD)
 
@@ -90,16 +90,49 @@ describe.skipIf(!hasParts)('nodes come and go (apt install postgresql-15 etcd-se
     expect(unknown.stderr).toContain('unknown-node')
   })
 
+  test('a cluster from before the proxy gets its password, its role and a proxy at a node with one push', async () => {
+    const primary = await machines.primary()
+    await machines.sql(primary, 'drop schema understudy cascade')
+    await machines.sql(primary, 'drop role understudy_proxy')
+    for (const place of [
+      machines.home,
+      ...['alpha', 'bravo', 'charlie'].map((name) => machines.bundle(name)),
+    ])
+      rmSync(path.join(place, 'secrets', 'proxy'))
+    machines.edit((document) => document.setIn(['proxy', 'ports'], { readWrite: PROXY_PORT }))
+    const pushed = await machines.understudy('push', '--dir', machines.home)
+    expect([pushed.code, pushed.stdout]).toEqual([0, expect.stringMatching(/alpha: took .*secrets\/proxy/)])
+    const proxy = machines.startProxy('bravo')
+    const rows = await machines.waitFor('the proxy', () =>
+      machines.askProxy('bravo', 'select current_user as who, pg_is_in_recovery() as standby'),
+    )
+    expect(rows).toEqual([{ who: 'app', standby: false }])
+    expect(proxy.outcome()).toBeNull()
+    const url = await machines.understudy('url', '--config', `${machines.home}/understudy.yaml`)
+    expect(url.stdout.split(`:${PROXY_PORT}`)).toHaveLength(4)
+  })
+
   test('passwords change: what is connected stays, what connects anew has the new one, and the old one is worth nothing', async () => {
     const primary = await machines.primary()
     const before = await postmasters()
     const old = readFileSync(path.join(machines.home, 'secrets', 'superuser'), 'utf8').trim()
     const session = machines.sql(primary, 'select pg_sleep(6), 1 as kept')
+    const through = machines.askProxy('bravo', 'select pg_sleep(6), 1 as kept')
     const rotated = await machines.understudy('rotate', 'passwords', '--yes', '--dir', machines.home)
     expect(rotated.code).toBe(0)
     expect(await session).toEqual([{ pg_sleep: '', kept: 1 }])
+    expect(await through).toEqual([{ pg_sleep: '', kept: 1 }])
     await machines.healthy()
     expect(await postmasters()).toEqual(before)
+    // Whatever the proxy had open as its own role is closed: it has to log in with its new password.
+    await machines.sql(
+      primary,
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'understudy proxy'",
+    )
+    await machines.waitFor('the new password at the proxy', () =>
+      machines.askProxy('bravo', 'select 1 as one'),
+    )
+    await expect(machines.askProxy('bravo', 'select 1', 'an old one')).rejects.toThrow(/password/)
     await expect(machines.sql(primary, 'select 1', [], old)).rejects.toThrow(/password authentication failed/)
     expect(existsSync(path.join(machines.home, 'secrets', 'previous'))).toBe(false)
 
@@ -118,6 +151,12 @@ describe.skipIf(!hasParts)('nodes come and go (apt install postgresql-15 etcd-se
     await machines.waitFor('the new certificates', async () => {
       const now = await machines.certificateOf('bravo')
       return now.api !== shown.api && now.postgres !== shown.postgres && now.api === now.postgres
+    })
+    await machines.waitFor('the new certificate at the proxy', async () => {
+      return (
+        (await machines.certificateAt('bravo', PROXY_PORT)) ===
+        (await machines.certificateOf('bravo')).postgres
+      )
     })
     await machines.healthy()
     expect(await postmasters()).toEqual(before)

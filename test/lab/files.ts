@@ -49,7 +49,15 @@ export async function writeFiles(files: LabFiles, settings: LabSettings, network
   const { directory } = files
   for (const each of ['secrets', 'tls', 'logs', 'store', 'clocks'])
     mkdirSync(path.join(directory, each), { recursive: true, mode: 0o700 })
-  for (const each of ['superuser', 'replication', 'agent', 'application', 'api-token', 'store-token'])
+  for (const each of [
+    'superuser',
+    'replication',
+    'agent',
+    'proxy',
+    'application',
+    'api-token',
+    'store-token',
+  ])
     demand(await ensureSecret(files.secretFile(each)))
   await writeCertificates(files, settings, network)
   for (const place of [...settings.nodes, CLIENTS])

@@ -1,9 +1,12 @@
 /** Who gets in: the roles of a new cluster and pg_hba.conf, tried from several addresses, with and without TLS. */
 import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { Client, type ClientConfig, DatabaseError } from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { AGENT_ROLE, REPLICATION_ROLE } from '../../src/postgres/layout.ts'
+import { AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from '../../src/postgres/layout.ts'
+import { PostgresLogins } from '../../src/postgres/logins.ts'
+import { ensureProxyAccess } from '../../src/postgres/proxy-access.ts'
 import { MAJORS, type TestNode, Workspace } from './fixture.ts'
 
 interface Attempt {
@@ -11,7 +14,7 @@ interface Attempt {
   readonly tls?: boolean
   readonly user: string
   /** Name of the secret; another text is a wrong password. */
-  readonly password: 'superuser' | 'replication' | 'agent' | 'application' | 'wrong'
+  readonly password: 'superuser' | 'replication' | 'agent' | 'proxy' | 'application' | 'wrong'
   readonly database?: string
   readonly replication?: boolean
 }
@@ -64,6 +67,7 @@ describe.each(MAJORS)('access to PostgreSQL %i', (major) => {
   const wrongPassword = '28P01'
   const replication = { user: REPLICATION_ROLE, password: 'replication', replication: true } as const
   const agent = { user: AGENT_ROLE, password: 'agent' } as const
+  const proxy = { user: PROXY_ROLE, password: 'proxy' } as const
   const application = { user: 'app', password: 'application', database: 'app' } as const
   const superuser = { user: 'postgres', password: 'superuser' } as const
 
@@ -80,6 +84,9 @@ describe.each(MAJORS)('access to PostgreSQL %i', (major) => {
     ['the agent without TLS', { ...agent, tls: false }, refused],
     ['the agent into another database', { ...agent, database: 'app' }, refused],
     ['the agent past the user’s own lines', { ...agent, from: '127.0.0.3', tls: false }, refused],
+    ['a proxy from anywhere', { ...proxy, from: '127.0.0.2' }, 'ok'],
+    ['a proxy without TLS', { ...proxy, tls: false }, refused],
+    ['a proxy into another database', { ...proxy, database: 'app' }, refused],
     ['a client with TLS from anywhere', { ...application, from: '127.0.0.2' }, 'ok'],
     ['a client without TLS from this machine', { ...application, tls: false }, 'ok'],
     ['a client without TLS from elsewhere', { ...application, tls: false, from: '127.0.0.2' }, refused],
@@ -111,6 +118,7 @@ describe.each(MAJORS)('access to PostgreSQL %i', (major) => {
         rolconnlimit: -1,
       },
       { ...common, rolname: AGENT_ROLE, rolreplication: true, rolconnlimit: 12 },
+      { ...common, rolname: PROXY_ROLE, rolreplication: false, rolconnlimit: -1 },
       { ...common, rolname: REPLICATION_ROLE, rolreplication: true, rolconnlimit: -1 },
     ])
     expect(
@@ -118,6 +126,69 @@ describe.each(MAJORS)('access to PostgreSQL %i', (major) => {
         `SELECT datname, pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding FROM pg_database WHERE datname = 'app'`,
       ),
     ).toEqual([{ datname: 'app', owner: 'app', encoding: 'UTF8' }])
+  })
+
+  test('the proxy reads the verifier of a role that may log in, and nothing else', async () => {
+    await node.sql(`CREATE ROLE late LOGIN PASSWORD 'x' VALID UNTIL '2001-01-01'`)
+    await node.sql(`CREATE ROLE group_only; CREATE ROLE bare LOGIN`)
+    const logins = new PostgresLogins({
+      nodes: () => [{ name: 'gone', host: '127.0.0.1', port: 1 }, node.member],
+      password: () => readFile(workspace.secrets.proxy, 'utf8').then((text) => text.trim()),
+      caPem: readFileSync(workspace.authority.certificate, 'utf8'),
+      nowMs: () => performance.now(),
+    })
+    try {
+      const [app] = await node.sql(`SELECT rolpassword FROM pg_authid WHERE rolname = 'app'`)
+      expect(await logins.lookUp('app')).toEqual({ kind: 'found', verifier: app?.['rolpassword'] })
+      expect(await logins.lookUp('bare')).toEqual({ kind: 'found', verifier: null })
+      for (const role of ['late', 'group_only', 'missing', "app'; --"])
+        expect(await logins.lookUp(role), role).toEqual({ kind: 'unknown' })
+    } finally {
+      logins.close()
+    }
+    const [may] = await node.sql(
+      `SELECT has_table_privilege('${PROXY_ROLE}', 'pg_authid', 'SELECT') AS reads_all,
+              has_function_privilege('app', 'understudy.login(text)', 'EXECUTE') AS everybody`,
+    )
+    expect(may).toEqual({ reads_all: false, everybody: false })
+    await node.sql('DROP ROLE late, group_only, bare')
+  })
+
+  test('a cluster without the role and the function of the proxy gets them, once, and not from a stranger', async () => {
+    const ensure = (): Promise<unknown> =>
+      ensureProxyAccess({
+        socketDirectory: node.options.socketDirectory,
+        port: node.options.port,
+        superuser: 'postgres',
+        superuserPassword: workspace.secrets.superuser,
+        proxyPassword: workspace.secrets.proxy,
+      })
+    expect(await ensure()).toEqual({ kind: 'ok', value: 'present' })
+    await node.sql('DROP SCHEMA understudy CASCADE')
+    await node.sql('CREATE SCHEMA understudy AUTHORIZATION app')
+    expect(await ensure()).toMatchObject({
+      kind: 'failed',
+      code: 'refused',
+      reason: expect.stringContaining('belongs to app'),
+    })
+    await node.sql('DROP SCHEMA understudy')
+    await node.sql(`DROP ROLE ${PROXY_ROLE}`)
+    expect(await ensure()).toEqual({ kind: 'ok', value: 'made' })
+    expect(await ensure()).toEqual({ kind: 'ok', value: 'present' })
+    expect(await attempt(proxy)).toBe('ok')
+    const [made] = await node.sql(
+      `SELECT has_function_privilege('${PROXY_ROLE}', 'understudy.login(text)', 'EXECUTE') AS proxy,
+              has_function_privilege('app', 'understudy.login(text)', 'EXECUTE') AS everybody`,
+    )
+    expect(made).toEqual({ proxy: true, everybody: false })
+    // One that was dropped alone gets its rights again.
+    await node.sql(`DROP OWNED BY ${PROXY_ROLE}`)
+    await node.sql(`DROP ROLE ${PROXY_ROLE}`)
+    expect(await ensure()).toEqual({ kind: 'ok', value: 'made' })
+    const [again] = await node.sql(
+      `SELECT has_function_privilege('${PROXY_ROLE}', 'understudy.login(text)', 'EXECUTE') AS proxy`,
+    )
+    expect(again).toEqual({ proxy: true })
   })
 
   test('no password is in a log or in a process list', async () => {

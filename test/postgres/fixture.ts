@@ -97,6 +97,7 @@ export class Workspace {
       superuser: file('superuser'),
       replication: file('replication'),
       agent: file('agent'),
+      proxy: file('proxy'),
       application: file('application'),
     }
   }

@@ -61,6 +61,19 @@ describe.each(MAJORS)('initialize of PostgreSQL %i', (major) => {
     expect(readdirSync(other.dataDir)).toEqual(['thesis.txt'])
   })
 
+  test('goes without the proxy’s role where a bundle from before it has no password for that', async () => {
+    const proxy = join(workspace.path, 's', 'none')
+    const node = await workspace.node('older', major, {
+      secrets: { ...workspace.secrets, proxy },
+    })
+    value(await node.postgres.initialize(forever))
+    value(await node.postgres.configure(PRIMARY))
+    value(await node.postgres.start(30_000))
+    const roles = `SELECT count(*)::int AS there FROM pg_roles WHERE rolname = 'understudy_proxy'`
+    expect(await node.sql(roles)).toEqual([{ there: 0 }])
+    value(await node.postgres.stop('fast', 30_000))
+  })
+
   test('says so when it may not write, or a password is missing or open to others', async () => {
     const node = await workspace.node('closed', major)
     chmodSync(node.options.nodeDir, 0o500)

@@ -458,7 +458,7 @@ export class TestCluster {
         const count = all.filter((each) => each.kind === kind && each.node === node).length
         if (count !== 1) throw new Error(this.explain(`${count} ${kind}s of ${node}`))
       }
-    for (const kind of ['store', 'supervisor'] as const) {
+    for (const kind of ['store', 'supervisor', 'proxy'] as const) {
       const count = all.filter((each) => each.kind === kind).length
       if (count !== 1) throw new Error(this.explain(`${count} processes are the ${kind}`))
     }

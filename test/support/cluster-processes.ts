@@ -11,6 +11,7 @@ export type ProcessKind =
   | 'up'
   | 'supervisor'
   | 'store'
+  | 'proxy'
   | 'agent'
   | 'postmaster'
   /** A child of a postmaster, whatever it does. */
@@ -89,6 +90,8 @@ function classifyOwn(args: readonly string[]): Pick<ClusterProcess, 'kind' | 'no
       return { kind: 'supervisor', node: null }
     case 'store':
       return { kind: 'store', node: null }
+    case 'proxy':
+      return { kind: 'proxy', node: null }
     case 'agent':
       return { kind: 'agent', node: args[args.indexOf('--node') + 1] ?? null }
     default:

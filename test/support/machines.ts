@@ -35,6 +35,7 @@ import { endAll } from './cluster-processes.ts'
 
 export const PORT = 15_432
 export const API_PORT = 18_008
+export const PROXY_PORT = 16_433
 const ETCD_PORT = 12_379
 const ETCD_PEER_PORT = 12_380
 const PASSWORD = 'not a secret: $%"\' '
@@ -341,6 +342,17 @@ export class Machines {
     for (const name of this.#options.nodes) this.node(name).startAgent()
   }
 
+  /** As its unit would, from the bundle. It ends with the machines. */
+  startProxy(name: string): Program {
+    const { node, program } = this.#program
+    return startProgram({
+      command: this.network.at(name, [node, program, 'proxy', '--config', this.configFile(name)]),
+      directory: this.bundle(name),
+      logFile: path.join(this.directory, 'logs', `${name}-proxy.log`),
+      env: { HOME: this.directory },
+    })
+  }
+
   /** As an operator sees it. */
   config(): Promise<ResolvedConfig> {
     return loadConfig(path.join(this.home, 'understudy.yaml'))
@@ -418,19 +430,49 @@ export class Machines {
     }
   }
 
+  /** One statement as the application, through the proxy at that machine. */
+  async askProxy<T extends pg.QueryResultRow>(
+    name: string,
+    text: string,
+    password?: string,
+  ): Promise<readonly T[]> {
+    const config = await this.config()
+    const client = new pg.Client({
+      ...{ host: this.addressOf(name), port: PROXY_PORT, user: 'app', database: 'app' },
+      password: password ?? readFileSync(config.secrets.applicationPassword, 'utf8').trim(),
+      ssl: { ca: readFileSync(config.tls.caFile, 'utf8') },
+      connectionTimeoutMillis: 5_000,
+      query_timeout: 20_000,
+    })
+    client.on('error', () => {})
+    try {
+      await client.connect()
+      return (await client.query<T>(text)).rows
+    } finally {
+      await client.end().catch(() => {})
+    }
+  }
+
   /** Fingerprints of what its API and its PostgreSQL show right now. */
   async certificateOf(name: string): Promise<{ readonly api: string; readonly postgres: string }> {
     const { tls } = await this.config()
     const ca = readFileSync(tls.caFile, 'utf8')
     const host = this.addressOf(name)
     const api = await peerOf(connectTls({ host, port: API_PORT, ca }))
-    const plain = connectTcp({ host, port: PORT })
+    return { api, postgres: await this.certificateAt(name, PORT) }
+  }
+
+  /** Of what speaks PostgreSQL's protocol there. */
+  async certificateAt(name: string, port: number): Promise<string> {
+    const ca = readFileSync((await this.config()).tls.caFile, 'utf8')
+    const host = this.addressOf(name)
+    const plain = connectTcp({ host, port })
     // SSLRequest (manual: 55.2.11), answered with S.
     await new Promise<void>((resolve, reject) => {
       plain.once('error', reject).once('data', () => resolve())
       plain.write(Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]))
     })
-    return { api, postgres: await peerOf(connectTls({ socket: plain, ca, host })) }
+    return peerOf(connectTls({ socket: plain, ca, host }))
   }
 
   // --- faults

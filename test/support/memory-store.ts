@@ -1,8 +1,19 @@
 /** The store as a map: what etcd promises of one key space, with nothing that can fail unless a test says so. */
-import type { KeyValue, Store, StoreOperation, StoreResult, Transaction } from '../../src/ports/store.ts'
+import type {
+  KeyValue,
+  Store,
+  StoreOperation,
+  StoreResult,
+  Transaction,
+  WatchListener,
+} from '../../src/ports/store.ts'
+
+type WatchEvents = Parameters<WatchListener['onEvents']>[0]
 
 export class MemoryStore implements Store {
   readonly #keys = new Map<string, KeyValue>()
+  readonly #watchers = new Set<(keys: readonly string[]) => void>()
+  #leases = 0n
   #revision = 1n
   /** Nothing answers while it is set. */
   down = false
@@ -35,6 +46,7 @@ export class MemoryStore implements Store {
     const operations = succeeded ? transaction.success : (transaction.failure ?? [])
     if (operations.some(({ op }) => op !== 'get')) this.#revision++
     const reads = operations.flatMap((operation) => this.#apply(operation))
+    this.#tell(operations.flatMap((operation) => ('key' in operation ? [operation.key] : [])))
     return { kind: 'ok', value: { succeeded, revision: this.#revision, reads } }
   }
 
@@ -43,11 +55,15 @@ export class MemoryStore implements Store {
     if (operation.op === 'delete') this.#keys.delete(operation.key)
     else if (operation.op === 'deletePrefix')
       for (const key of this.keys(operation.prefix)) this.#keys.delete(key)
-    else this.#put(operation.key, operation.value)
+    else this.#put(operation.key, operation.value, operation.leaseId)
     return []
   }
 
-  #put(key: string, value: string): void {
+  #tell(keys: readonly string[]): void {
+    for (const watcher of this.#watchers) watcher(keys)
+  }
+
+  #put(key: string, value: string, leaseId = 0n): void {
     const old = this.#keys.get(key)
     this.#keys.set(key, {
       key,
@@ -55,23 +71,35 @@ export class MemoryStore implements Store {
       createRevision: old?.createRevision ?? this.#revision,
       modRevision: this.#revision,
       version: (old?.version ?? 0n) + 1n,
-      leaseId: 0n,
+      leaseId,
     })
   }
 
   async grantLease(ttlMs: number): ReturnType<Store['grantLease']> {
-    return { kind: 'ok', value: { leaseId: 1n, ttlMs, sentAtMs: 0 } }
+    return { kind: 'ok', value: { leaseId: ++this.#leases, ttlMs, sentAtMs: 0 } }
   }
 
   async renewLease(): ReturnType<Store['renewLease']> {
     return { kind: 'ok', value: { alive: false } }
   }
 
-  async revokeLease(): ReturnType<Store['revokeLease']> {
+  async revokeLease(leaseId: bigint): ReturnType<Store['revokeLease']> {
+    const ended = [...this.#keys.values()].filter((each) => each.leaseId === leaseId)
+    for (const { key } of ended) this.#keys.delete(key)
+    this.#tell(ended.map(({ key }) => key))
     return { kind: 'ok', value: null }
   }
 
-  watch(): void {}
+  watch(prefix: string, _: bigint, listener: WatchListener, signal: AbortSignal): void {
+    const watcher = (keys: readonly string[]): void => {
+      const events = keys.filter((key) => key.startsWith(prefix)).map((key) => ({ key }))
+      // Later, as over a network: whoever writes is not in the middle of its own news.
+      if (events.length > 0)
+        setImmediate(() => listener.onEvents(events as unknown as WatchEvents, this.#revision))
+    }
+    this.#watchers.add(watcher)
+    signal.addEventListener('abort', () => this.#watchers.delete(watcher))
+  }
 
   close(): void {}
 }

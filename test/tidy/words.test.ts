@@ -85,7 +85,18 @@ const BANS: readonly Ban[] = [
       { name: /^timeout$/, below: '', why: 'AbortSignal.timeout and an option of node:http are called so' },
     ],
   },
-  { words: ['backend'], instead: 'target', only: ['src/proxy'] },
+  {
+    words: ['backend'],
+    instead: 'target',
+    only: ['src/proxy'],
+    except: [
+      {
+        name: /^BACKEND$|^backendKeyData$|BackendMessage$/,
+        below: 'src/proxy',
+        why: "the manual's name for the server's side of the protocol",
+      },
+    ],
+  },
 ]
 
 /** One identifier or one word of a comment. */

@@ -190,6 +190,31 @@ describe('the chronicle', () => {
     expect(await recordOf(parts)).toMatchObject({ to: 'bravo' })
   })
 
+  it('has the stop of the old primary though the others were faster, and no later one', async () => {
+    const alpha = await agentParts('alpha')
+    for (const [ms, primacyThen] of [
+      [0, ELECTING],
+      [50, PROMOTING],
+      [90, STEADY],
+    ] as const)
+      noteAt(alpha, ms, 'alpha', { store: storeWith(primacyThen) })
+    alpha.clock.ms = 120
+    alpha.events.add({ kind: 'stop-done', message: '' })
+    const upstream = { name: 'bravo', host: '127.0.0.1', port: 5502 }
+    const applied = { role: 'standby', epoch: 2, upstream, synchronousStandbyNames: '' } as const
+    noteAt(alpha, 300, 'alpha', {
+      store: storeWith(STEADY),
+      local: { server: standbyServer('alpha'), applied },
+    })
+    alpha.clock.ms = 400
+    alpha.events.add({ kind: 'stop-done', message: '' })
+    expect(alpha.kinds().filter((kind) => kind === 'demoted')).toHaveLength(1)
+    expect(alpha.chronicle.records.at(-1)?.parts['alpha']?.marks).toMatchObject({
+      stopped: 120,
+      streams: 300,
+    })
+  })
+
   it('tells of what has no event of its own, once', async () => {
     const alpha = await agentParts('alpha')
     alphaSteps(alpha)

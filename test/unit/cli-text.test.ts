@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { mostKnowing } from '../../src/cli/api-client.ts'
 import { unreachableStatus } from '../../src/cli/cluster-status.ts'
-import { connectionFor, libpqUri, passFileText } from '../../src/cli/connection.ts'
+import { connectionFor, libpqUri, passFileText, proxyEndpoints } from '../../src/cli/connection.ts'
 import { createEventStreamParser, mergeEvents } from '../../src/cli/event-list.ts'
 import {
   enumerate,
@@ -18,6 +18,7 @@ import { plainPaint, wantsColour } from '../../src/cli/paint.ts'
 import { programName } from '../../src/cli/program-name.ts'
 import { displayWidth, oneLine, padEnd, padStart, truncate, wrap } from '../../src/cli/text.ts'
 import { gist, screenText } from '../../src/cli/watch.ts'
+import { parseConfig, resolveConfig } from '../../src/config/load.ts'
 import { UnderstudyError } from '../../src/errors/codes.ts'
 import { clusterStatus, nodeStatus } from '../support/cluster-status.ts'
 
@@ -154,7 +155,7 @@ describe('who answers', () => {
   })
 
   it('leaves nobody out when none does', () => {
-    const config = { cluster: 'main', durability: 'quorum' as const, nodes: [] }
+    const config = { cluster: 'main', durability: 'quorum' as const, nodes: [], proxy: null }
     expect(unreachableStatus(config, new Date(0)).problems[0]).toMatchObject({
       code: 'unreachable',
       since: '1970-01-01T00:00:00.000Z',
@@ -202,6 +203,7 @@ describe('a connection', () => {
     cluster: 'main',
     application: { database: 'my db', user: 'app:user', managed: true },
     postgres: { superuser: 'postgres' },
+    proxy: null,
     nodes: [
       {
         name: 'six',
@@ -218,6 +220,7 @@ describe('a connection', () => {
       superuserPassword: 's',
       replicationPassword: '',
       agentPassword: '',
+      proxyPassword: '',
       applicationPassword: 'a',
       apiToken: '',
     },
@@ -230,6 +233,35 @@ describe('a connection', () => {
       'postgresql://app%3Auser:p%20w@[::1]:5501/my%20db?sslmode=verify-full&sslrootcert=%2Fit%27s%2Fca.crt',
     )
     expect(passFileText(connection, 'a:b\\c')).toBe('*:*:*:app\\:user:a\\:b\\\\c\n')
+  })
+
+  it('of an application leads through the proxies, and a superuser’s or a node’s does not', () => {
+    const text =
+      'proxy: { ports: { readWrite: 6433 } }\nnodes: { a: { host: 10.0.0.1 }, b: { host: "fd00::2" } }\n'
+    const file = '/etc/u/understudy.yaml'
+    const store = 'store: { endpoints: ["https://10.0.0.9:2379"] }\n'
+    const known = resolveConfig(parseConfig(`${store}${text}`, file), file)
+    const uri = (target: string, superuser = false, throughProxy = true): string =>
+      libpqUri(connectionFor(known, { target, superuser, throughProxy }), null)
+    for (const target of ['auto', 'read-write'])
+      expect(uri(target)).toMatch(
+        /^postgresql:\/\/app@10\.0\.0\.1:6433,\[fd00::2\]:6433\/app\?(?!.*target_session)/,
+      )
+    const direct = /^postgresql:\/\/\w+@10\.0\.0\.1:5432,\[fd00::2\]:5432\/app\?.*target_session_attrs=/
+    expect(uri('auto', true)).toMatch(direct)
+    expect(uri('auto', false, false)).toMatch(direct)
+    expect(uri('read-only')).toMatch(direct)
+    expect(uri('b')).toContain('@[fd00::2]:5432/')
+    expect(proxyEndpoints(known)).toEqual({
+      auto: null,
+      readWrite: '10.0.0.1:6433,[fd00::2]:6433',
+      readOnly: null,
+    })
+    const one = resolveConfig(
+      parseConfig(`${store}${text.replace('{ ports', '{ host: db.example.com, ports')}`, file),
+      file,
+    )
+    expect(proxyEndpoints(one)?.readWrite).toBe('db.example.com:6433')
   })
 })
 

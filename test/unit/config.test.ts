@@ -90,6 +90,11 @@ nodes:
       /4 nodes.bravo.apiPort: H:5 is that of alpha/,
     ],
     [
+      'a port that the proxy shares with a node',
+      `${two('{ host: h, port: 5, apiPort: 6 }', '{ host: i }')}proxy: { ports: { readWrite: 6 } }\n`,
+      /6 proxy.ports.readWrite: h:6 is that of alpha/,
+    ],
+    [
       'a directory that two nodes share',
       two('{ host: h, directory: d }', '{ host: h, port: 1, apiPort: 2, directory: d }'),
       /4 nodes.bravo.directory/,

@@ -10,7 +10,7 @@ import { HostAddresses } from '../../src/cli/machines/addresses.ts'
 import { etcdConfiguration } from '../../src/cli/machines/etcd.ts'
 import { configValues, etcdNodes, formatNode, parseNodes } from '../../src/cli/machines/plan.ts'
 import { watchdogOf } from '../../src/cli/machines/service-manager.ts'
-import { agentUnit, etcdUnit } from '../../src/cli/machines/units.ts'
+import { agentUnit, etcdUnit, proxyUnit } from '../../src/cli/machines/units.ts'
 import { parseConfig, resolveConfig } from '../../src/config/load.ts'
 import { renderHba } from '../../src/postgres/hba.ts'
 import { tarArchive } from '../../src/protocol/tar-writer.ts'
@@ -114,6 +114,13 @@ describe('units', () => {
     expect(unit).toContain('"/opt/100%% sure/main.js"')
     expect(unit).toMatch(/^After=.* understudy-main-etcd\.service$/m)
     expect(unit).toContain('\nProtectHome=yes\n')
+  })
+
+  test('of a proxy write nothing and wait for no agent', () => {
+    const unit = proxyUnit(input)
+    expect(unit).toContain('main.js" proxy --config /etc/understudy/understudy.yaml --node alpha\n')
+    expect(unit).not.toContain('ReadWritePaths')
+    expect(unit).toContain('\nAfter=network-online.target\n')
   })
 
   test('do not hide the directories that they need', () => {

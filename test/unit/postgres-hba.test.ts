@@ -33,7 +33,7 @@ test('our roles are rejected everywhere else before any client line, and the use
   const extra = ['host all all 10.0.0.0/8 trust']
   const lines = rules(renderHba([member('a', '192.0.2.1')], extra))
   const at = (start: string): number => lines.findIndex((line) => line.startsWith(start))
-  expect(at('host all understudy_replication,understudy_agent all reject')).toBeGreaterThan(
+  expect(at('host all understudy_replication,understudy_agent,understudy_proxy all reject')).toBeGreaterThan(
     at('hostssl replication'),
   )
   expect(at('hostssl all all all')).toBeGreaterThan(at('host all understudy_replication'))

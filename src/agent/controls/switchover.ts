@@ -10,6 +10,7 @@ import { bestCandidate, switchoverChecks } from '../../core/switchover-checks.ts
 import type { Outcome } from '../../ports/postgres.ts'
 import type { ControlContext } from './context.ts'
 import { afterStore, refusalBody, SOMEBODY } from './context.ts'
+import { withProxiesHeld } from './hold-proxies.ts'
 
 /** A checkpoint of a large database takes its time; without it the stop would, and clients would wait for that. */
 const CHECKPOINT_DEADLINE_MS = 60_000
@@ -30,8 +31,20 @@ export async function requestSwitchover(
   if (before === null) return starting()
   const first = plan(before, body, schedule)
   if (first.refusal !== null || body.dryRun === true) return { kind: 'ok', value: first }
-  if (body.at === undefined) await context.checkpoint(CHECKPOINT_DEADLINE_MS)
-  return take(context, { ...body, to: first.to ?? undefined }, schedule)
+  const chosen = { ...body, to: first.to ?? undefined }
+  if (body.at !== undefined) return take(context, chosen, schedule)
+  await context.checkpoint(CHECKPOINT_DEADLINE_MS)
+  return withProxiesHeld(context, holdOf(first.epoch, first.to), async () => {
+    const value = await take(context, chosen, schedule)
+    return { begun: value.kind === 'ok' && value.value.accepted, value }
+  })
+}
+
+function holdOf(
+  epoch: number | null,
+  to: string | null,
+): { readonly epoch: number; readonly reason: string } {
+  return { epoch: epoch ?? 0, reason: `a switchover to ${to ?? 'another node'} is about to begin` }
 }
 
 async function take(
@@ -242,11 +255,15 @@ async function begin(
   if (refusal !== null) return { refused: refusal.message }
   await context.checkpoint(CHECKPOINT_DEADLINE_MS)
   const due = { ...value, session: context.session }
-  const written = await context.store.requestSwitchover(due, { primacy, request: revision })
-  if (written.kind === 'ok' && written.value) {
-    context.chronicle.requestTaken(value.epoch)
-    context.wake()
-  }
+  await withProxiesHeld(context, holdOf(value.epoch, value.to), async () => {
+    const written = await context.store.requestSwitchover(due, { primacy, request: revision })
+    const begun = written.kind === 'ok' && written.value
+    if (begun) {
+      context.chronicle.requestTaken(value.epoch)
+      context.wake()
+    }
+    return { begun, value: null }
+  })
   // Not written: primacy has moved, and the next look tries again until it is too late.
   return null
 }

@@ -12,7 +12,6 @@ import { shellQuote } from '../board.ts'
 import { annotatedConfig } from '../config/annotate.ts'
 import { type InitOptions, readGiven } from '../machines/given.ts'
 import {
-  ensureSecrets,
   type HomeLayout,
   homeLayout,
   keepCopy,
@@ -46,7 +45,6 @@ export async function run(options: InitOptions): Promise<number> {
   // The bundles follow from it: from here on a run without flags completes what this one leaves.
   if (present === null) await writePrivately(layout.configFile, text)
   await writePrivately(layout.schemaFile, `${JSON.stringify(jsonSchema(), null, 2)}\n`)
-  await ensureSecrets(layout)
   const { bundles, issued } = await publish({
     layout,
     config,
@@ -72,6 +70,7 @@ const CONFIGURING = [
   'pg',
   'port',
   'apiPort',
+  'proxyPort',
 ] as const
 
 /** The file is what counts from its first writing on. */

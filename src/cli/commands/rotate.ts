@@ -6,7 +6,7 @@ import { askCluster } from '../api-client.ts'
 import { confirm } from '../confirm.ts'
 import { demand } from '../local/prepare.ts'
 import { deliverBundles, deliveryJson, deliveryLine } from '../machines/deliver.ts'
-import { type Home, openHome } from '../machines/home.ts'
+import { certificateHosts, type Home, openHome } from '../machines/home.ts'
 import { rotatePasswords } from '../machines/passwords.ts'
 import { DEFAULT_OWNER, publish } from '../machines/publish.ts'
 import { EXIT, note, print, printJson } from '../output.ts'
@@ -57,9 +57,10 @@ export async function run(options: RotateOptions): Promise<number> {
 }
 
 async function issueAll({ layout, config }: Home): Promise<void> {
-  for (const { name, host } of config.nodes) {
-    const target = layout.nodeKeyPair(name)
-    demand(await issueCertificate({ authority: layout.authority, node: name, hosts: [host, name], target }))
+  for (const node of config.nodes) {
+    const target = layout.nodeKeyPair(node.name)
+    const hosts = certificateHosts(config, node)
+    demand(await issueCertificate({ authority: layout.authority, node: node.name, hosts, target }))
   }
 }
 

@@ -9,7 +9,14 @@ import { findUser, reachableBy, type SystemUser } from '../../postgres/run-as.ts
 import { fileError } from '../local/prepare.ts'
 import { handOver, MAIN_PROGRAM_PATH } from '../local/privileges.ts'
 import { nodeMeant, readBundleMark } from '../machines/placement.ts'
-import { agentUnit, agentUnitName, etcdUnit, etcdUnitName } from '../machines/units.ts'
+import {
+  agentUnit,
+  agentUnitName,
+  etcdUnit,
+  etcdUnitName,
+  proxyUnit,
+  proxyUnitName,
+} from '../machines/units.ts'
 import { EXIT, print, printJson } from '../output.ts'
 
 export interface SystemdOptions {
@@ -111,7 +118,11 @@ async function unitsOf(
     ...{ command: [command[0] ?? '', '--max-semi-space-size=2', command[1] ?? ''], writable },
     withEtcd: etcd.length > 0,
   }
-  return [...units, { name: agentUnitName(agent), text: agentUnit(agent) }]
+  units.push({ name: agentUnitName(agent), text: agentUnit(agent) })
+  // Its garbage is collected when it is a lot: unlike an agent it makes some with every byte.
+  const proxy = { ...agent, command }
+  if (config.proxy !== null) units.push({ name: proxyUnitName(agent), text: proxyUnit(proxy) })
+  return units
 }
 
 /** The data of a server that was there before is beside its node's directory, and its WAL may be elsewhere. */

@@ -9,6 +9,8 @@ export interface UrlOptions extends ClusterFlags {
   readonly target: string
   readonly superuser?: boolean
   readonly password: boolean
+  /** Past the proxy. */
+  readonly direct?: boolean
 }
 
 export async function run(options: UrlOptions): Promise<number> {
@@ -16,6 +18,7 @@ export async function run(options: UrlOptions): Promise<number> {
   const connection = connectionFor(config, {
     target: options.target,
     superuser: options.superuser === true,
+    throughProxy: options.direct !== true,
   })
   const { passwordFile } = connection
   const password = options.password && passwordFile !== null ? await readPassword(passwordFile) : null

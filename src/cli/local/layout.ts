@@ -9,11 +9,17 @@ export interface Ports {
   readonly store: number
   postgres(index: number): number
   agent(index: number): number
+  readonly proxyReadWrite: number
 }
 
 /** From the base P: P+1… PostgreSQL, P+51… agents, P+91 the store; P+32 to P+34 are the proxy's. */
 export function portsFrom(base: number): Ports {
-  return { store: base + 91, postgres: (index) => base + 1 + index, agent: (index) => base + 51 + index }
+  return {
+    store: base + 91,
+    postgres: (index) => base + 1 + index,
+    agent: (index) => base + 51 + index,
+    proxyReadWrite: base + 33,
+  }
 }
 
 export function logFile(directory: string, part: string): string {
@@ -48,7 +54,12 @@ export function partsOf(directory: string, configFile: string, config: ResolvedC
         args: ['agent', '--config', configFile, '--node', node.name],
       }),
     ),
+    ...(config.proxy === null ? [] : [proxyPart(configFile)]),
   ]
+}
+
+function proxyPart(configFile: string): Part {
+  return { name: 'proxy', kind: 'proxy', args: ['proxy', '--config', configFile] }
 }
 
 function storePort(config: ResolvedConfig): number {

@@ -43,6 +43,8 @@ export interface Prepared {
 }
 
 const HOST = '127.0.0.1'
+/** Of its certificate. */
+const PROXY_NAME = 'proxy'
 
 /** Errors: flags-differ, foreign-data, no-binaries, unsupported-version, port-taken, no-permission, no-space, no-openssl. */
 export async function prepareCluster(directory: string, flags: UpFlags): Promise<Prepared> {
@@ -146,7 +148,15 @@ async function makeFiles(directory: string, settings: LocalSettings): Promise<re
   ]) {
     await makeDirectory(path.join(directory, each))
   }
-  for (const secret of ['superuser', 'replication', 'agent', 'application', 'api-token', 'store-token']) {
+  for (const secret of [
+    'superuser',
+    'replication',
+    'agent',
+    'proxy',
+    'application',
+    'api-token',
+    'store-token',
+  ]) {
     demand(await ensureSecret(path.join(directory, 'secrets', secret)))
   }
   const renewed = await makeCertificates(directory, names)
@@ -162,11 +172,11 @@ async function makeCertificates(directory: string, names: readonly string[]): Pr
   const authority = { certificate: path.join(tls, 'ca.crt'), key: path.join(tls, 'ca.key') }
   demand(await ensureAuthority(authority, 'main'))
   const issued = await Promise.all(
-    names.map((node) =>
+    [...names, PROXY_NAME].map((node) =>
       ensureCertificate({
         authority,
         node,
-        hosts: [HOST, node],
+        hosts: node === PROXY_NAME ? [HOST, 'localhost'] : [HOST, node],
         target: { certificate: path.join(tls, `${node}.crt`), key: path.join(tls, `${node}.key`) },
       }),
     ),
@@ -216,6 +226,9 @@ postgres:
   hba: []
 
 application: { database: app, user: app }
+
+# One address that follows the primary.
+proxy: { host: ${HOST}, ports: { readWrite: ${ports.proxyReadWrite} } }
 
 nodes:
 ${nodes.join('\n')}

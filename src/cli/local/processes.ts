@@ -13,9 +13,9 @@ export const MAIN_PROGRAM = fileURLToPath(new URL('../main.js', import.meta.url)
 const ROTATE_LOG_BYTES = 16 * 1024 * 1024
 
 export interface Part {
-  /** store, or a node's name. */
+  /** store, proxy, or a node's name. */
   readonly name: string
-  readonly kind: 'store' | 'agent' | 'supervisor'
+  readonly kind: 'store' | 'agent' | 'proxy' | 'supervisor'
   /** Everything after the program's own name; also what it is found by. */
   readonly args: readonly string[]
 }
@@ -91,7 +91,8 @@ export function startPart(part: Part, logFile: string): number {
 
 /** Small heaps for small programs: Node would let garbage pile up to a size that suits a server with many gigabytes. */
 function nodeFlags(part: Part): readonly string[] {
-  return part.kind === 'supervisor' ? [] : ['--max-semi-space-size=2']
+  // The proxy makes garbage with every byte that passes, and collecting it early would cost more than the memory.
+  return part.kind === 'supervisor' || part.kind === 'proxy' ? [] : ['--max-semi-space-size=2']
 }
 
 /** true when it is gone within the deadline. */

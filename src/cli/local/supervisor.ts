@@ -61,7 +61,7 @@ export class Supervisor {
     }
   }
 
-  /** The primary first, while its standbys can still take its last WAL; then the standbys; the store last. Can be called twice. */
+  /** The proxy, then the primary, while its standbys can still take its last WAL; then the standbys; the store last. Can be called twice. */
   async stop(onProgress: (message: string) => void = () => {}): Promise<void> {
     this.#stopping = true
     await stopParts(this.#cluster, onProgress)
@@ -97,7 +97,10 @@ export class Supervisor {
   }
 }
 
-/** Stops whatever of the cluster runs, with or without a supervisor. Errors: timeout, when a part does not end. */
+/**
+ * Stops whatever of the cluster runs, with or without a supervisor: the proxy first, so that its clients are told and do not find out.
+ * Errors: timeout, when a part does not end.
+ */
 export async function stopParts(
   cluster: OpenCluster,
   onProgress: (message: string) => void,
@@ -110,7 +113,8 @@ export async function stopParts(
   const first = agents.filter((part) => part.name === primary)
   const rest = agents.filter((part) => part.name !== primary)
   const stopped: string[] = []
-  for (const group of [first, rest, parts.filter((part) => part.kind === 'store')]) {
+  const ofKind = (kind: Part['kind']): readonly Part[] => parts.filter((part) => part.kind === kind)
+  for (const group of [ofKind('proxy'), first, rest, ofKind('store')]) {
     const ended = await Promise.all(group.map((part) => stopPart(cluster, part, onProgress)))
     stopped.push(...ended.filter((name) => name !== null))
   }

@@ -1,4 +1,5 @@
 /** A node's bundle: everything that one machine needs, and nothing that belongs to another one or to the authority. */
+import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -19,6 +20,8 @@ export interface BundleContents {
   /** Members of the etcd that these bundles set up; empty when the store is somebody else's. */
   readonly etcd: readonly EtcdMember[]
   readonly createdAt: Date
+  /** Only to see what would be other: a secret that is still to be made is stood in for. */
+  readonly planned?: boolean
 }
 
 export interface BundleOptions extends BundleContents {
@@ -67,7 +70,7 @@ async function writeDirectory(target: string, files: readonly TarFile[]): Promis
 
 /** Every file of one, directories before what is in them. */
 export async function bundleFiles(options: BundleContents): Promise<readonly TarFile[]> {
-  const { layout, config, node, etcd, createdAt } = options
+  const { layout, config, node, etcd, createdAt, planned = false } = options
   const mark: BundleMark = {
     version: 1,
     cluster: config.cluster,
@@ -85,7 +88,7 @@ export async function bundleFiles(options: BundleContents): Promise<readonly Tar
     await copy(`tls/${node.name}.key`, pair.key),
     directory('secrets/'),
     ...(await Promise.all(
-      SECRET_NAMES.map((name) => copy(`secrets/${name}`, path.join(layout.secrets, name))),
+      SECRET_NAMES.map((name) => secret(name, path.join(layout.secrets, name), planned)),
     )),
     directory('store/'),
     ...(await storeFiles(options)),
@@ -116,6 +119,11 @@ function directory(name: string): TarFile {
 
 function text(name: string, content: string): TarFile {
   return { path: name, content: Buffer.from(content), mode: 0o600 }
+}
+
+async function secret(name: string, from: string, planned: boolean): Promise<TarFile> {
+  const file = `secrets/${name}`
+  return planned && !existsSync(from) ? text(file, 'to be made\n') : copy(file, from)
 }
 
 async function copy(name: string, from: string): Promise<TarFile> {

@@ -56,7 +56,7 @@ async function deliver(
   dryRun: boolean,
 ): Promise<Delivery> {
   const etcd = etcdNodes(config.store, layout.authority.certificate, config.nodes)
-  const files = await bundleFiles({ layout, config, node, etcd, createdAt: new Date() })
+  const files = await bundleFiles({ layout, config, node, etcd, createdAt: new Date(), planned: dryRun })
   const body: BundleBody = {
     files: Object.fromEntries(
       files

@@ -4,7 +4,7 @@
  */
 import { mkdir, readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { parseConfig, type ResolvedConfig, resolveConfig } from '../../config/load.ts'
+import { parseConfig, type ResolvedConfig, type ResolvedNode, resolveConfig } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { ensureAuthority, ensureCertificate, type KeyPairPaths } from '../../postgres/certificates.ts'
 import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
@@ -24,7 +24,14 @@ export interface HomeLayout {
   nodeKeyPair(node: string): KeyPairPaths
 }
 
-export const SECRET_NAMES = ['superuser', 'replication', 'agent', 'application', 'api-token'] as const
+export const SECRET_NAMES = [
+  'superuser',
+  'replication',
+  'agent',
+  'proxy',
+  'application',
+  'api-token',
+] as const
 
 export function homeLayout(directory: string): HomeLayout {
   const tls = path.join(directory, 'tls')
@@ -102,23 +109,27 @@ export async function ensureSecrets({ secrets }: HomeLayout): Promise<void> {
   for (const name of SECRET_NAMES) demand(await ensureSecret(path.join(secrets, name)))
 }
 
-export interface NodeNames {
-  readonly name: string
-  readonly host: string
+/** Where others reach the node, and its proxy. */
+export function certificateHosts(
+  { proxy }: Pick<ResolvedConfig, 'proxy'>,
+  { name, host }: Pick<ResolvedNode, 'name' | 'host'>,
+): readonly string[] {
+  const proxyHost = proxy?.host
+  return [...new Set([host, name, ...(proxyHost === undefined ? [] : [proxyHost])])]
 }
 
 /** Certificates that are missing, or that expire soon, are issued. Returns the nodes that got one. */
 export async function ensureCertificates(
   { authority, nodeKeyPair }: HomeLayout,
-  cluster: string,
-  nodes: readonly NodeNames[],
+  config: Pick<ResolvedConfig, 'cluster' | 'nodes' | 'proxy'>,
 ): Promise<readonly string[]> {
-  demand(await ensureAuthority(authority, cluster))
+  demand(await ensureAuthority(authority, config.cluster))
   const issued: string[] = []
-  for (const { name, host } of nodes) {
-    const target = nodeKeyPair(name)
-    const outcome = demand(await ensureCertificate({ authority, node: name, hosts: [host, name], target }))
-    if (outcome.issued) issued.push(name)
+  for (const node of config.nodes) {
+    const target = nodeKeyPair(node.name)
+    const hosts = certificateHosts(config, node)
+    const outcome = demand(await ensureCertificate({ authority, node: node.name, hosts, target }))
+    if (outcome.issued) issued.push(node.name)
   }
   return issued
 }

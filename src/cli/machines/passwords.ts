@@ -9,13 +9,14 @@ import type pg from 'pg'
 import { nodeOf, type ResolvedConfig } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { fsyncDirectory, readTextIfPresent } from '../../postgres/durable.ts'
-import { AGENT_ROLE, REPLICATION_ROLE } from '../../postgres/layout.ts'
+import { AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from '../../postgres/layout.ts'
+import { missingProxyStatements, PROXY_FACTS_SQL, proxyFactsOf } from '../../postgres/proxy-access.ts'
 import { quoteIdentifier } from '../../postgres/roles.ts'
 import { ensureSecret, readSecret } from '../../postgres/secrets.ts'
 import { scramVerifier } from '../../protocol/scram.ts'
 import { demand, fileError } from '../local/prepare.ts'
 import { openClient } from '../open-client.ts'
-import { type HomeLayout, SECRET_NAMES } from './home.ts'
+import { ensureSecrets, type HomeLayout, SECRET_NAMES } from './home.ts'
 
 const DEADLINE_MS = 20_000
 
@@ -26,6 +27,8 @@ export async function rotatePasswords(
   primary: string,
 ): Promise<void> {
   const next = path.join(layout.secrets, 'next')
+  // A directory that an older version made has fewer of them, and so has a rotation that it did not end.
+  await ensureSecrets(layout)
   try {
     await mkdir(next, { recursive: true, mode: 0o700 })
     // Those that were taken over already, before an interruption, are not made once more.
@@ -87,6 +90,7 @@ async function tellPostgres(layout: HomeLayout, config: ResolvedConfig, primary:
       const verifier = scramVerifier({ password: await secretOf(secret) })
       await client.query(`ALTER ROLE ${quoteIdentifier(role)} PASSWORD '${verifier}'`)
     }
+    await tellOfProxy(client, config.postgres.superuser, scramVerifier({ password: await secretOf('proxy') }))
     await client.query('COMMIT')
   } catch (error) {
     throw new UnderstudyError(
@@ -99,6 +103,15 @@ async function tellPostgres(layout: HomeLayout, config: ResolvedConfig, primary:
   } finally {
     await client.end().catch(() => {})
   }
+}
+
+/** A cluster that is older than the proxy gets its role here, if the agent of the primary has not made it. */
+async function tellOfProxy(client: pg.Client, superuser: string, verifier: string): Promise<void> {
+  const found = await client.query<Record<string, unknown>>(PROXY_FACTS_SQL)
+  const facts = proxyFactsOf(found.rows[0])
+  if (facts.role) await client.query(`ALTER ROLE ${quoteIdentifier(PROXY_ROLE)} PASSWORD '${verifier}'`)
+  const missing = demand(missingProxyStatements(facts, { superuser, verifier }))
+  for (const statement of missing) await client.query(statement)
 }
 
 /** Before an interruption it may have got the new one already. */

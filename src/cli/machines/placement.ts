@@ -61,6 +61,8 @@ export async function checkPlacement(
   config: ResolvedConfig,
   node: ResolvedNode,
   mark: BundleMark | null,
+  /** Beside the node's own: others that its certificate must carry. */
+  hosts: readonly string[] = [],
 ): Promise<void> {
   await checkHost(node)
   // A local cluster's files are made by `up`, and what is wrong with them is told where it starts PostgreSQL.
@@ -76,16 +78,20 @@ export async function checkPlacement(
     config.secrets.apiToken,
   ])
     demand(await readSecret(file))
-  await checkCertificate(config, node)
+  await checkCertificate(config, node, hosts)
 }
 
-async function checkCertificate(config: ResolvedConfig, node: ResolvedNode): Promise<void> {
+async function checkCertificate(
+  config: ResolvedConfig,
+  node: ResolvedNode,
+  hosts: readonly string[],
+): Promise<void> {
   const file = config.tls.certFile(node.name)
   const state = demand(
     await certificateState(file, {
       key: config.tls.keyFile(node.name),
       authority: config.tls.caFile,
-      hosts: [node.host],
+      hosts: [node.host, ...hosts],
     }),
   )
   if (state.kind === 'absent') throw new UnderstudyError('tls-failed', `the certificate ${file} is missing`)

@@ -16,6 +16,8 @@ export interface InitFlags {
   readonly pg?: string
   readonly port?: number
   readonly apiPort?: number
+  /** Left out: no proxy. */
+  readonly proxyPort?: number
 }
 
 /** Which files a person gave for the store; they are copied into the directory. */
@@ -80,6 +82,7 @@ export function configValues(flags: InitFlags, files: StoreFiles): ConfigValues 
     ...(flags.rto !== undefined && { rto: flags.rto }),
     store: storeValues(flags, nodes, files),
     ...(flags.pg !== undefined && { postgres: { binaries: flags.pg } }),
+    ...(flags.proxyPort !== undefined && { proxy: { ports: { readWrite: flags.proxyPort } } }),
     nodes: Object.fromEntries(
       nodes.map(({ name, host, port }) => {
         const chosen = port ?? flags.port

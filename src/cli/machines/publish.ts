@@ -1,7 +1,7 @@
-/** What follows from a changed configuration: certificates where they are missing, and a bundle for each node. */
+/** What follows from a changed configuration: secrets and certificates where they are missing, and a bundle for each node. */
 import type { ResolvedConfig } from '../../config/load.ts'
 import { type BundleFormat, writeBundle } from './bundle.ts'
-import { ensureCertificates, type HomeLayout } from './home.ts'
+import { ensureCertificates, ensureSecrets, type HomeLayout } from './home.ts'
 import { etcdNodes } from './plan.ts'
 
 export interface WrittenBundle {
@@ -26,7 +26,9 @@ export interface Published {
 export const DEFAULT_OWNER = 'postgres'
 
 export async function publish({ layout, config, format, owner }: PublishOptions): Promise<Published> {
-  const issued = await ensureCertificates(layout, config.cluster, config.nodes)
+  // A directory that an older version made has fewer of them.
+  await ensureSecrets(layout)
+  const issued = await ensureCertificates(layout, config)
   const etcd = etcdNodes(config.store, layout.authority.certificate, config.nodes)
   const createdAt = new Date()
   const bundles: WrittenBundle[] = []

@@ -30,6 +30,10 @@ export function agentUnitName({ cluster, node }: Pick<UnitInput, 'cluster' | 'no
   return `understudy-${cluster}-${node}.service`
 }
 
+export function proxyUnitName({ cluster, node }: Pick<UnitInput, 'cluster' | 'node'>): string {
+  return `understudy-${cluster}-${node}-proxy.service`
+}
+
 export function etcdUnitName(cluster: string): string {
   return `understudy-${cluster}-etcd.service`
 }
@@ -76,6 +80,38 @@ WantedBy=multi-user.target
 `
 }
 
+/** It writes nothing, and needs neither the agent nor PostgreSQL of its node: the primary may be anywhere. */
+export function proxyUnit(input: Omit<UnitInput, 'writable' | 'withEtcd'>): string {
+  const { cluster, node, configFile, user, group, command } = input
+  const start = [...command, 'proxy', '--config', configFile, '--node', node]
+  return `# Written by \`understudy systemd\`. Changes belong into a drop-in: systemctl edit ${proxyUnitName(input)}
+[Unit]
+Description=pg-understudy proxy at ${node}, cluster ${cluster}
+After=network-online.target
+Wants=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart=${start.map(unitWord).join(' ')}
+Restart=always
+RestartSec=1
+# SIGTERM lets transactions end, for five seconds.
+TimeoutStopSec=15
+
+User=${user}
+Group=${group}
+UMask=0077
+# Each client is a file, and each server connection.
+LimitNOFILE=65536
+LimitCORE=0
+
+${hardening([configFile, ...command], [])}
+[Install]
+WantedBy=multi-user.target
+`
+}
+
 export function etcdUnit(input: EtcdUnitInput): string {
   const { cluster, user, group, program, directory, dataDirectory } = input
   return `# Written by \`understudy systemd\`. Changes belong into a drop-in: systemctl edit ${etcdUnitName(cluster)}
@@ -114,9 +150,11 @@ function hardening(
   const places = [...programs, ...writable, ...readable]
   const inHome = places.some((place) => /^\/(home|root|run\/user)\//.test(place))
   const inTmp = places.some((place) => /^\/(var\/)?tmp\//.test(place))
-  return `# It sees the system read-only, and writes where its data is.
-ProtectSystem=strict
-ReadWritePaths=${writable.map(unitPath).join(' ')}
+  const seen =
+    writable.length === 0
+      ? '# It sees the system read-only.\nProtectSystem=strict'
+      : `# It sees the system read-only, and writes where its data is.\nProtectSystem=strict\nReadWritePaths=${writable.map(unitPath).join(' ')}`
+  return `${seen}
 ${inHome ? '# Not ProtectHome: some of its files are in a home directory.\n' : 'ProtectHome=yes\n'}${inTmp ? '# Not PrivateTmp: some of its files are in /tmp.\n' : 'PrivateTmp=yes\n'}PrivateDevices=yes
 ProtectClock=yes
 ProtectControlGroups=yes

@@ -3,6 +3,7 @@ import type { EventLog } from '../../agent/events.ts'
 import type { ApiTls, RunningApi } from '../../api/server.ts'
 import type { ResolvedNode } from '../../config/load.ts'
 import type { Log } from '../../ports/log.ts'
+import type { Outcome } from '../../ports/postgres.ts'
 import type { AccessChange, AccessUpdater } from '../../postgres/access.ts'
 import type { HostAddresses } from './addresses.ts'
 
@@ -13,11 +14,17 @@ export interface UpkeepOptions {
   readonly api: RunningApi
   /** The certificate and key as they lie there now; null: the API speaks no TLS. */
   readonly readTls: () => Promise<ApiTls | null>
+  /** The epoch in which this node is the primary and takes writes; null: it is not. */
+  readonly primaryEpoch: () => number | null
+  /** What a proxy needs in a cluster that is older than it (proxy-access.ts). */
+  readonly ensureProxyAccess: () => Promise<Outcome<'present' | 'made'>>
   readonly events: EventLog
   readonly log: Log
 }
 
 const EVERY_MS = 10_000
+/** A look costs nothing until there is a new epoch. */
+const PROXY_ACCESS_EVERY_MS = 1_000
 
 const WORDS: Readonly<Record<AccessChange, string>> = {
   hba: 'the addresses of the members have changed',
@@ -46,10 +53,14 @@ export function startUpkeep(options: UpkeepOptions): Upkeep {
     void lookOnce(options).then(next, next)
   }
   look()
+  const proxyAccess = new ProxyAccessUpkeep(options)
+  const proxyTimer = setInterval(() => void proxyAccess.look(), PROXY_ACCESS_EVERY_MS)
+  proxyTimer.unref()
   return {
     look,
     stop: () => {
       stopped = true
+      clearInterval(proxyTimer)
       clearTimeout(timer)
     },
   }
@@ -80,5 +91,38 @@ async function lookOnce({
     api.renew(tls)
   } catch (error) {
     log.warn('the renewed certificate cannot be used', { reason: String(error) })
+  }
+}
+
+/** Once in each epoch, and again after a failure. */
+class ProxyAccessUpkeep {
+  readonly #options: UpkeepOptions
+  #doneInEpoch: number | null = null
+  #looking = false
+  #notBeforeMs = 0
+
+  constructor(options: UpkeepOptions) {
+    this.#options = options
+  }
+
+  async look(): Promise<void> {
+    const { primaryEpoch, ensureProxyAccess, events, log } = this.#options
+    const epoch = primaryEpoch()
+    if (epoch === null || epoch === this.#doneInEpoch) return
+    if (this.#looking || performance.now() < this.#notBeforeMs) return
+    this.#looking = true
+    try {
+      const outcome = await ensureProxyAccess()
+      if (outcome.kind === 'ok') {
+        this.#doneInEpoch = epoch
+        if (outcome.value === 'made')
+          events.add({ kind: 'access-changed', message: 'the role and the function of the proxy were made' })
+        return
+      }
+      this.#notBeforeMs = performance.now() + EVERY_MS
+      log.warn('the role of the proxy could not be looked after', { reason: outcome.reason })
+    } finally {
+      this.#looking = false
+    }
   }
 }

@@ -1,0 +1,167 @@
+/** Joins the proxy with the store, the servers and the certificates of one configuration. */
+import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { isLoopback } from '../config/fields.ts'
+import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
+import { UnderstudyError } from '../errors/codes.ts'
+import type { RoutedNode } from '../ports/proxy.ts'
+import { socketPath } from '../postgres/layout.ts'
+import { PostgresLogins } from '../postgres/logins.ts'
+import { readSecret } from '../postgres/secrets.ts'
+import type { OpenTarget } from '../proxy/open-target.ts'
+import { Presence } from '../proxy/presence.ts'
+import { ProxyWorker } from '../proxy/proxy-worker.ts'
+import type { ProxySettings } from '../proxy/settings.ts'
+import { StoreRouting } from '../proxy/store-routing.ts'
+import { openSocket } from '../replication/socket.ts'
+import { createClusterStore } from '../store/cluster-store.ts'
+import { composeStore, createLog, systemClock } from './compose.ts'
+import { ProxyFiles } from './proxy-files.ts'
+
+export interface ComposedProxy {
+  readonly proxy: ProxyWorker
+  /** Looks for the primary from now on. */
+  start(): Promise<void>
+  stop(drainMs: number): Promise<void>
+}
+
+const KEEPALIVE_IDLE_MS = 10_000
+/** Of a local cluster's own certificate for it. */
+const LOCAL_CERTIFICATE = 'proxy'
+
+/**
+ * `node`: the one at which it runs, whose address and certificate are the proxy's too; null: that of a local cluster. Errors: config-invalid
+ * when it has no proxy, usage, not-found and no-permission for files that are missing, tls-failed.
+ */
+export async function composeProxy(
+  config: ResolvedConfig,
+  node: ResolvedNode | null,
+): Promise<ComposedProxy> {
+  const settings = settingsOf(config, node)
+  const log = createLog({ part: 'proxy', ...(node !== null && { node: node.name }) })
+  const caPem = await readFile(config.tls.caFile, 'utf8')
+  const store = createClusterStore(await composeStore(config), config.cluster)
+  const routing = new StoreRouting({ store, members: config.nodes, log, clock: systemClock })
+  const files = await ProxyFiles.open({
+    ...{ config, certificate: node?.name ?? LOCAL_CERTIFICATE, log },
+    onNodes: (nodes) => routing.setMembers(nodes),
+  })
+  const logins = new PostgresLogins({
+    nodes: () => lookupOrder(files.nodes, routing),
+    password: () => readProxyPassword(config),
+    caPem,
+    nowMs: systemClock.nowMs,
+  })
+  await readProxyPassword(config)
+  const proxy = new ProxyWorker(settings, {
+    routing,
+    logins,
+    openTarget: openTargetOf(() => files.nodes, caPem),
+    secureContext: () => files.secureContext,
+    log,
+    worker: 0,
+  })
+  const presence = new Presence({
+    name: `${node?.name ?? hostname()}-${randomBytes(4).toString('hex')}`,
+    ...{ store, routing, clock: systemClock },
+    underWay: () => proxy.underWay,
+  })
+  return {
+    proxy,
+    start: async () => {
+      routing.start()
+      files.start()
+      await proxy.start()
+      presence.start()
+    },
+    stop: async (drainMs) => {
+      await Promise.all([proxy.stop(drainMs), presence.stop()])
+      files.stop()
+      routing.stop()
+      logins.close()
+      store.close()
+    },
+  }
+}
+
+/** Errors: no-permission. */
+async function readProxyPassword({ secrets }: ResolvedConfig): Promise<string> {
+  const read = await readSecret(secrets.proxyPassword)
+  if (read.kind === 'ok') return read.value
+  throw new UnderstudyError(read.code, read.reason, {
+    hint:
+      read.hint ??
+      'It is made by `understudy up`, or by `understudy push` where `understudy init` has written, which brings it to the nodes.',
+  })
+}
+
+function settingsOf(config: ResolvedConfig, node: ResolvedNode | null): ProxySettings {
+  const { proxy } = config
+  if (proxy === null) {
+    throw new UnderstudyError('config-invalid', `${config.file} has no proxy`, {
+      hint: 'Add `proxy: { ports: { readWrite: 6433 } }`; docs/reference/configuration.md lists its keys.',
+    })
+  }
+  return {
+    listen: listenOf(config, node),
+    ports: { readWrite: proxy.ports.readWrite ?? null },
+    poolMode: proxy.poolMode,
+    defaultPoolSize: proxy.defaultPoolSize,
+    maxClients: proxy.maxClients,
+    maxLogins: proxy.maxLogins,
+    maxWaiting: proxy.maxWaiting,
+    holdTimeoutMs: proxy.holdTimeout,
+    loginTimeoutMs: proxy.loginTimeout,
+    idleTransactionTimeoutMs: proxy.idleTransactionTimeout,
+    serverIdleTimeoutMs: proxy.serverIdleTimeout,
+    serverLifetimeMs: proxy.serverLifetime,
+    serverConnectTimeoutMs: proxy.serverConnectTimeout,
+    maxPreparedStatements: proxy.maxPreparedStatements,
+    clientTls: proxy.tls,
+  }
+}
+
+/** Errors: usage, when nothing says at which node this is. */
+function listenOf({ proxy, nodes }: ResolvedConfig, node: ResolvedNode | null): readonly string[] {
+  if (proxy?.host !== undefined) return [proxy.host]
+  if (node !== null) return node.listen
+  const hosts = [...new Set(nodes.map(({ host }) => host))]
+  if (hosts.every(isLoopback)) return hosts
+  throw new UnderstudyError('usage', 'at which node does this proxy run?', {
+    hint: 'Say --node NAME: it listens where that node does, with its certificate. Or give the proxy an address: proxy.host.',
+  })
+}
+
+/** The primary first; a standby knows every role as well, so that logins go on while there is none. */
+function lookupOrder(nodes: readonly ResolvedNode[], routing: StoreRouting): readonly LookupNode[] {
+  const route = routing.current
+  const primary = route.kind === 'open' ? route.primary.name : ''
+  const isFirst = (node: ResolvedNode): number => (node.name === primary ? 0 : 1)
+  return [...nodes]
+    .sort((a, b) => isFirst(a) - isFirst(b))
+    .map(({ name, host, port, socketDirectory }) => ({
+      name,
+      host,
+      port,
+      socketDirectory: existsSync(socketPath(socketDirectory, port)) ? socketDirectory : undefined,
+    }))
+}
+
+type LookupNode = RoutedNode & { readonly socketDirectory: string | undefined }
+
+/** A node on this machine is reached through its socket, which is faster and needs no TLS; any other one with `verify-full`. */
+function openTargetOf(nodes: () => readonly ResolvedNode[], caPem: string): OpenTarget {
+  return (node, signal) => {
+    const member = nodes().find(({ name }) => name === node.name)
+    const path = member === undefined ? null : socketPath(member.socketDirectory, member.port)
+    const local = path !== null && existsSync(path)
+    return openSocket({
+      address: local ? { socketPath: path } : { host: node.host, port: node.port },
+      tls: local ? { mode: 'disable' } : { mode: 'verify-full', caPem },
+      keepaliveIdleMs: KEEPALIVE_IDLE_MS,
+      signal,
+    })
+  }
+}

@@ -1,0 +1,76 @@
+/** The proxy: where clients come in, how server connections are shared, and what it bears. */
+import { z } from 'zod'
+import { documented, duration, host, port } from '../fields.ts'
+
+const limit = z.number().int().min(1).max(1_000_000)
+
+function key<T extends z.ZodType>(schema: T, description: string, example?: unknown): T {
+  return documented(schema, { description, takesEffect: 'proxy', ...(example !== undefined && { example }) })
+}
+
+const ports = z
+  .strictObject({
+    readWrite: key(port.optional(), 'The port that is always the primary. Left out: it is not served.', 6433),
+  })
+  .prefault({})
+
+const limits = {
+  defaultPoolSize: key(
+    limit.default(20),
+    'Server connections per database, role and set of start-up parameters.',
+  ),
+  maxClients: key(limit.default(2_000), 'Clients at the same time.'),
+  maxLogins: key(limit.default(200), 'Clients in the middle of a login.'),
+  maxWaiting: key(limit.default(2_000), 'Clients that wait for a server connection.'),
+  maxPreparedStatements: key(
+    limit.default(200),
+    'Prepared statements that are kept per server connection, in transaction mode.',
+  ),
+}
+
+const times = {
+  holdTimeout: key(
+    duration('10ms', '1h').prefault('10s'),
+    'How long a client waits for a server connection, and for a primary.',
+  ),
+  loginTimeout: key(duration('10ms', '1h').prefault('15s'), 'How long a login may take.'),
+  idleTransactionTimeout: key(
+    duration('0ms', '30d').prefault('0s'),
+    'A transaction in which the client is silent for so long is rolled back, and its session ended. `0s`: no limit.',
+  ),
+  serverIdleTimeout: key(
+    duration('10ms', '30d').prefault('10m'),
+    'A free server connection that nobody used for so long is closed.',
+  ),
+  serverLifetime: key(
+    duration('10ms', '30d').prefault('1h'),
+    'A free server connection that is so old is closed.',
+  ),
+  serverConnectTimeout: key(
+    duration('10ms', '1h').prefault('3s'),
+    'How long a server may take for a connection and its login.',
+  ),
+}
+
+const proxy = z.strictObject({
+  host: key(
+    host.optional(),
+    'The address on which it listens, and which clients are told. Left out: every node runs one, where the node itself is reached (`nodes.NAME.host`, `listen`).',
+    '127.0.0.1',
+  ),
+  ports: documented(ports, { description: 'The ports, one per kind of target.' }),
+  poolMode: key(
+    z.enum(['session', 'transaction']).default('transaction'),
+    'Whether a server connection belongs to a client until its transaction ends, or until it leaves.',
+  ),
+  tls: key(z.enum(['allow', 'require']).default('allow'), '`require` refuses clients without TLS.'),
+  ...limits,
+  ...times,
+})
+
+export type ProxyConfig = z.infer<typeof proxy>
+
+export const proxySection = documented(proxy.prefault({}), {
+  description:
+    'The proxy of this cluster (docs/proxy.md). Without a port there is none; with one, `understudy systemd` prints a unit for it on each node.',
+})

@@ -1,0 +1,385 @@
+/**
+ * A client that has logged in: takes its bytes, gets a server for them, and lets them pass. In transaction mode the server goes back when
+ * a transaction is over; prepared statements and reported settings follow the client to whichever server comes next.
+ */
+import type { Socket } from 'node:net'
+import { type ErrorText, errorResponse, parameterStatus } from '../protocol/backend-builders.ts'
+import { MessageScanner, type MessageVisitor, NOTHING } from '../protocol/message-scanner.ts'
+import { FRONTEND } from '../protocol/message-types.ts'
+import { ProtocolViolation } from '../protocol/violation.ts'
+import type { Cancellable } from './cancel.ts'
+import { CLIENT_ERRORS } from './client-errors.ts'
+import { FRONTEND_SEEN, readFrontendMessage } from './client-messages.ts'
+import { ClientStatements } from './client-statements.ts'
+import { LocalAnswers, type LocalState } from './local-answers.ts'
+import { lossOf } from './lost-server.ts'
+import { Outbox } from './outbox.ts'
+import { type Parameters, setStatement } from './parameters.ts'
+import type { Pool, WaitingClient } from './pool.ts'
+import type { LinkedClient, ServerConnection } from './server-connection.ts'
+import type { PoolMode } from './settings.ts'
+import type { Statement, StatementRegistry } from './statements.ts'
+
+export interface SessionOptions {
+  readonly socket: Socket
+  readonly pool: Pool
+  readonly mode: PoolMode
+  readonly parameters: Parameters
+  readonly registry: StatementRegistry
+  readonly maxPreparedStatements: number
+  readonly onEnd: () => void
+}
+
+/** Why the client is not read from. */
+const PAUSED = { waiting: 1, server: 2, client: 4 } as const
+/** Of a client that waits for a server; the rest stays in its own buffers. */
+const MAX_PENDING_BYTES = 64 * 1024
+
+export class ClientSession implements MessageVisitor, LinkedClient, WaitingClient, Cancellable {
+  readonly mode: PoolMode
+  readonly parameters: Parameters
+  readonly statements: ClientStatements
+  waitingSinceMs = 0
+  server: ServerConnection | null = null
+  readonly #socket: Socket
+  readonly #pool: Pool
+  readonly #options: SessionOptions
+  readonly #scanner: MessageScanner
+  readonly #outbox: Outbox
+  #pending: Buffer[] = []
+  #pendingBytes = 0
+  #waiting = false
+  /** A server is linked, and is being set up before the client's bytes go there. */
+  #preparing = false
+  #local: LocalAnswers | null = null
+  #paused = 0
+  #ended = false
+
+  constructor(options: SessionOptions) {
+    this.#options = options
+    this.#socket = options.socket
+    this.#pool = options.pool
+    this.mode = options.mode
+    this.parameters = options.parameters
+    this.statements = new ClientStatements(options.registry)
+    this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
+    this.#outbox = new Outbox(options.socket)
+    options.socket.on('data', (chunk: Buffer) => this.take(chunk))
+    options.socket.on('drain', () => this.#clientDrained())
+    options.socket.on('error', () => this.#end())
+    options.socket.on('close', () => this.#end())
+  }
+
+  get isWaiting(): boolean {
+    return this.#waiting
+  }
+
+  get isEnded(): boolean {
+    return this.#ended
+  }
+
+  /** Nothing of it is under way: it could end and miss nothing. */
+  get isQuiet(): boolean {
+    if (this.#waiting || this.#local !== null || this.#pending.length > 0) return false
+    return this.server === null || (this.server.isIdle && !this.#preparing)
+  }
+
+  /** A statement or a transaction of it is under way on a server. */
+  get isUnderWay(): boolean {
+    return this.server !== null && (!this.server.isIdle || this.#preparing)
+  }
+
+  get pool(): Pool {
+    return this.#pool
+  }
+
+  /** Since when it keeps a server in a transaction and asks nothing; null when it does not. */
+  get idleInTransactionSinceMs(): number | null {
+    const { server } = this
+    return server !== null && server.status !== 'I' && server.requests.isEmpty ? server.idleSinceMs : null
+  }
+
+  get busyServer(): ServerConnection | null {
+    const { server } = this
+    return server === null || this.#preparing || server.requests.isEmpty ? null : server
+  }
+
+  cancelWaiting(): void {
+    if (!this.#waiting) return
+    this.#pool.leave(this)
+    this.refused(CLIENT_ERRORS.cancelled())
+  }
+
+  cancelled(server: ServerConnection): void {
+    this.#pool.cancelled(server)
+  }
+
+  take(chunk: Buffer): void {
+    if (this.#ended) return
+    if (this.#canPump) {
+      this.#pump(chunk)
+    } else if (chunk[0] === FRONTEND.Terminate && this.#pending.length === 0 && this.#scanner.atBoundary) {
+      // Nobody needs a server to say goodbye.
+      this.#end()
+    } else {
+      this.#pending.push(chunk)
+      this.#pendingBytes += chunk.length
+      if (this.#pendingBytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
+      this.#seekServer()
+    }
+  }
+
+  /** The pool has a server for it. */
+  granted(server: ServerConnection): void {
+    this.#waiting = false
+    this.server = server
+    server.client = this
+    if (server.parameters.number !== this.parameters.number) {
+      const differences = this.parameters.differences(server.parameters)
+      if (differences.length > 0) {
+        this.#prepare(server, differences)
+        return
+      }
+    }
+    if (this.mode === 'transaction') server.closeExcess(this.#options.maxPreparedStatements)
+    this.#drain()
+  }
+
+  /** Nothing was sent; the statement that waits is refused. `fatal` ends the session. */
+  refused(error: ErrorText): void {
+    this.#waiting = false
+    if (error.severity === 'FATAL') {
+      this.fail(error)
+      return
+    }
+    this.#answerLocally({ error, inTransaction: false, skipping: false })
+    this.#drain()
+  }
+
+  /** Says why, and ends the session. */
+  fail(error: ErrorText): void {
+    if (this.#ended) return
+    this.#outbox.add(errorResponse({ ...error, severity: 'FATAL' }))
+    this.#outbox.flush()
+    this.#end()
+  }
+
+  message(type: number, chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
+    const local = this.#local
+    if (local !== null) {
+      if (type === FRONTEND.Terminate) {
+        this.terminate()
+        return NOTHING
+      }
+      local.take(type, chunk.subarray(start + 5, seenEnd))
+      if (local.isOver) {
+        this.#local = null
+        this.#scanner.halt()
+      }
+      return null
+    }
+    return readFrontendMessage(this, type, chunk, start, seenEnd, end)
+  }
+
+  forward(bytes: Buffer): void {
+    this.server?.send(bytes)
+  }
+
+  /** For the reader of messages: what is left of the one that it has replaced does not pass. */
+  discardRest(): void {
+    this.#scanner.discardRest()
+  }
+
+  /** The client says goodbye; what it sent before is finished for nobody. */
+  terminate(): void {
+    this.#scanner.halt()
+    this.#ended = true
+  }
+
+  toClient(bytes: Buffer): void {
+    this.#outbox.add(bytes)
+  }
+
+  flushToClient(): void {
+    if (this.#ended || this.#outbox.flush()) return
+    this.#pause(PAUSED.client)
+    this.server?.pause()
+  }
+
+  parameterChanged(name: string, value: string): void {
+    this.parameters.set(name, value)
+  }
+
+  statementGone(name: string, statement: Statement | null): void {
+    this.statements.forget(name, statement)
+  }
+
+  statementsForgotten(): void {
+    this.statements.forgetAll()
+  }
+
+  serverDrained(): void {
+    this.#resume(PAUSED.server)
+  }
+
+  serverReady(server: ServerConnection): void {
+    if (this.mode === 'session' || this.#scanner.inMessage) return
+    this.#unlink(server)
+    this.#pool.release(server)
+  }
+
+  serverLost(server: ServerConnection, why: string): void {
+    this.server = null
+    this.#resume(PAUSED.server)
+    if (this.#preparing) {
+      // Not a byte of the client went there.
+      this.#preparing = false
+      this.#seekServer()
+      return
+    }
+    const loss = lossOf(server, this.mode, why)
+    if (loss.kind === 'fatal') {
+      this.fail(loss.error)
+      return
+    }
+    if (loss.kind === 'cutOff') {
+      this.#end()
+      return
+    }
+    for (const bytes of loss.answers) this.#outbox.add(bytes)
+    if (loss.next !== null) this.#answerLocally(loss.next)
+    this.flushToClient()
+    this.#drain()
+  }
+
+  /** There is somebody to answer what the client sends. */
+  get #canPump(): boolean {
+    return (this.server !== null && !this.#preparing) || this.#local !== null
+  }
+
+  #seekServer(): void {
+    if (this.#waiting || this.#ended || this.server !== null) return
+    this.#waiting = true
+    this.#pool.acquire(this)
+  }
+
+  #prepare(server: ServerConnection, differences: readonly (readonly [string, string])[]): void {
+    this.#preparing = true
+    server.run(setStatement(differences), (error) => {
+      if (server.isClosed) {
+        this.serverLost(server, error?.message ?? '')
+        return
+      }
+      this.#preparing = false
+      if (error !== null) {
+        this.#unlink(server)
+        this.#pool.release(server)
+        this.fail({ severity: 'FATAL', code: error.code, message: error.message })
+        return
+      }
+      // As the server writes them: else a value that is only written in another way would be set again each time.
+      for (const [name, value] of differences) this.#adopt(name, value, server.parameters.get(name))
+      if (this.#ended) {
+        this.#leave(server)
+        return
+      }
+      this.#drain()
+    })
+  }
+
+  #adopt(name: string, asked: string, actual: string | undefined): void {
+    if (actual === undefined || actual === asked) return
+    this.parameters.set(name, actual)
+    this.#outbox.add(parameterStatus(name, actual))
+  }
+
+  #drain(): void {
+    while (this.#pending.length > 0 && !this.#ended) {
+      if (!this.#canPump) {
+        this.#seekServer()
+        return
+      }
+      const chunk = this.#pending.shift()
+      if (chunk === undefined) break
+      this.#pendingBytes -= chunk.length
+      this.#pump(chunk)
+    }
+    this.#resume(PAUSED.waiting)
+  }
+
+  #pump(chunk: Buffer): void {
+    let rest: Buffer | null
+    try {
+      rest = this.#scanner.push(chunk)
+    } catch (error) {
+      if (!(error instanceof ProtocolViolation)) throw error
+      this.fail(CLIENT_ERRORS.protocolViolation(error.message))
+      return
+    }
+    if (this.#ended) {
+      this.#close()
+      return
+    }
+    const { server } = this
+    if (server !== null && !server.flush()) this.#pause(PAUSED.server)
+    if (server === null) this.flushToClient()
+    if (rest === null) return
+    this.#pending.unshift(rest)
+    this.#pendingBytes += rest.length
+    this.#drain()
+  }
+
+  #answerLocally(state: LocalState): void {
+    this.#local = new LocalAnswers(
+      state,
+      (bytes) => this.#outbox.add(bytes),
+      (name) => this.statements.textOf(name),
+    )
+  }
+
+  #unlink(server: ServerConnection): void {
+    this.server = null
+    server.client = null
+    if ((this.#paused & PAUSED.client) !== 0) server.resume()
+    this.#resume(PAUSED.server)
+  }
+
+  #clientDrained(): void {
+    this.server?.resume()
+    this.#resume(PAUSED.client)
+  }
+
+  #pause(reason: number): void {
+    if (this.#paused === 0) this.#socket.pause()
+    this.#paused |= reason
+  }
+
+  #resume(reason: number): void {
+    if ((this.#paused & reason) === 0) return
+    this.#paused &= ~reason
+    if (this.#paused === 0 && !this.#ended) this.#socket.resume()
+  }
+
+  #end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#close()
+  }
+
+  /** Once: `#ended` was set before. */
+  #close(): void {
+    this.#pool.leave(this)
+    this.#pending = []
+    const { server } = this
+    if (server !== null && !this.#preparing) this.#leave(server)
+    this.#socket.destroySoon()
+    this.#options.onEnd()
+  }
+
+  /** What the client left half-way is taken back, or goes with its server. */
+  #leave(server: ServerConnection): void {
+    const abandonedInMessage = this.#scanner.inMessage
+    this.#unlink(server)
+    this.#pool.abandon(server, abandonedInMessage)
+  }
+}

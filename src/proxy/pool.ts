@@ -1,0 +1,321 @@
+/**
+ * Server connections of one database, role and set of start-up parameters: which are free, who waits for one, and when to open another.
+ * A connection is handed out only when it belongs to the epoch that is known to be in force, and its server says that it is no
+ * standby (I9).
+ */
+
+import type { Route } from '../ports/proxy.ts'
+import type { ErrorText } from '../protocol/backend-builders.ts'
+import type { ErrorFields } from '../protocol/error-fields.ts'
+import type { ScramLoginKeys } from '../protocol/scram.ts'
+import { CLIENT_ERRORS } from './client-errors.ts'
+import type { Parameters } from './parameters.ts'
+import type { ServerConnection } from './server-connection.ts'
+import { ServerRefusal } from './server-login.ts'
+import { WaitingLine } from './waiting-line.ts'
+
+export interface WaitingClient {
+  waitingSinceMs: number
+  granted(server: ServerConnection): void
+  /** FATAL ends the session. */
+  refused(error: ErrorText): void
+}
+
+export interface PoolKey {
+  readonly user: string
+  readonly database: string
+  readonly startup: ReadonlyMap<string, string>
+}
+
+export interface PoolContext {
+  readonly size: number
+  readonly maxWaiting: number
+  readonly holdTimeoutMs: number
+  readonly serverIdleTimeoutMs: number
+  readonly serverLifetimeMs: number
+  readonly route: () => Route
+  /** Of all pools. */
+  readonly waiting: { count: number }
+  /** Ends whatever the server is working on. */
+  readonly cancel: (server: ServerConnection) => void
+  /** Opens a connection and logs in. Throws ServerRefusal, or whatever broke. */
+  readonly connect: (
+    key: PoolKey,
+    keys: ScramLoginKeys,
+    onClosed: (server: ServerConnection) => void,
+  ) => Promise<ServerConnection>
+}
+
+const RETRY_FIRST_MS = 20
+const RETRY_AT_MOST_MS = 1_000
+/** What a server says to anybody who would ask the same again: the waiting clients are told. */
+const LASTING = /^(?:28|3D|42)/
+
+export class Pool {
+  readonly key: PoolKey
+  readonly #context: PoolContext
+  readonly #servers = new Set<ServerConnection>()
+  readonly #idle: ServerConnection[] = []
+  readonly #line = new WaitingLine<WaitingClient>()
+  readonly #curious: ((parameters: Parameters | ErrorText) => void)[] = []
+  #keys: ScramLoginKeys
+  #opening = 0
+  #failures = 0
+  #retry: NodeJS.Timeout | null = null
+  #lastFailure = ''
+  #welcome: Parameters | null = null
+  #closed = false
+
+  constructor(key: PoolKey, keys: ScramLoginKeys, context: PoolContext) {
+    this.key = key
+    this.#keys = keys
+    this.#context = context
+  }
+
+  /** From the newest login: a password may have been changed. */
+  useKeys(keys: ScramLoginKeys): void {
+    this.#keys = keys
+  }
+
+  get counts(): {
+    readonly idle: number
+    readonly used: number
+    readonly opening: number
+    readonly waiting: number
+  } {
+    const idle = this.#idle.length
+    return { idle, used: this.#servers.size - idle, opening: this.#opening, waiting: this.#line.size }
+  }
+
+  get isUnused(): boolean {
+    return this.#servers.size === 0 && this.#opening === 0 && this.#line.size === 0
+  }
+
+  get servers(): Iterable<ServerConnection> {
+    return this.#servers
+  }
+
+  /** What the server reports at a login; a server is asked when none has been yet. Gives an error to tell, instead. */
+  welcome(): Promise<Parameters | ErrorText> {
+    if (this.#welcome !== null) return Promise.resolve(this.#welcome)
+    return new Promise((resolve) => {
+      this.#curious.push(resolve)
+      this.#open()
+    })
+  }
+
+  /** Answers with `granted` or `refused`, at once or later. */
+  acquire(client: WaitingClient): void {
+    const server = this.#line.size === 0 ? this.#takeIdle() : null
+    if (server !== null) {
+      client.granted(server)
+      return
+    }
+    if (this.#context.waiting.count >= this.#context.maxWaiting) {
+      client.refused(CLIENT_ERRORS.queueFull(this.#context.maxWaiting))
+      return
+    }
+    client.waitingSinceMs = performance.now()
+    this.#line.add(client)
+    this.#context.waiting.count++
+    this.#open()
+  }
+
+  /** It does not wait any more. */
+  leave(client: WaitingClient): void {
+    if (this.#line.remove(client)) this.#context.waiting.count--
+  }
+
+  /** Nobody uses it any more; it is cleaned where that is needed. */
+  release(server: ServerConnection): void {
+    if (server.isClosed || server.cancelling > 0) return
+    if (!this.#isUsable(server) || this.#isOld(server)) {
+      server.close('it is not needed any more')
+      this.#open()
+      return
+    }
+    const cleaning = server.state.cleaning
+    if (cleaning === null) {
+      this.#offer(server)
+      return
+    }
+    server.run(cleaning, (error) => {
+      if (error !== null) {
+        server.close(`it could not be cleaned: ${error.message}`)
+        return
+      }
+      server.state.clear()
+      this.#offer(server)
+    })
+  }
+
+  /** The cancel requests against it are through. */
+  cancelled(server: ServerConnection): void {
+    if (server.client === null && server.cancelling === 0 && !server.isClosed) this.release(server)
+  }
+
+  /** Its client has gone: an open transaction is rolled back, anything else that is under way goes with the connection. */
+  abandon(server: ServerConnection, inMessage: boolean): void {
+    if (server.isClosed) return
+    if (inMessage || !server.requests.isEmpty) {
+      // A statement that runs on would find out only when it has something to say.
+      this.#context.cancel(server)
+      server.close('its client has gone')
+      return
+    }
+    server.state.note('what its client left')
+    if (server.status === 'I') {
+      this.release(server)
+      return
+    }
+    server.run('ROLLBACK', (error) => {
+      if (error !== null) server.close(`it could not be rolled back: ${error.message}`)
+      else this.release(server)
+    })
+  }
+
+  /** Servers of another epoch are nobody's any more; clients that wait may have a new one (I9). */
+  routeChanged(route: Route): void {
+    if (route.kind !== 'open') return
+    for (const server of [...this.#servers]) {
+      if (server.epoch !== route.epoch) server.close(`${server.node.name} is not the primary any more`)
+    }
+    this.#failures = 0
+    this.#cancelRetry()
+    this.#open()
+  }
+
+  /** Time has passed: who has waited too long is told, what nobody needs is closed. */
+  sweep(nowMs: number): void {
+    const { holdTimeoutMs, serverIdleTimeoutMs } = this.#context
+    for (let client = this.#line.first(); client !== null; client = this.#line.first()) {
+      if (nowMs - client.waitingSinceMs < holdTimeoutMs) break
+      this.leave(client)
+      client.refused(CLIENT_ERRORS.noPrimary(holdTimeoutMs, this.#whyNone()))
+    }
+    for (const server of [...this.#idle]) {
+      if (nowMs - server.idleSinceMs > serverIdleTimeoutMs || this.#isOld(server)) server.close('it was idle')
+    }
+  }
+
+  close(why: string): void {
+    this.#closed = true
+    this.#cancelRetry()
+    for (const server of [...this.#servers]) server.close(why)
+  }
+
+  #whyNone(): string {
+    const route = this.#context.route()
+    if (route.kind === 'held') return route.reason
+    return this.#lastFailure === '' ? 'every server connection is in use' : this.#lastFailure
+  }
+
+  #isUsable(server: ServerConnection): boolean {
+    const route = this.#context.route()
+    // While nobody takes writes, servers are kept: it may be the same primary that goes on.
+    return server.epoch === route.epoch || route.kind === 'held' ? !server.isStandby : false
+  }
+
+  #isOld(server: ServerConnection): boolean {
+    return performance.now() - server.startedAtMs > this.#context.serverLifetimeMs
+  }
+
+  #takeIdle(): ServerConnection | null {
+    if (this.#context.route().kind !== 'open') return null
+    for (let server = this.#idle.pop(); server !== undefined; server = this.#idle.pop()) {
+      if (server.isClosed) continue
+      if (this.#isUsable(server)) return server
+      server.close(`${server.node.name} is not the primary`)
+    }
+    return null
+  }
+
+  #offer(server: ServerConnection): void {
+    if (server.isClosed) return
+    if (this.#line.size > 0 && this.#context.route().kind === 'open') {
+      const client = this.#line.take()
+      if (client !== null) {
+        this.#context.waiting.count--
+        client.granted(server)
+        return
+      }
+    }
+    this.#idle.push(server)
+  }
+
+  #open(): void {
+    if (this.#closed || this.#retry !== null || this.#context.route().kind !== 'open') return
+    const wanted = this.#line.size + (this.#welcome === null && this.#curious.length > 0 ? 1 : 0)
+    while (this.#opening < wanted && this.#servers.size + this.#opening < this.#context.size) {
+      this.#opening++
+      void this.#openOne()
+    }
+  }
+
+  async #openOne(): Promise<void> {
+    try {
+      const server = await this.#context.connect(this.key, this.#keys, (closed) => this.#forget(closed))
+      this.#opening--
+      this.#opened(server)
+    } catch (error) {
+      this.#opening--
+      this.#failed(error)
+    }
+  }
+
+  #opened(server: ServerConnection): void {
+    // It may have been lost, or its epoch may have ended, while it was opened.
+    if (server.isClosed) {
+      this.#failed(new Error('the server closed the connection'))
+      return
+    }
+    if (this.#closed || !this.#isUsable(server)) {
+      server.close('it is not needed any more')
+      this.#failed(new Error(`${server.node.name} is not the primary of this epoch`))
+      return
+    }
+    this.#servers.add(server)
+    this.#failures = 0
+    this.#lastFailure = ''
+    this.#welcome = server.parameters
+    for (const tell of this.#curious.splice(0)) tell(server.parameters)
+    this.#offer(server)
+  }
+
+  #failed(error: unknown): void {
+    if (this.#closed) return
+    this.#lastFailure = error instanceof Error ? error.message : String(error)
+    if (error instanceof ServerRefusal && LASTING.test(error.fields.code) && this.#servers.size === 0) {
+      this.#refuseAll(error.fields)
+      return
+    }
+    this.#failures++
+    const waitMs = Math.min(RETRY_AT_MOST_MS, RETRY_FIRST_MS * 2 ** (this.#failures - 1))
+    this.#retry ??= setTimeout(() => {
+      this.#retry = null
+      this.#open()
+    }, waitMs)
+  }
+
+  #refuseAll({ code, message, hint }: ErrorFields): void {
+    const error: ErrorText = { severity: 'FATAL', code, message, hint }
+    for (const tell of this.#curious.splice(0)) tell(error)
+    for (let client = this.#line.take(); client !== null; client = this.#line.take()) {
+      this.#context.waiting.count--
+      client.refused(error)
+    }
+  }
+
+  #forget(server: ServerConnection): void {
+    this.#servers.delete(server)
+    const at = this.#idle.indexOf(server)
+    if (at !== -1) this.#idle.splice(at, 1)
+    // Not from inside: the client that has lost it is told first.
+    queueMicrotask(() => this.#open())
+  }
+
+  #cancelRetry(): void {
+    if (this.#retry !== null) clearTimeout(this.#retry)
+    this.#retry = null
+  }
+}

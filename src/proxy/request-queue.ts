@@ -1,0 +1,153 @@
+/**
+ * What was sent to a server and is not answered yet, in order: the server's messages do not say what they answer, so that who wants to
+ * leave one out, or to know that all is answered, has to count (manual: "Message Flow", "Extended Query", "Pipelining").
+ *
+ * After an error in the extended protocol the server ignores everything up to the next Sync, simple queries included. Inside COPY FROM
+ * it ignores Sync. Both change what is still owed. Pure.
+ */
+import type { Statement } from './statements.ts'
+
+export const REQUEST = {
+  Parse: 1,
+  Bind: 2,
+  Describe: 3,
+  Execute: 4,
+  Close: 5,
+  Sync: 6,
+  Query: 7,
+  FunctionCall: 8,
+  /** CopyDone or CopyFail: gets no answer of its own. */
+  CopyEnd: 9,
+} as const
+
+export type RequestKind = (typeof REQUEST)[keyof typeof REQUEST]
+
+/** What the answer to a request means beyond itself. */
+export type RequestNote =
+  /** A statement was prepared; `hidden`: by the proxy, so its answer is not the client's. */
+  | {
+      readonly kind: 'prepared'
+      readonly statement: Statement
+      readonly hidden: boolean
+      readonly name: string | null
+    }
+  /** A Close that stands for a Parse of a statement that this server has already. */
+  | { readonly kind: 'known' }
+  /** The proxy closes one that it does not need any more. */
+  | { readonly kind: 'hidden' }
+  /** The client closes the statement that it calls so. */
+  | { readonly kind: 'closed'; readonly name: string }
+  /** Sent so that the server fails in its place; `error` is the error to tell. */
+  | { readonly kind: 'refused'; readonly error: Buffer }
+
+export class RequestQueue {
+  readonly #onFailed: (note: RequestNote) => void
+  #kinds: RequestKind[] = []
+  #notes: (RequestNote | null)[] = []
+  #head = 0
+  #skipping = false
+
+  /** `onFailed` hears of requests that the server did not carry out. */
+  constructor(onFailed: (note: RequestNote) => void) {
+    this.#onFailed = onFailed
+  }
+
+  get isEmpty(): boolean {
+    return this.#head === this.#kinds.length
+  }
+
+  /** How many ReadyForQuery the server owes. */
+  get owed(): number {
+    let count = 0
+    for (let i = this.#head; i < this.#kinds.length; i++) if (isEnd(this.#kinds[i])) count++
+    return count
+  }
+
+  /** True when something was sent behind the last Sync. */
+  get isOpen(): boolean {
+    return this.#skipping || (!this.isEmpty && !isEnd(this.#kinds[this.#kinds.length - 1]))
+  }
+
+  push(kind: RequestKind, note: RequestNote | null = null): void {
+    if (this.#skipping) {
+      if (kind !== REQUEST.Sync) {
+        if (note !== null) this.#onFailed(note)
+        return
+      }
+      this.#skipping = false
+    }
+    if (kind === REQUEST.CopyEnd && this.isEmpty) return
+    this.#kinds.push(kind)
+    this.#notes.push(note)
+  }
+
+  /** An answer that ends a request of `kind`; anything else at the head stays (a simple query has many answers). */
+  answered(kind: RequestKind): RequestNote | null {
+    return this.#kinds[this.#head] === kind ? this.#shift() : null
+  }
+
+  /**
+   * An error: gives the note of the request that failed. Of the extended protocol's requests everything up to the next Sync fails with
+   * it.
+   */
+  failed(): RequestNote | null {
+    const kind = this.#kinds[this.#head]
+    const note = this.#notes[this.#head] ?? null
+    if (kind === REQUEST.Query || kind === REQUEST.FunctionCall) return note
+    while (!this.isEmpty && this.#kinds[this.#head] !== REQUEST.Sync) this.#fail()
+    this.#skipping = this.isEmpty
+    return note
+  }
+
+  /** ReadyForQuery: everything up to a Sync or a query is over. */
+  ready(): void {
+    while (!this.isEmpty && !isEnd(this.#kinds[this.#head])) this.#fail()
+    if (!this.isEmpty) this.#shift()
+  }
+
+  /**
+   * CopyInResponse: a Sync that was sent before the end of the data is ignored. True when that end was not sent yet, so that what the
+   * client sends now is data.
+   */
+  copyIn(): boolean {
+    const next = this.#head + 1
+    while (next < this.#kinds.length) {
+      const kind = this.#kinds[next]
+      if (kind !== REQUEST.Sync && kind !== REQUEST.CopyEnd) return false
+      this.#kinds.splice(next, 1)
+      this.#notes.splice(next, 1)
+      if (kind === REQUEST.CopyEnd) return false
+    }
+    return true
+  }
+
+  clear(): void {
+    while (!this.isEmpty) this.#fail()
+    this.#skipping = false
+  }
+
+  #fail(): void {
+    const note = this.#shift()
+    if (note !== null) this.#onFailed(note)
+  }
+
+  #shift(): RequestNote | null {
+    const note = this.#notes[this.#head] ?? null
+    this.#head++
+    while (this.#kinds[this.#head] === REQUEST.CopyEnd) this.#head++
+    if (this.#head === this.#kinds.length) {
+      this.#kinds.length = 0
+      this.#notes.length = 0
+      this.#head = 0
+    } else if (this.#head > 1024) {
+      this.#kinds = this.#kinds.slice(this.#head)
+      this.#notes = this.#notes.slice(this.#head)
+      this.#head = 0
+    }
+    return note
+  }
+}
+
+function isEnd(kind: RequestKind | undefined): boolean {
+  return kind === REQUEST.Sync || kind === REQUEST.Query || kind === REQUEST.FunctionCall
+}

@@ -1,0 +1,314 @@
+/**
+ * One connection to PostgreSQL, as it serves one client after the other. It lets the server's bytes pass to the client that it is linked
+ * with, and learns from the beginnings of messages what state the session is in.
+ */
+import type { Socket } from 'node:net'
+import type { RoutedNode } from '../ports/proxy.ts'
+import { type ErrorFields, parseErrorFields } from '../protocol/error-fields.ts'
+import { closeStatement } from '../protocol/frontend-bodies.ts'
+import { query, terminate } from '../protocol/frontend-messages.ts'
+import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../protocol/message-scanner.ts'
+import { BACKEND } from '../protocol/message-types.ts'
+import { ProtocolViolation } from '../protocol/violation.ts'
+import { Outbox } from './outbox.ts'
+import type { Parameters } from './parameters.ts'
+import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
+import type { ServerLogin } from './server-login.ts'
+import { effectOfTag, SessionState } from './session-state.ts'
+import { PreparedStatements, type Statement, type UnnamedStatement } from './statements.ts'
+
+/** The client's side of a link. */
+export interface LinkedClient {
+  toClient(bytes: Buffer): void
+  flushToClient(): void
+  parameterChanged(name: string, value: string): void
+  /** The server did not prepare, or has closed, what the client calls so. */
+  statementGone(name: string, statement: Statement | null): void
+  statementsForgotten(): void
+  /** Everything is answered and no transaction is open; comes after the answer was passed on. */
+  serverReady(server: ServerConnection): void
+  /** Comes once, after the link is undone; `why` in the server's own last words when it had any. */
+  serverLost(server: ServerConnection, why: string): void
+  /** The server takes bytes again. */
+  serverDrained(): void
+}
+
+const SEEN = seenBytes('DdTtANnsIHGV123c', { C: 5 + 20, E: 5 + 65_536, S: 5 + 65_536, Z: 6 })
+
+export class ServerConnection implements MessageVisitor {
+  readonly epoch: number
+  readonly node: RoutedNode
+  readonly parameters: Parameters
+  readonly processId: number
+  readonly secretKey: Buffer
+  readonly requests: RequestQueue
+  readonly prepared = new PreparedStatements()
+  readonly state = new SessionState()
+  readonly startedAtMs = performance.now()
+  /** Of the last ReadyForQuery. */
+  status: 'I' | 'T' | 'E' = 'I'
+  /** Since when nothing is under way. */
+  idleSinceMs = performance.now()
+  client: LinkedClient | null = null
+  unnamed: UnnamedStatement | null = null
+  /** What the client sends is data: the server ignores a Sync among it. */
+  copyIn = false
+  /** Something that may end the transaction was sent and is not answered. */
+  mayCommit = false
+  /** Cancel requests under way: until they are through they could hit the next client. */
+  cancelling = 0
+  isClosed = false
+  readonly #socket: Socket
+  readonly #scanner: MessageScanner
+  readonly #outbox: Outbox
+  readonly #onClosed: (server: ServerConnection) => void
+  #lastWords: ErrorFields | null = null
+  #own: OwnCommand | null = null
+  #readyAtEnd = false
+
+  constructor(
+    socket: Socket,
+    login: ServerLogin,
+    options: {
+      readonly epoch: number
+      readonly node: RoutedNode
+      readonly onClosed: (server: ServerConnection) => void
+    },
+  ) {
+    this.#socket = socket
+    this.#outbox = new Outbox(socket)
+    this.#scanner = new MessageScanner(this, SEEN)
+    this.#onClosed = options.onClosed
+    this.epoch = options.epoch
+    this.node = options.node
+    this.parameters = login.parameters
+    this.processId = login.processId
+    this.secretKey = login.secretKey
+    this.requests = new RequestQueue((note) => this.#failed(note))
+    socket.on('data', (chunk: Buffer) => this.#take(chunk))
+    socket.on('drain', () => this.client?.serverDrained())
+    socket.on('error', (error) => this.#end(error.message))
+    socket.on('close', () => this.#end('the server closed the connection'))
+    socket.resume()
+  }
+
+  get isStandby(): boolean {
+    return this.parameters.get('in_hot_standby') === 'on'
+  }
+
+  /** Nothing is under way, and no transaction is open. */
+  get isIdle(): boolean {
+    return this.status === 'I' && this.requests.isEmpty && this.#own === null
+  }
+
+  /** A message to the client has begun and cannot be finished. */
+  get cutOff(): boolean {
+    return this.#scanner.inMessage
+  }
+
+  send(bytes: Buffer): void {
+    this.#outbox.add(bytes)
+  }
+
+  /** False when the server does not take it as fast as it comes. */
+  flush(): boolean {
+    return this.#outbox.flush()
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  /** Runs a statement of the proxy's own; its answer goes to nobody else. The server must be idle, or in a transaction and quiet. */
+  run(sql: string, done: (error: ErrorFields | null) => void): void {
+    this.#own = { done, error: null }
+    this.#socket.write(query(sql))
+  }
+
+  /** Closes prepared statements beyond `max`; their answers come before the client's and are left out. */
+  closeExcess(max: number): void {
+    if (this.prepared.size <= max) return
+    for (const statement of this.prepared.takeExcess(max)) {
+      this.requests.push(REQUEST.Close, { kind: 'hidden' })
+      this.#outbox.add(closeStatement(statement.name.toString('latin1')))
+    }
+  }
+
+  /** Ends the session; the client, when there is one, is told `why`. */
+  close(why: string): void {
+    if (this.isClosed) return
+    // Said without waiting: PostgreSQL then ends the session without a line in its log.
+    if (this.#socket.writable) this.#socket.end(terminate())
+    this.#end(why)
+  }
+
+  forward(bytes: Buffer): void {
+    if (this.#own === null) this.client?.toClient(bytes)
+  }
+
+  message(type: number, chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
+    switch (type) {
+      case BACKEND.DataRow:
+      case BACKEND.CopyData:
+        return null
+      case BACKEND.RowDescription:
+      case BACKEND.NoData:
+        this.requests.answered(REQUEST.Describe)
+        return null
+      case BACKEND.CommandComplete:
+        this.#effect(chunk, start, seenEnd)
+        this.requests.answered(REQUEST.Execute)
+        return null
+      case BACKEND.EmptyQueryResponse:
+      case BACKEND.PortalSuspended:
+        this.requests.answered(REQUEST.Execute)
+        return null
+      case BACKEND.ReadyForQuery:
+        return this.#ready(chunk[start + 5] ?? 0)
+      case BACKEND.BindComplete:
+        this.requests.answered(REQUEST.Bind)
+        return null
+      case BACKEND.ParseComplete:
+        return isHidden(this.requests.answered(REQUEST.Parse)) ? NOTHING : null
+      case BACKEND.CloseComplete:
+        return this.#closeComplete(chunk, start)
+      case BACKEND.ErrorResponse:
+        return this.#error(chunk, start, seenEnd, end)
+      case BACKEND.ParameterStatus:
+        return this.#parameterStatus(chunk, start, seenEnd, end)
+      case BACKEND.CopyInResponse:
+        this.copyIn = this.requests.copyIn()
+        return null
+      default:
+        return null
+    }
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.isClosed) return
+    try {
+      this.#scanner.push(chunk)
+    } catch (error) {
+      if (!(error instanceof ProtocolViolation)) throw error
+      this.close(error.message)
+      return
+    }
+    this.client?.flushToClient()
+    if (!this.#readyAtEnd) return
+    this.#readyAtEnd = false
+    const own = this.#own
+    this.#own = null
+    if (own !== null) own.done(own.error)
+    else this.client?.serverReady(this)
+  }
+
+  #ready(letter: number): Buffer | null {
+    this.status = letter === 0x49 ? 'I' : letter === 0x54 ? 'T' : 'E'
+    if (this.#own !== null) {
+      this.#readyAtEnd = true
+      return null
+    }
+    this.copyIn = false
+    this.requests.ready()
+    if (!this.requests.isEmpty) return null
+    this.mayCommit = false
+    this.idleSinceMs = performance.now()
+    this.#readyAtEnd = this.status === 'I'
+    return null
+  }
+
+  #effect(chunk: Buffer, start: number, seenEnd: number): void {
+    const effect = effectOfTag(chunk, start + 5, seenEnd)
+    if (effect === null) return
+    if (effect === 'forgetsStatements' || effect === 'forgetsEverything') {
+      this.prepared.clear()
+      this.unnamed = null
+      if (this.#own === null) this.client?.statementsForgotten()
+    }
+    // What the proxy sets it knows without being told.
+    if (this.#own === null || effect === 'forgetsEverything') this.state.apply(effect)
+  }
+
+  #closeComplete(chunk: Buffer, start: number): Buffer | null {
+    const note = this.requests.answered(REQUEST.Close)
+    if (note === null) return null
+    if (note.kind === 'hidden') return NOTHING
+    // The Close stood for a Parse of a statement that was there already: the client asked for one, and gets that answer.
+    if (note.kind === 'known') chunk[start] = BACKEND.ParseComplete
+    if (note.kind === 'closed') this.client?.statementGone(note.name, null)
+    return null
+  }
+
+  #error(chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
+    if (isFatal(chunk, start + 5, seenEnd) || this.#own !== null) {
+      const fields = seenEnd === end ? parseErrorFields(chunk.subarray(start + 5, end)) : null
+      if (this.#own !== null && fields !== null) this.#own.error = fields
+      if (isFatal(chunk, start + 5, seenEnd)) this.#lastWords = fields
+      // The session is over, and what that means for the client is said when the connection closes.
+      this.#scanner.discardRest()
+      return NOTHING
+    }
+    this.copyIn = false
+    const note = this.requests.failed()
+    if (note?.kind !== 'refused') return null
+    this.#scanner.discardRest()
+    return note.error
+  }
+
+  #parameterStatus(chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
+    if (seenEnd !== end) return null
+    const nameEnd = chunk.indexOf(0, start + 5)
+    const valueEnd = chunk.indexOf(0, nameEnd + 1)
+    if (nameEnd < 0 || valueEnd < 0 || valueEnd >= end)
+      throw new ProtocolViolation('a parameter is cut short')
+    const name = chunk.toString('utf8', start + 5, nameEnd)
+    const value = chunk.toString('utf8', nameEnd + 1, valueEnd)
+    this.parameters.set(name, value)
+    if (this.#own === null) this.client?.parameterChanged(name, value)
+    return null
+  }
+
+  #failed(note: RequestNote): void {
+    if (note.kind !== 'prepared') return
+    this.prepared.delete(note.statement)
+    if (note.name !== null) this.client?.statementGone(note.name, note.statement)
+  }
+
+  #end(why: string): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    this.#socket.destroySoon()
+    const reason = this.#lastWords === null ? why : this.#lastWords.message
+    const { client } = this
+    const own = this.#own
+    this.#own = null
+    this.#onClosed(this)
+    this.client = null
+    if (own !== null) own.done(lostFields(reason))
+    else client?.serverLost(this, reason)
+  }
+}
+
+interface OwnCommand {
+  readonly done: (error: ErrorFields | null) => void
+  error: ErrorFields | null
+}
+
+function isHidden(note: RequestNote | null): boolean {
+  return note !== null && (note.kind === 'hidden' || (note.kind === 'prepared' && note.hidden))
+}
+
+/** The second field is 'V', the severity that is never translated (PostgreSQL 9.6 and later): FATAL or PANIC. */
+function isFatal(chunk: Buffer, from: number, seenEnd: number): boolean {
+  const second = chunk.indexOf(0, from) + 1
+  if (second <= 0 || second + 1 >= seenEnd || chunk[second] !== 0x56) return false
+  return chunk[second + 1] === 0x46 || chunk[second + 1] === 0x50
+}
+
+function lostFields(message: string): ErrorFields {
+  return { severity: 'FATAL', code: '08006', message, all: new Map() }
+}

@@ -1,0 +1,31 @@
+/** What can be set of the proxy (understudy.yaml, `proxy:`); every time in milliseconds. */
+
+export type PoolMode = 'session' | 'transaction'
+
+export interface ProxySettings {
+  /** Addresses of this machine; '*' is every one. */
+  readonly listen: readonly string[]
+  /** null: not served. */
+  readonly ports: { readonly readWrite: number | null }
+  readonly poolMode: PoolMode
+  /** Server connections per database, user and set of start-up parameters. */
+  readonly defaultPoolSize: number
+  readonly maxClients: number
+  /** Clients in the middle of a login. */
+  readonly maxLogins: number
+  /** Clients that wait for a server connection, of all pools. */
+  readonly maxWaiting: number
+  /** How long a client may wait: for a server connection, and for a primary. */
+  readonly holdTimeoutMs: number
+  readonly loginTimeoutMs: number
+  /** 0: no limit. */
+  readonly idleTransactionTimeoutMs: number
+  /** Server connections that nobody needs are closed after this. */
+  readonly serverIdleTimeoutMs: number
+  /** And after this one they are replaced when they are free. */
+  readonly serverLifetimeMs: number
+  readonly serverConnectTimeoutMs: number
+  /** Prepared statements that are kept per server. */
+  readonly maxPreparedStatements: number
+  readonly clientTls: 'allow' | 'require'
+}

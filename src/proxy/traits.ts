@@ -1,0 +1,33 @@
+/**
+ * What the proxy must know of a statement's text: whether it may leave something in the session that a transaction's end does not
+ * remove, whether it may commit, and whether it cannot work in transaction mode. It looks for words and not for meaning: a word too
+ * many costs a round trip, and none is overlooked that stands in the text itself (what a function does inside is not seen). Pure.
+ */
+
+export interface Traits {
+  /** Session state that outlives a transaction may come of it, and no answer of the server would tell. */
+  readonly leavesState: boolean
+  /** It may end a transaction with a commit: when no answer comes, nobody knows what happened. */
+  readonly mayCommit: boolean
+  /** It begins with LISTEN: nobody would hear the notifications. */
+  readonly listens: boolean
+}
+
+export const PLAIN: Traits = { leavesState: false, mayCommit: false, listens: false }
+/** For a text that is too long to be looked at. */
+export const UNKNOWN: Traits = { leavesState: true, mayCommit: true, listens: false }
+
+/** Most statements have none of these words and are done with after one look. */
+const ANY_WORD = /set_config|temp|advisory|listen|commit|end\b|prepare|dblink/i
+const LEAVES_STATE = /set_config|\btemp(?:orary)?\b|pg_temp|advisory|dblink/i
+const COMMITS = /\b(?:commit|end|prepare)\b/i
+const LISTENS = /^(?:\s|--[^\n]*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)*listen\b/i
+
+export function traitsOf(text: string): Traits {
+  if (!ANY_WORD.test(text)) return PLAIN
+  return {
+    leavesState: LEAVES_STATE.test(text),
+    mayCommit: COMMITS.test(text),
+    listens: LISTENS.test(text),
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Clients that write through a proxy, each over one connection that it never opens anew, and keep what they were told: which rows were
+ * acknowledged, which are in doubt, which certainly did not happen, and whatever the contract of docs/proxy.md does not name.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type pg from 'pg'
+
+const PAUSE_MS = 2
+/** Longer than an old primary takes to stop. */
+const THOUGHT_MS = 600
+
+/** `autocommit`: one statement per row; `transaction`: BEGIN, a prepared INSERT, COMMIT; `thoughtful`: the same, with a pause inside. */
+export type Way = 'autocommit' | 'transaction' | 'thoughtful'
+
+export class ProxyClients {
+  readonly acknowledged: number[] = []
+  /** 08007. */
+  readonly inDoubt: number[] = []
+  /** 40001: nothing of it happened. */
+  readonly lost: number[] = []
+  readonly unforeseen: string[] = []
+  /** Of every row that was acknowledged since the last `mark`. */
+  #latencies: number[] = []
+  #marked = { inDoubt: 0, lost: 0 }
+  readonly #clients: readonly pg.Client[]
+  readonly #done: Promise<unknown>
+  #next = 1
+  #stopping = false
+
+  private constructor(clients: readonly (readonly [pg.Client, Way])[]) {
+    this.#clients = clients.map(([client]) => client)
+    this.#done = Promise.all(clients.map(([client, way]) => this.#write(client, way)))
+  }
+
+  /** `connect` gives a connection through the proxy. */
+  static async start(connect: () => Promise<pg.Client>, ways: readonly Way[]): Promise<ProxyClients> {
+    const clients = await Promise.all(ways.map(async (way) => [await connect(), way] as const))
+    await clients[0]?.[0].query('CREATE TABLE IF NOT EXISTS through_proxy (id bigint PRIMARY KEY)')
+    return new ProxyClients(clients)
+  }
+
+  /** Errors and latencies count from here. */
+  mark(): void {
+    this.#latencies = []
+    this.#marked = { inDoubt: this.inDoubt.length, lost: this.lost.length }
+  }
+
+  /** Since the last `mark`. */
+  get since(): { readonly errors: number; readonly acknowledged: number; readonly longestMs: number } {
+    const errors = this.inDoubt.length - this.#marked.inDoubt + this.lost.length - this.#marked.lost
+    return { errors, acknowledged: this.#latencies.length, longestMs: Math.max(0, ...this.#latencies) }
+  }
+
+  /** Ends when each has had its answer. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    await this.#done
+    await Promise.all(this.#clients.map((client) => client.end().catch(() => {})))
+  }
+
+  async #write(client: pg.Client, way: Way): Promise<void> {
+    while (!this.#stopping) {
+      if (!(await this.#writeOne(client, way, this.#next++))) return
+      await sleep(PAUSE_MS)
+    }
+  }
+
+  /** False when the connection is of no use any more. */
+  async #writeOne(client: pg.Client, way: Way, id: number): Promise<boolean> {
+    const beganAt = performance.now()
+    try {
+      if (way !== 'autocommit') await client.query('BEGIN')
+      await client.query({
+        ...(way !== 'autocommit' && { name: 'write' }),
+        text: 'INSERT INTO through_proxy (id) VALUES ($1)',
+        values: [id],
+      })
+      if (way === 'thoughtful') await sleep(THOUGHT_MS)
+      const ended = way === 'autocommit' ? { command: 'COMMIT' } : await client.query('COMMIT')
+      // A COMMIT of a transaction that has failed says so in its tag and in nothing else.
+      if (ended.command === 'COMMIT') this.acknowledged.push(id)
+      else this.unforeseen.push(`COMMIT was answered with ${ended.command}`)
+      this.#latencies.push(performance.now() - beganAt)
+      return true
+    } catch (error) {
+      return this.#note(client, id, error)
+    }
+  }
+
+  async #note(client: pg.Client, id: number, error: unknown): Promise<boolean> {
+    const { code, message, severity } = error as { code?: string; message?: string; severity?: string }
+    if (code === '40001') this.lost.push(id)
+    else if (code === '08007') this.inDoubt.push(id)
+    else this.unforeseen.push(`${severity ?? 'broken'} ${code ?? ''}: ${message ?? String(error)}`)
+    if (severity !== 'ERROR') return false
+    try {
+      await client.query('ROLLBACK')
+      return true
+    } catch (failure) {
+      this.unforeseen.push(`ROLLBACK: ${String(failure)}`)
+      return false
+    }
+  }
+}
