@@ -162,8 +162,8 @@ function tell(
     '',
     ...hands.flatMap(({ byHand: lines }) => [...lines, '']),
     'From then on, by hand: `pg_ctl promote` makes a standby the primary, and conf/replication.conf of each node says from whom it streams',
-    '(primary_conninfo, primary_slot_name) and who acknowledges commits (synchronous_standby_names). The roles understudy_agent and',
-    'understudy_superuser are needed no more: DROP ROLE. Certificates end two years after they were issued.',
+    '(primary_conninfo, primary_slot_name) and who acknowledges commits (synchronous_standby_names). The roles understudy_agent,',
+    'understudy_proxy and understudy_superuser are needed no more: DROP ROLE. Certificates end two years after they were issued.',
   ])
   if (!released) note('Nothing was changed.')
   return EXIT.done

@@ -1,7 +1,7 @@
 /** The roles that replication, the agents and pg_rewind log in as. They are there before the restart, for nobody yet. */
 import type pg from 'pg'
 import { UnderstudyError } from '../../../errors/codes.ts'
-import { AGENT_DATABASE, AGENT_ROLE, REPLICATION_ROLE } from '../../../postgres/layout.ts'
+import { AGENT_DATABASE, AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from '../../../postgres/layout.ts'
 import { existingRoleStatements, quoteIdentifier } from '../../../postgres/roles.ts'
 import { readSecret } from '../../../postgres/secrets.ts'
 import { scramVerifier } from '../../../protocol/scram.ts'
@@ -49,7 +49,8 @@ export const rolesStep: Step = {
       for (const { name } of rows) await client.query('SELECT pg_drop_replication_slot($1)', [name])
       const { rows: present } = await client.query<{ name: string }>(
         'SELECT rolname::text AS name FROM pg_roles WHERE rolname = ANY ($1)',
-        [ROLES],
+        // The agent of the primary has made the proxies' since.
+        [[...ROLES, PROXY_ROLE]],
       )
       for (const { name } of present) {
         await client.query(`DROP OWNED BY ${quoteIdentifier(name)}`)
