@@ -31,6 +31,6 @@ export function releasedText(name: string, text: string): string {
   )
   // An agent had started it again after the crash of a backend; now PostgreSQL does that itself.
   return name === REPLICATION_FILE
-    ? yours.replace(/^restart_after_crash = off$/m, 'restart_after_crash = on')
+    ? yours.replace(/^restart_after_crash = 'off'$/m, "restart_after_crash = 'on'")
     : yours
 }

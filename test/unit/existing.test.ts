@@ -16,6 +16,7 @@ import {
 import { lsnOf } from '../../src/core/lsn.ts'
 import { ERRORS } from '../../src/errors/codes.ts'
 import { restoredAutoConf, sanitizeAutoConf } from '../../src/postgres/auto-conf.ts'
+import { renderSettings } from '../../src/postgres/base-configuration.ts'
 import { renderHba } from '../../src/postgres/hba.ts'
 import { releasedText } from '../../src/postgres/release.ts'
 
@@ -258,12 +259,13 @@ describe('a server that is given back', () => {
   })
 
   test('has files that say whose they are, and starts again after a crash by itself', () => {
-    const text =
-      '# Written by understudy at every change of roles: edits here are lost.\nrestart_after_crash = off\n'
+    const setting = renderSettings([{ name: 'restart_after_crash', value: false, why: '' }])
+    const text = `# Written by understudy at every change of roles: edits here are lost.\n${setting}`
     const after = releasedText('replication.conf', text)
-    expect(after).toMatch(/the file is yours\.\nrestart_after_crash = on\n$/)
+    expect(after).toContain('the file is yours.\n')
+    expect(after).toMatch(/^restart_after_crash = 'on'$/m)
     expect(releasedText('replication.conf', after)).toBe(after)
-    expect(releasedText('user.conf', 'restart_after_crash = off\n')).toContain('off')
+    expect(releasedText('user.conf', setting)).toContain('off')
   })
 })
 
