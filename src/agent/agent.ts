@@ -95,7 +95,7 @@ export class Agent {
       leaseMs: timersOf(options.spec.rtoMs).membershipMs,
     })
     this.#observer = new Observer(options, store, postgres, clock)
-    this.#diskWatch = new DiskWatch(postgres, clock)
+    this.#diskWatch = new DiskWatch(postgres, clock, () => this.view?.local.postmaster.kind === 'running')
     this.#timers = timersOf(options.spec.rtoMs)
     this.#lease = new PrimaryLease(store, clock, this.#timers, directory, () => void this.#fenceAtDeadline())
     this.#primaryWatch = new PrimaryWatch(dependencies.prober, clock, this.#timers, () =>
