@@ -156,7 +156,11 @@ describe.skipIf(!hasDebian)('an election, interrupted (apt install postgresql-15
         lab.node(candidate).freeze('node')
         return { done: kill() }
       })
-      await lab.switchover(candidate).catch(() => {})
+      // Refused as long as somebody still rejoins after the story before; and who answers is killed.
+      await lab.waitFor('a switchover', async () => {
+        await lab.switchover(candidate).catch(() => {})
+        return isLater(sight.now.primacy, epoch)
+      })
       await (await killed).done
       lab.node(primary).startAgent()
       expect(await newPrimary(scene)).not.toBe(candidate)
