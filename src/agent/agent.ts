@@ -95,7 +95,7 @@ export class Agent {
       leaseMs: timersOf(options.spec.rtoMs).membershipMs,
     })
     this.#observer = new Observer(options, store, postgres, clock)
-    this.#diskWatch = new DiskWatch(postgres, clock, () => this.view?.local.postmaster.kind === 'running')
+    this.#diskWatch = new DiskWatch(postgres, clock, () => this.#mayTryDisk())
     this.#timers = timersOf(options.spec.rtoMs)
     this.#lease = new PrimaryLease(store, clock, this.#timers, directory, () => void this.#fenceAtDeadline())
     this.#primaryWatch = new PrimaryWatch(dependencies.prober, clock, this.#timers, () =>
@@ -288,6 +288,13 @@ export class Agent {
     // What is due already waits for others; a moment later than due, so that the look finds it so.
     const leftMs = dueMs - this.#dependencies.clock.nowMs() + 2
     return leftMs <= 0 ? REST_MS : leftMs
+  }
+
+  /** Not while a primary is being replaced: clients wait for what is written then. */
+  #mayTryDisk(): boolean {
+    const { view } = this
+    if (view === null || view.local.postmaster.kind !== 'running') return false
+    return view.store.kind !== 'read' || view.store.facts.primacy?.value.phase === 'steady'
   }
 
   #untilDiskHangs(view: ClusterView): number {
