@@ -61,6 +61,9 @@ export const CLIENT_ERRORS = {
     ),
   duplicateStatement: (name: string): ErrorText =>
     error('42P05', `prepared statement "${name}" already exists`),
+  /** Also of one that was too long to be taken from server to server. */
+  noUnnamedStatement: (): ErrorText =>
+    error('26000', 'unnamed prepared statement does not exist', 'Parse and Bind it before one Sync.'),
   statementTooLong: (): ErrorText =>
     error(
       '54000',

@@ -9,6 +9,7 @@ import {
   closeStatement,
   describedKind,
   describedName,
+  type NameSpan,
   parseMessage,
   parseStatementName,
   textOf,
@@ -23,8 +24,8 @@ import type { ClientStatements } from './client-statements.ts'
 import { REQUEST } from './request-queue.ts'
 import type { ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
-import { NO_STATEMENT, STATEMENT_PREFIX, type Statement } from './statements.ts'
-import { PLAIN, type Traits, traitsOf, UNKNOWN } from './traits.ts'
+import { NO_STATEMENT, STATEMENT_PREFIX, type Statement, type UnnamedStatement } from './statements.ts'
+import { either, PLAIN, type Traits, traitsOf, UNKNOWN } from './traits.ts'
 
 /** What reading needs of a client's session. */
 export interface ReadSession {
@@ -51,6 +52,7 @@ export const FRONTEND_SEEN = seenBytes('ESHXcdfFp', {
   C: HEADER_BYTES + MAX_NAMES_BYTES,
 })
 
+const UNNAMED = { kind: 'unnamed', hidden: false } as const
 const CLOSE_NOTHING = closeStatement(NO_STATEMENT)
 /** Fails on any server, at once and in any state, and shows in its log why. */
 const REFUSED_TEXT = 'refused by the understudy proxy'
@@ -78,6 +80,7 @@ export function readFrontendMessage(
     case FRONTEND.Close:
       return readClose(session, server, chunk, start, seenEnd)
     case FRONTEND.Execute:
+      noteExecuted(server, either(server.bound.unnamed, server.bound.named))
       server.requests.push(REQUEST.Execute)
       return null
     case FRONTEND.Sync:
@@ -91,6 +94,7 @@ export function readFrontendMessage(
     case FRONTEND.FunctionCall:
       server.requests.push(REQUEST.FunctionCall)
       note(server, UNKNOWN)
+      noteExecuted(server, UNKNOWN)
       return null
     case FRONTEND.Terminate:
       session.terminate()
@@ -103,9 +107,12 @@ export function readFrontendMessage(
 }
 
 function note(server: ServerConnection, traits: Traits): void {
-  if (traits === PLAIN) return
   if (traits.leavesState) server.state.note('temporary tables, locks or settings')
-  if (traits.mayCommit) server.mayCommit = true
+}
+
+function noteExecuted(server: ServerConnection, traits: Traits): void {
+  if (traits.mayCommit || server.mayRollBack) server.mayCommit = true
+  if (traits.mayRollBack) server.mayRollBack = true
 }
 
 function readQuery(
@@ -129,6 +136,7 @@ function readQuery(
   }
   server.requests.push(REQUEST.Query)
   note(server, traits)
+  noteExecuted(server, traits)
   return null
 }
 
@@ -144,33 +152,36 @@ function readParse(
   const whole = seenEnd === end
   const rest = chunk.subarray(span.to + 1, seenEnd)
   if (span.from !== span.to && session.mode === 'transaction') {
-    if (!whole) return refuseParse(session, server, CLIENT_ERRORS.statementTooLong())
+    if (!whole) return refuse(session, server, CLIENT_ERRORS.statementTooLong())
     return readNamedParse(session, server, textOf(chunk, span), rest)
   }
   const traits = whole
     ? traitsOf(chunk.toString('latin1', span.to + 1, chunk.indexOf(0, span.to + 1)))
     : UNKNOWN
   if (traits.listens && session.mode === 'transaction') {
-    return refuseParse(session, server, CLIENT_ERRORS.listenRefused())
+    return refuse(session, server, CLIENT_ERRORS.listenRefused())
   }
-  if (session.mode === 'transaction') {
-    session.statements.unnamed =
-      whole && rest.length <= MAX_LOOKED_AT_BYTES ? { rest: Buffer.from(rest), traits } : null
-    server.unnamed = session.statements.unnamed
-  } else if (span.from !== span.to) server.state.note('prepared statements')
-  server.requests.push(REQUEST.Parse)
   note(server, traits)
+  if (span.from !== span.to) {
+    server.state.note('prepared statements')
+    server.requests.push(REQUEST.Parse)
+    return null
+  }
+  const isKept = session.mode === 'transaction' && whole && rest.length <= MAX_LOOKED_AT_BYTES
+  session.statements.unnamed = { rest: isKept ? Buffer.from(rest) : null, traits }
+  server.unnamed = session.statements.unnamed
+  server.requests.push(REQUEST.Parse, UNNAMED)
   return null
 }
 
 function readNamedParse(session: ReadSession, server: ServerConnection, name: string, rest: Buffer): Buffer {
   if (session.statements.get(name) !== undefined) {
-    return refuseParse(session, server, CLIENT_ERRORS.duplicateStatement(name))
+    return refuse(session, server, CLIENT_ERRORS.duplicateStatement(name))
   }
   const statement = session.statements.add(name, rest)
   if (statement.traits.listens) {
     session.statements.forget(name, statement)
-    return refuseParse(session, server, CLIENT_ERRORS.listenRefused())
+    return refuse(session, server, CLIENT_ERRORS.listenRefused())
   }
   if (server.prepared.has(statement)) {
     // It is there already; a Close of nothing is answered in its place and in its order.
@@ -182,7 +193,8 @@ function readNamedParse(session: ReadSession, server: ServerConnection, name: st
   return parseMessage(statement.name, statement.rest)
 }
 
-function refuseParse(
+/** In the place of a message of the extended protocol goes a Parse that fails. */
+function refuse(
   session: ReadSession,
   server: ServerConnection,
   error: Parameters<typeof errorResponse>[0],
@@ -201,17 +213,16 @@ function readBind(
   seenEnd: number,
 ): Buffer | null {
   const span = bindStatementName(chunk, start, seenEnd)
-  const missing = span.from === span.to ? unnamedMissing(session, server) : null
-  const statement = span.from === span.to ? undefined : named(session, textOf(chunk, span))
-  const prepare = missing ?? (statement === undefined ? null : prepareMissing(server, statement))
-  server.requests.push(REQUEST.Bind)
-  if (statement !== undefined) note(server, statement.traits)
-  if (statement === undefined && prepare === null) return null
-  const bind =
-    statement === undefined
-      ? chunk.subarray(start, seenEnd)
-      : withName(chunk, start, seenEnd, span, statement.name)
-  return prepare === null ? bind : Buffer.concat([prepare, bind])
+  const statement = meant(session, chunk, span)
+  const traits = statement?.traits ?? PLAIN
+  note(server, traits)
+  // The portal's name is the first string: it is empty when the statement's begins behind one zero.
+  const isUnnamedPortal = span.from === start + HEADER_BYTES + 1
+  const { named } = server.bound
+  server.bound = isUnnamedPortal
+    ? { unnamed: traits, named }
+    : { ...server.bound, named: either(named, traits) }
+  return use(session, server, REQUEST.Bind, { chunk, start, seenEnd, span }, statement)
 }
 
 function readDescribe(
@@ -226,16 +237,55 @@ function readDescribe(
     return null
   }
   const span = describedName(chunk, start, seenEnd)
-  const missing = span.from === span.to ? unnamedMissing(session, server) : null
-  const statement = span.from === span.to ? undefined : named(session, textOf(chunk, span))
-  const prepare = missing ?? (statement === undefined ? null : prepareMissing(server, statement))
-  server.requests.push(REQUEST.Describe)
-  if (statement === undefined && prepare === null) return null
-  const describe =
-    statement === undefined
-      ? chunk.subarray(start, seenEnd)
-      : withName(chunk, start, seenEnd, span, statement.name)
-  return prepare === null ? describe : Buffer.concat([prepare, describe])
+  return use(session, server, REQUEST.Describe, { chunk, start, seenEnd, span }, meant(session, chunk, span))
+}
+
+interface Use {
+  readonly chunk: Buffer
+  readonly start: number
+  readonly seenEnd: number
+  readonly span: NameSpan
+}
+
+/** undefined: the server is asked by the client's name, and says that there is no such statement. */
+function meant(
+  session: ReadSession,
+  chunk: Buffer,
+  span: NameSpan,
+): Statement | UnnamedStatement | undefined {
+  if (span.from === span.to) return session.statements.unnamed ?? undefined
+  if (session.mode === 'session') return undefined
+  const name = textOf(chunk, span)
+  if (name.startsWith(STATEMENT_PREFIX)) throw new ProtocolViolation(`no statement can be called ${name}`)
+  return session.statements.get(name)
+}
+
+/** A Bind or a Describe of a statement, behind a Parse whose answer nobody sees when the server does not have it. */
+function use(
+  session: ReadSession,
+  server: ServerConnection,
+  kind: typeof REQUEST.Bind | typeof REQUEST.Describe,
+  { chunk, start, seenEnd, span }: Use,
+  statement: Statement | UnnamedStatement | undefined,
+): Buffer | null {
+  if (statement !== undefined && 'name' in statement) {
+    const prepare = prepareMissing(server, statement)
+    server.requests.push(kind)
+    const message = withName(chunk, start, seenEnd, span, statement.name)
+    return prepare === null ? message : Buffer.concat([prepare, message])
+  }
+  const isThere = statement !== undefined && statement === server.unnamed
+  if (session.mode === 'session' || span.from !== span.to || isThere) {
+    server.requests.push(kind)
+    return null
+  }
+  // Whatever the server has under the empty name is another client's.
+  if (statement === undefined || statement.rest === null)
+    return refuse(session, server, CLIENT_ERRORS.noUnnamedStatement())
+  server.unnamed = statement
+  server.requests.push(REQUEST.Parse, { kind: 'unnamed', hidden: true })
+  server.requests.push(kind)
+  return Buffer.concat([parseMessage(Buffer.alloc(0), statement.rest), chunk.subarray(start, seenEnd)])
 }
 
 function readClose(
@@ -251,22 +301,15 @@ function readClose(
     return null
   }
   const name = textOf(chunk, describedName(chunk, start, seenEnd))
+  const statement = session.statements.close(name)
   if (name === '') {
-    session.statements.unnamed = null
     server.unnamed = null
     server.requests.push(REQUEST.Close)
     return null
   }
   // The server keeps it: others may use it, and this client may come again.
-  server.requests.push(REQUEST.Close, { kind: 'closed', name })
+  server.requests.push(REQUEST.Close, { kind: 'closed', name, statement })
   return CLOSE_NOTHING
-}
-
-/** undefined: the server is asked by the client's name, and says that there is no such statement. */
-function named(session: ReadSession, name: string): Statement | undefined {
-  if (session.mode === 'session') return undefined
-  if (name.startsWith(STATEMENT_PREFIX)) throw new ProtocolViolation(`no statement can be called ${name}`)
-  return session.statements.get(name)
 }
 
 /** A Parse whose answer nobody sees, when the server does not have it. */
@@ -275,14 +318,4 @@ function prepareMissing(server: ServerConnection, statement: Statement): Buffer 
   server.prepared.add(statement)
   server.requests.push(REQUEST.Parse, { kind: 'prepared', statement, hidden: true, name: null })
   return parseMessage(statement.name, statement.rest)
-}
-
-/** The unnamed statement was parsed on another server, or somebody else's is there. */
-function unnamedMissing(session: ReadSession, server: ServerConnection): Buffer | null {
-  const { unnamed } = session.statements
-  if (session.mode === 'session' || unnamed === null || server.unnamed === unnamed) return null
-  server.unnamed = unnamed
-  note(server, unnamed.traits)
-  server.requests.push(REQUEST.Parse, { kind: 'hidden' })
-  return parseMessage(Buffer.alloc(0), unnamed.rest)
 }

@@ -176,7 +176,9 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
         this.#local = null
         this.#scanner.halt()
       }
-      return null
+      // Nor may the rest of it, which is still to come, reach the server that the next message gets.
+      this.#scanner.discardRest()
+      return NOTHING
     }
     return readFrontendMessage(this, type, chunk, start, seenEnd, end)
   }
@@ -210,12 +212,16 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.parameters.set(name, value)
   }
 
-  statementGone(name: string, statement: Statement | null): void {
+  statementGone(name: string, statement: Statement): void {
     this.statements.forget(name, statement)
   }
 
+  statementStays(name: string, statement: Statement): void {
+    this.statements.keep(name, statement)
+  }
+
   statementsForgotten(): void {
-    this.statements.forgetAll()
+    this.statements.forgetNamed()
   }
 
   serverDrained(): void {
@@ -230,6 +236,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   serverLost(server: ServerConnection, why: string): void {
     this.server = null
+    // No other server can make anything of the rest of a message, or worse: it would read messages in it.
+    if (this.#scanner.inMessage) this.#scanner.discardRest()
     this.#resume(PAUSED.server)
     if (this.#preparing) {
       // Not a byte of the client went there.
@@ -323,6 +331,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     const { server } = this
     if (server !== null && !server.flush()) this.#pause(PAUSED.server)
     if (server === null) this.flushToClient()
+    // Nothing that is answered was sent (a Flush, the rest of a COPY that failed): no answer will tell that the server is free.
+    else if (server.isIdle) this.serverReady(server)
     if (rest === null) return
     this.#pending.unshift(rest)
     this.#pendingBytes += rest.length
@@ -330,11 +340,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   }
 
   #answerLocally(state: LocalState): void {
-    this.#local = new LocalAnswers(
-      state,
-      (bytes) => this.#outbox.add(bytes),
-      (name) => this.statements.textOf(name),
-    )
+    this.#local = new LocalAnswers(state, (bytes) => this.#outbox.add(bytes), this.statements)
   }
 
   #unlink(server: ServerConnection): void {

@@ -4,7 +4,6 @@ import { type Statement, type StatementRegistry, textOf, type UnnamedStatement }
 export class ClientStatements {
   readonly #registry: StatementRegistry
   readonly #named = new Map<string, Statement>()
-  /** null: there is none, or it was too long to be kept. */
   unnamed: UnnamedStatement | null = null
 
   constructor(registry: StatementRegistry) {
@@ -22,14 +21,26 @@ export class ClientStatements {
     return statement
   }
 
-  /** `statement` null: whatever the name means. */
-  forget(name: string, statement: Statement | null): void {
-    if (statement === null || this.#named.get(name) === statement) this.#named.delete(name)
+  keep(name: string, statement: Statement): void {
+    this.#named.set(name, statement)
   }
 
-  forgetAll(): void {
+  /** Gives what the name meant. */
+  close(name: string): Statement | undefined {
+    if (name === '') this.unnamed = null
+    const statement = this.#named.get(name)
+    this.#named.delete(name)
+    return statement
+  }
+
+  /** Unless the name means another one by now. */
+  forget(name: string, statement: Statement): void {
+    if (this.#named.get(name) === statement) this.#named.delete(name)
+  }
+
+  /** As DISCARD ALL and DEALLOCATE ALL do, which leave the unnamed one alone. */
+  forgetNamed(): void {
     this.#named.clear()
-    this.unnamed = null
   }
 
   textOf(name: string): string | null {

@@ -16,6 +16,7 @@ import {
 } from '../protocol/backend-builders.ts'
 import { FRONTEND } from '../protocol/message-types.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
+import type { ClientStatements } from './client-statements.ts'
 import { textOf } from './statements.ts'
 
 export interface LocalState {
@@ -27,16 +28,14 @@ export interface LocalState {
   readonly skipping: boolean
 }
 
-/** Looks a prepared statement's text up by the client's name. */
-export type TextOfStatement = (name: string) => string | null
-
+/** AND CHAIN does not: what the client sends next is meant for a transaction, and there is none. */
 const ENDS =
-  /^\s*(?:commit|end|rollback|abort)\b(?!\s+(?:prepared|to|(?:work\s+|transaction\s+)?to)\b)[^;]*;?\s*$/i
+  /^\s*(?:commit|end|rollback|abort)\b(?!\s+(?:prepared|to|(?:work\s+|transaction\s+)?to)\b)(?![^;]*\band\s+chain\b)[^;]*;?\s*$/i
 const COMMITS = /^\s*(?:commit|end)\b/i
 
 export class LocalAnswers {
   readonly #reply: (bytes: Buffer) => void
-  readonly #textOfStatement: TextOfStatement
+  readonly #statements: ClientStatements
   #error: ErrorText | null
   #inTransaction: boolean
   #skipping: boolean
@@ -46,12 +45,12 @@ export class LocalAnswers {
   /** What the client called '' last. */
   #unnamed: string | null = null
 
-  constructor(state: LocalState, reply: (bytes: Buffer) => void, textOfStatement: TextOfStatement) {
+  constructor(state: LocalState, reply: (bytes: Buffer) => void, statements: ClientStatements) {
     this.#error = state.error
     this.#inTransaction = state.inTransaction
     this.#skipping = state.skipping
     this.#reply = reply
-    this.#textOfStatement = textOfStatement
+    this.#statements = statements
   }
 
   /** After a Sync or a query nothing keeps the client from a server any more. */
@@ -114,6 +113,7 @@ export class LocalAnswers {
         return
       }
       case FRONTEND.Close:
+        if (body[0] === 0x53) this.#statements.close(body.toString('utf8', 1, body.indexOf(0)))
         this.#reply(closeComplete())
         return
       case FRONTEND.Execute:
@@ -124,7 +124,7 @@ export class LocalAnswers {
   }
 
   #textOf(statement: string): string | null {
-    return statement === '' ? this.#unnamed : this.#textOfStatement(statement)
+    return statement === '' ? this.#unnamed : this.#statements.textOf(statement)
   }
 
   #mayEnd(text: string): boolean {

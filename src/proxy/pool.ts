@@ -157,7 +157,7 @@ export class Pool {
   /** Its client has gone: an open transaction is rolled back, anything else that is under way goes with the connection. */
   abandon(server: ServerConnection, inMessage: boolean): void {
     if (server.isClosed) return
-    if (inMessage || !server.requests.isEmpty) {
+    if (inMessage || !server.requests.isSettled) {
       // A statement that runs on would find out only when it has something to say.
       this.#context.cancel(server)
       server.close('its client has gone')

@@ -35,8 +35,10 @@ export type RequestNote =
   | { readonly kind: 'known' }
   /** The proxy closes one that it does not need any more. */
   | { readonly kind: 'hidden' }
-  /** The client closes the statement that it calls so. */
-  | { readonly kind: 'closed'; readonly name: string }
+  /** The unnamed one was prepared; `hidden`: by the proxy, because another server had it. */
+  | { readonly kind: 'unnamed'; readonly hidden: boolean }
+  /** The client closes the statement that it called so. */
+  | { readonly kind: 'closed'; readonly name: string; readonly statement: Statement | undefined }
   /** Sent so that the server fails in its place; `error` is the error to tell. */
   | { readonly kind: 'refused'; readonly error: Buffer }
 
@@ -46,6 +48,8 @@ export class RequestQueue {
   #notes: (RequestNote | null)[] = []
   #head = 0
   #skipping = false
+  /** What was sent behind the last Sync, answered or not: nothing of it counts before the next one. */
+  #behindSync: 'nothing' | 'prepared' | 'executed' = 'nothing'
 
   /** `onFailed` hears of requests that the server did not carry out. */
   constructor(onFailed: (note: RequestNote) => void) {
@@ -63,9 +67,15 @@ export class RequestQueue {
     return count
   }
 
-  /** True when something was sent behind the last Sync. */
+  /** True when the server owes nothing and waits for no Sync: whoever comes next would be in no transaction of another. */
+  get isSettled(): boolean {
+    return this.isEmpty && !this.#skipping && this.#behindSync === 'nothing'
+  }
+
+  /** True when something that cannot be sent again elsewhere, or is not answered, stands behind the last Sync. */
   get isOpen(): boolean {
-    return this.#skipping || (!this.isEmpty && !isEnd(this.#kinds[this.#kinds.length - 1]))
+    if (this.#skipping || this.#behindSync === 'executed') return true
+    return !this.isEmpty && !isEnd(this.#kinds[this.#kinds.length - 1])
   }
 
   push(kind: RequestKind, note: RequestNote | null = null): void {
@@ -77,6 +87,9 @@ export class RequestQueue {
       this.#skipping = false
     }
     if (kind === REQUEST.CopyEnd && this.isEmpty) return
+    if (isEnd(kind)) this.#behindSync = 'nothing'
+    else if (kind === REQUEST.Execute) this.#behindSync = 'executed'
+    else if (this.#behindSync === 'nothing' && kind !== REQUEST.CopyEnd) this.#behindSync = 'prepared'
     this.#kinds.push(kind)
     this.#notes.push(note)
   }
@@ -116,14 +129,10 @@ export class RequestQueue {
       if (kind !== REQUEST.Sync && kind !== REQUEST.CopyEnd) return false
       this.#kinds.splice(next, 1)
       this.#notes.splice(next, 1)
+      if (this.owed === 0) this.#behindSync = 'executed'
       if (kind === REQUEST.CopyEnd) return false
     }
     return true
-  }
-
-  clear(): void {
-    while (!this.isEmpty) this.#fail()
-    this.#skipping = false
   }
 
   #fail(): void {

@@ -16,14 +16,17 @@ import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
 import { PreparedStatements, type Statement, type UnnamedStatement } from './statements.ts'
+import { PLAIN, type Traits } from './traits.ts'
 
 /** The client's side of a link. */
 export interface LinkedClient {
   toClient(bytes: Buffer): void
   flushToClient(): void
   parameterChanged(name: string, value: string): void
-  /** The server did not prepare, or has closed, what the client calls so. */
-  statementGone(name: string, statement: Statement | null): void
+  /** The server did not prepare what the client calls so. */
+  statementGone(name: string, statement: Statement): void
+  /** The server did not close it. */
+  statementStays(name: string, statement: Statement): void
   statementsForgotten(): void
   /** Everything is answered and no transaction is open; comes after the answer was passed on. */
   serverReady(server: ServerConnection): void
@@ -32,6 +35,8 @@ export interface LinkedClient {
   /** The server takes bytes again. */
   serverDrained(): void
 }
+
+const NOTHING_BOUND = { unnamed: PLAIN, named: PLAIN } as const
 
 const SEEN = seenBytes('DdTtANnsIHGV123c', { C: 5 + 20, E: 5 + 65_536, S: 5 + 65_536, Z: 6 })
 
@@ -53,8 +58,12 @@ export class ServerConnection implements MessageVisitor {
   unnamed: UnnamedStatement | null = null
   /** What the client sends is data: the server ignores a Sync among it. */
   copyIn = false
-  /** Something that may end the transaction was sent and is not answered. */
+  /** Something that may commit was sent and is not answered. */
   mayCommit = false
+  /** Something that may roll back was sent and is not answered: what follows it is in no transaction. */
+  mayRollBack = false
+  /** Of the statements that portals were bound to, in this transaction. */
+  bound: { readonly unnamed: Traits; readonly named: Traits } = NOTHING_BOUND
   /** Cancel requests under way: until they are through they could hit the next client. */
   cancelling = 0
   isClosed = false
@@ -96,9 +105,9 @@ export class ServerConnection implements MessageVisitor {
     return this.parameters.get('in_hot_standby') === 'on'
   }
 
-  /** Nothing is under way, and no transaction is open. */
+  /** Nothing is under way, and no transaction is open, be it one that awaits its Sync. */
   get isIdle(): boolean {
-    return this.status === 'I' && this.requests.isEmpty && this.#own === null
+    return this.status === 'I' && this.requests.isSettled && this.#own === null
   }
 
   /** A message to the client has begun and cannot be finished. */
@@ -126,6 +135,8 @@ export class ServerConnection implements MessageVisitor {
   /** Runs a statement of the proxy's own; its answer goes to nobody else. The server must be idle, or in a transaction and quiet. */
   run(sql: string, done: (error: ErrorFields | null) => void): void {
     this.#own = { done, error: null }
+    // A simple query destroys it.
+    this.unnamed = null
     this.#socket.write(query(sql))
   }
 
@@ -216,6 +227,8 @@ export class ServerConnection implements MessageVisitor {
     this.requests.ready()
     if (!this.requests.isEmpty) return null
     this.mayCommit = false
+    this.mayRollBack = false
+    if (this.status === 'I') this.bound = NOTHING_BOUND
     this.idleSinceMs = performance.now()
     this.#readyAtEnd = this.status === 'I'
     return null
@@ -226,7 +239,6 @@ export class ServerConnection implements MessageVisitor {
     if (effect === null) return
     if (effect === 'forgetsStatements' || effect === 'forgetsEverything') {
       this.prepared.clear()
-      this.unnamed = null
       if (this.#own === null) this.client?.statementsForgotten()
     }
     // What the proxy sets it knows without being told.
@@ -239,7 +251,6 @@ export class ServerConnection implements MessageVisitor {
     if (note.kind === 'hidden') return NOTHING
     // The Close stood for a Parse of a statement that was there already: the client asked for one, and gets that answer.
     if (note.kind === 'known') chunk[start] = BACKEND.ParseComplete
-    if (note.kind === 'closed') this.client?.statementGone(note.name, null)
     return null
   }
 
@@ -273,9 +284,20 @@ export class ServerConnection implements MessageVisitor {
   }
 
   #failed(note: RequestNote): void {
-    if (note.kind !== 'prepared') return
-    this.prepared.delete(note.statement)
-    if (note.name !== null) this.client?.statementGone(note.name, note.statement)
+    switch (note.kind) {
+      case 'prepared':
+        this.prepared.delete(note.statement)
+        if (note.name !== null) this.client?.statementGone(note.name, note.statement)
+        return
+      case 'unnamed':
+        // Whatever is there now may be another client's.
+        this.unnamed = null
+        return
+      case 'closed':
+        if (note.statement !== undefined) this.client?.statementStays(note.name, note.statement)
+        return
+      default:
+    }
   }
 
   #end(why: string): void {
@@ -299,7 +321,8 @@ interface OwnCommand {
 }
 
 function isHidden(note: RequestNote | null): boolean {
-  return note !== null && (note.kind === 'hidden' || (note.kind === 'prepared' && note.hidden))
+  if (note?.kind === 'prepared' || note?.kind === 'unnamed') return note.hidden
+  return note?.kind === 'hidden'
 }
 
 /** The second field is 'V', the severity that is never translated (PostgreSQL 9.6 and later): FATAL or PANIC. */

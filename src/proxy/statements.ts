@@ -14,7 +14,8 @@ export interface Statement {
 
 /** What the client called '' last; compared by identity. */
 export interface UnnamedStatement {
-  readonly rest: Buffer
+  /** null: too long to be kept, or there is no need. */
+  readonly rest: Buffer | null
   readonly traits: Traits
 }
 

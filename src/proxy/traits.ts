@@ -9,25 +9,47 @@ export interface Traits {
   readonly leavesState: boolean
   /** It may end a transaction with a commit: when no answer comes, nobody knows what happened. */
   readonly mayCommit: boolean
+  /** It may end a transaction without a commit: what is sent behind it then commits by itself. */
+  readonly mayRollBack: boolean
   /** It begins with LISTEN: nobody would hear the notifications. */
   readonly listens: boolean
 }
 
-export const PLAIN: Traits = { leavesState: false, mayCommit: false, listens: false }
+export const PLAIN: Traits = {
+  leavesState: false,
+  mayCommit: false,
+  mayRollBack: false,
+  listens: false,
+}
 /** For a text that is too long to be looked at. */
-export const UNKNOWN: Traits = { leavesState: true, mayCommit: true, listens: false }
+export const UNKNOWN: Traits = { leavesState: true, mayCommit: true, mayRollBack: true, listens: false }
 
 /** Most statements have none of these words and are done with after one look. */
-const ANY_WORD = /set_config|temp|advisory|listen|commit|end\b|prepare|dblink/i
+const ANY_WORD = /set_config|temp|advisory|listen|commit|end\b|prepare|rollback|abort|dblink/i
 const LEAVES_STATE = /set_config|\btemp(?:orary)?\b|pg_temp|advisory|dblink/i
 const COMMITS = /\b(?:commit|end|prepare)\b/i
+const ROLLS_BACK = /\b(?:rollback|abort)\b(?!\s+(?:(?:work|transaction)\s+)?to\b)/i
+const GOES_ON_BEHIND_IT = /\b(?:rollback|abort)\b[^;]*;\s*\S/i
 const LISTENS = /^(?:\s|--[^\n]*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)*listen\b/i
+
+/** Of one of the two, it is not known which. */
+export function either(a: Traits, b: Traits): Traits {
+  if (a === PLAIN) return b
+  return {
+    leavesState: a.leavesState || b.leavesState,
+    mayCommit: a.mayCommit || b.mayCommit,
+    mayRollBack: a.mayRollBack || b.mayRollBack,
+    listens: a.listens || b.listens,
+  }
+}
 
 export function traitsOf(text: string): Traits {
   if (!ANY_WORD.test(text)) return PLAIN
+  const mayRollBack = ROLLS_BACK.test(text)
   return {
     leavesState: LEAVES_STATE.test(text),
-    mayCommit: COMMITS.test(text),
+    mayCommit: COMMITS.test(text) || (mayRollBack && GOES_ON_BEHIND_IT.test(text)),
+    mayRollBack,
     listens: LISTENS.test(text),
   }
 }
