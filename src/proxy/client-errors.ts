@@ -72,6 +72,12 @@ export const CLIENT_ERRORS = {
     ),
   tooManyClients: (limit: number): ErrorText =>
     fatal('53300', `the proxy has ${limit} clients already`, 'Raise proxy.maxClients, or close connections.'),
+  tooManyLogins: (limit: number): ErrorText =>
+    fatal(
+      '53300',
+      `${limit} logins are under way at the proxy already`,
+      'Try it again, or raise proxy.maxLogins.',
+    ),
   loginTimeout: (): ErrorText => fatal('57P05', 'the login took too long'),
   loginUnavailable: (why: string): ErrorText => fatal('57P03', `no login is possible right now: ${why}`),
   authenticationFailed: (user: string): ErrorText =>

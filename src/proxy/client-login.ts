@@ -41,7 +41,7 @@ export interface LoginContext {
   readonly secureContext: () => SecureContext | null
   readonly clientTls: 'allow' | 'require'
   /** The greeting's parameters; or why there is no server for it. */
-  readonly welcome: (key: PoolKey, keys: ScramLoginKeys) => Promise<Parameters | ErrorText>
+  readonly welcome: (key: PoolKey, keys: ScramLoginKeys, gone: AbortSignal) => Promise<Parameters | ErrorText>
   readonly cancel: (processId: number, secretKey: Buffer) => void
   readonly warn: (message: string) => void
   readonly takeKey: () => { readonly processId: number; readonly secretKey: Buffer }
@@ -76,11 +76,14 @@ export class ClientLogin {
   #socket: Socket
   #input: LoginInput
   #ended = false
+  /** Nobody waits for it any more. */
+  readonly #gone = new AbortController()
 
   constructor(socket: Socket, context: LoginContext) {
     this.#context = context
     this.#socket = socket
     this.#input = new LoginInput(socket)
+    socket.once('close', () => this.#gone.abort())
   }
 
   /** null: there is no session; the client was told why when there was somebody to tell. */
@@ -100,6 +103,7 @@ export class ClientLogin {
   refuse(error: ErrorText): void {
     if (this.#ended || this.#socket.destroyed) return
     this.#ended = true
+    this.#gone.abort()
     this.#socket.write(errorResponse(error))
     this.#socket.destroySoon()
   }
@@ -115,7 +119,7 @@ export class ClientLogin {
     }
     const keys = await this.#authenticate(asked.user)
     const key: PoolKey = { user: asked.user, database: asked.database, startup: asked.others }
-    const welcome = await this.#context.welcome(key, keys)
+    const welcome = await this.#context.welcome(key, keys, this.#gone.signal)
     if ('severity' in welcome) throw new Refusal(welcome)
     if (this.#ended || this.#input.isGone) throw new ClientGone()
     const parameters = sessionParameters(welcome, asked.tracked)

@@ -57,7 +57,7 @@ export class Pool {
   readonly #servers = new Set<ServerConnection>()
   readonly #idle: ServerConnection[] = []
   readonly #line = new WaitingLine<WaitingClient>()
-  readonly #curious: ((parameters: Parameters | ErrorText) => void)[] = []
+  readonly #curious = new Set<(parameters: Parameters | ErrorText) => void>()
   #keys: ScramLoginKeys
   #opening = 0
   #failures = 0
@@ -88,18 +88,34 @@ export class Pool {
   }
 
   get isUnused(): boolean {
-    return this.#servers.size === 0 && this.#opening === 0 && this.#line.size === 0
+    return this.#servers.size + this.#opening + this.#line.size + this.#curious.size === 0
   }
 
   get servers(): Iterable<ServerConnection> {
     return this.#servers
   }
 
-  /** What the server reports at a login; a server is asked when none has been yet. Gives an error to tell, instead. */
-  welcome(): Promise<Parameters | ErrorText> {
+  /**
+   * What the server reports at a login; a server is asked when none has been yet. Gives an error to tell, instead; also when `gone` says
+   * that nobody wants to know any more.
+   */
+  welcome(gone: AbortSignal): Promise<Parameters | ErrorText> {
     if (this.#welcome !== null) return Promise.resolve(this.#welcome)
     return new Promise((resolve) => {
-      this.#curious.push(resolve)
+      const tell = (answer: Parameters | ErrorText): void => {
+        gone.removeEventListener('abort', forget)
+        resolve(answer)
+      }
+      const forget = (): void => {
+        this.#curious.delete(tell)
+        tell(CLIENT_ERRORS.loginUnavailable(this.#whyNone()))
+      }
+      if (gone.aborted) {
+        forget()
+        return
+      }
+      gone.addEventListener('abort', forget)
+      this.#curious.add(tell)
       this.#open()
     })
   }
@@ -245,7 +261,7 @@ export class Pool {
 
   #open(): void {
     if (this.#closed || this.#retry !== null || this.#context.route().kind !== 'open') return
-    const wanted = this.#line.size + (this.#welcome === null && this.#curious.length > 0 ? 1 : 0)
+    const wanted = this.#line.size + (this.#welcome === null && this.#curious.size > 0 ? 1 : 0)
     while (this.#opening < wanted && this.#servers.size + this.#opening < this.#context.size) {
       this.#opening++
       void this.#openOne()
@@ -278,7 +294,7 @@ export class Pool {
     this.#failures = 0
     this.#lastFailure = ''
     this.#welcome = server.parameters
-    for (const tell of this.#curious.splice(0)) tell(server.parameters)
+    this.#tellCurious(server.parameters)
     this.#offer(server)
   }
 
@@ -299,11 +315,17 @@ export class Pool {
 
   #refuseAll({ code, message, hint }: ErrorFields): void {
     const error: ErrorText = { severity: 'FATAL', code, message, hint }
-    for (const tell of this.#curious.splice(0)) tell(error)
+    this.#tellCurious(error)
     for (let client = this.#line.take(); client !== null; client = this.#line.take()) {
       this.#context.waiting.count--
       client.refused(error)
     }
+  }
+
+  #tellCurious(answer: Parameters | ErrorText): void {
+    const curious = [...this.#curious]
+    this.#curious.clear()
+    for (const tell of curious) tell(answer)
   }
 
   #forget(server: ServerConnection): void {

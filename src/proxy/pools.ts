@@ -53,8 +53,8 @@ export class Pools {
     return pool
   }
 
-  get all(): Iterable<Pool> {
-    return this.#pools.values()
+  get size(): number {
+    return this.#pools.size
   }
 
   sweep(nowMs: number): void {

@@ -25,6 +25,7 @@ export interface ProxyDependencies {
 }
 
 const SWEEP_INTERVAL_MS = 100
+const FORGET_POOLS_EVERY_MS = 1_000
 const KEEPALIVE_IDLE_MS = 30_000
 const DRAIN_LOOK_MS = 20
 
@@ -40,6 +41,7 @@ export class ProxyWorker {
   /** As accepted, below TLS: what is left of them at the end is closed. */
   readonly #sockets = new Set<Socket>()
   #sweeper: NodeJS.Timeout | null = null
+  #forgotPoolsAtMs = 0
   #stopping: Promise<void> | null = null
 
   constructor(settings: ProxySettings, dependencies: ProxyDependencies) {
@@ -51,15 +53,25 @@ export class ProxyWorker {
       logins: dependencies.logins,
       secureContext: dependencies.secureContext,
       clientTls: settings.clientTls,
-      welcome: (key, keys) => this.#pools.poolOf(key, keys).welcome(),
+      welcome: (key, keys, gone) => this.#pools.poolOf(key, keys).welcome(gone),
       cancel: (processId, secretKey) => this.#cancelKeys.request(processId, secretKey),
       takeKey: () => this.#cancelKeys.take(),
       warn: (message) => this.#log.warn(message),
     }
   }
 
-  get counts(): { readonly clients: number; readonly logins: number; readonly waiting: number } {
-    return { clients: this.#sessions.size, logins: this.#logins.size, waiting: this.#pools.waiting.count }
+  get counts(): {
+    readonly clients: number
+    readonly logins: number
+    readonly waiting: number
+    readonly pools: number
+  } {
+    return {
+      clients: this.#sessions.size,
+      logins: this.#logins.size,
+      waiting: this.#pools.waiting.count,
+      pools: this.#pools.size,
+    }
   }
 
   /** Of how many sessions a statement or a transaction is under way on a server. */
@@ -137,9 +149,8 @@ export class ProxyWorker {
     const { maxClients, maxLogins } = this.#settings
     const full = this.#sessions.size + this.#logins.size >= maxClients
     if (full || this.#logins.size >= maxLogins || this.#stopping !== null) {
-      const error =
-        this.#stopping === null ? CLIENT_ERRORS.tooManyClients(maxClients) : CLIENT_ERRORS.shuttingDown()
-      socket.write(errorResponse(error))
+      const many = full ? CLIENT_ERRORS.tooManyClients(maxClients) : CLIENT_ERRORS.tooManyLogins(maxLogins)
+      socket.write(errorResponse(this.#stopping === null ? many : CLIENT_ERRORS.shuttingDown()))
       socket.destroySoon()
       return
     }
@@ -192,6 +203,15 @@ export class ProxyWorker {
       }
     }
     this.#pools.sweep(nowMs)
+    this.#forgetPools(nowMs)
+  }
+
+  /** Clients choose their start-up parameters, and each set of them is a pool. */
+  #forgetPools(nowMs: number): void {
+    if (nowMs - this.#forgotPoolsAtMs < FORGET_POOLS_EVERY_MS) return
+    this.#forgotPoolsAtMs = nowMs
+    const inUse = new Set([...this.#sessions].map(({ pool }) => pool))
+    this.#pools.forgetUnused((pool) => inUse.has(pool))
   }
 }
 

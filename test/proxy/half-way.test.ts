@@ -1,5 +1,5 @@
 /** What a client loses or leaves half-way (a pipeline, a message, a login): nobody else gets it, and nothing is said of it that is not so. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { query } from '../../src/protocol/frontend-messages.ts'
 import { ProxyFixture, type RunningProxy } from '../support/proxy-fixture.ts'
 import { bind, close, execute, flush, parse, shown, sync, WireClient } from '../support/wire-client.ts'
@@ -194,5 +194,25 @@ describe.each([15, 18])('half-way, PostgreSQL %i', (major) => {
     stray.send(flush())
     await pause(100)
     expect(await other.ask('SELECT 1')).toBe('T D(1) C(SELECT 1) Z(I)')
+  })
+
+  test('logins to what cannot be opened end with their clients', async () => {
+    await fixture.server.sql('CREATE DATABASE locked OWNER app ALLOW_CONNECTIONS false')
+    const few = await fixture.proxy({ maxLogins: 2, loginTimeoutMs: 200 })
+    for (let i = 0; i < 2; i++)
+      await expect(WireClient.login({ port: few.port, database: 'locked' })).rejects.toThrow()
+    expect(await (await login(few.port)).ask('SELECT 1')).toContain('D(1)')
+    expect(few.proxy.counts.logins).toBe(0)
+    await fixture.server.sql('DROP DATABASE locked')
+  })
+
+  test('start-up parameters that nobody has any more leave nothing behind', async () => {
+    const { proxy, port } = await fixture.proxy({ serverIdleTimeoutMs: 50 })
+    const staying = await login(port)
+    const leaving = await WireClient.login({ port, parameters: { options: '-c work_mem=1MB' } })
+    expect(proxy.counts.pools).toBe(2)
+    leaving.close()
+    await vi.waitUntil(() => proxy.counts.pools === 1, { timeout: 10_000 })
+    expect(await staying.ask('SELECT 1')).toContain('D(1)')
   })
 })
