@@ -65,7 +65,7 @@ export async function composeProxy(
   })
   const presence = new Presence({
     name: `${node?.name ?? hostname()}-${randomBytes(4).toString('hex')}`,
-    ...{ store, routing, clock: systemClock },
+    ...{ store, routing },
     underWay: () => proxy.underWay,
   })
   return {

@@ -18,10 +18,6 @@ export function errorResponse(error: ErrorText): Buffer {
   return frame(BACKEND.ErrorResponse, errorBody(error))
 }
 
-export function noticeResponse(notice: ErrorText): Buffer {
-  return frame(BACKEND.NoticeResponse, errorBody(notice))
-}
-
 function errorBody({ severity, code, message, detail, hint }: ErrorText): Buffer {
   const fields = [`S${severity}`, `V${severity}`, `C${code}`, `M${message}`]
   if (detail !== undefined) fields.push(`D${detail}`)
@@ -95,42 +91,11 @@ export function noData(): Buffer {
   return frame(BACKEND.NoData)
 }
 
-export function emptyQueryResponse(): Buffer {
-  return frame(BACKEND.EmptyQueryResponse)
-}
-
 export function parameterDescription(typeOids: readonly number[]): Buffer {
   const body = Buffer.alloc(2 + 4 * typeOids.length)
   body.writeUInt16BE(typeOids.length, 0)
   for (const [index, oid] of typeOids.entries()) body.writeUInt32BE(oid, 2 + 4 * index)
   return frame(BACKEND.ParameterDescription, body)
-}
-
-const TEXT_OID = 25
-
-/** Columns of type text, in text format: all that a console needs. */
-export function textRowDescription(names: readonly string[]): Buffer {
-  const count = Buffer.alloc(2)
-  count.writeUInt16BE(names.length, 0)
-  const fields = names.map((name) => {
-    const rest = Buffer.alloc(18)
-    rest.writeUInt32BE(TEXT_OID, 6)
-    rest.writeInt16BE(-1, 10)
-    rest.writeInt32BE(-1, 12)
-    return Buffer.concat([Buffer.from(`${name}\0`, 'utf8'), rest])
-  })
-  return frame(BACKEND.RowDescription, count, ...fields)
-}
-
-export function textDataRow(values: readonly (string | null)[]): Buffer {
-  const count = Buffer.alloc(2)
-  count.writeUInt16BE(values.length, 0)
-  const columns = values.flatMap((value) => {
-    if (value === null) return [int32(-1)]
-    const text = Buffer.from(value, 'utf8')
-    return [int32(text.length), text]
-  })
-  return frame(BACKEND.DataRow, count, ...columns)
 }
 
 function int32(value: number): Buffer {

@@ -14,7 +14,7 @@ const MAX_LENGTH = 0x3fffffff
 export interface MessageVisitor {
   /**
    * A message of `type` begins at `chunk[start]`, of which everything up to `seenEnd` is there; the whole message would end at `end`.
-   * Returns null to let it pass, or what takes the place of `chunk[start, seenEnd)` (EMPTY: nothing). What follows after `seenEnd`
+   * Returns null to let it pass, or what takes the place of `chunk[start, seenEnd)` (NOTHING: it does not pass). What follows after `seenEnd`
    * passes, unless the visitor calls `discardRest`. `chunk` may be changed in place.
    */
   message(type: number, chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null

@@ -56,11 +56,6 @@ export class CancelKeys {
     this.#entries.delete(processId)
   }
 
-  /** Of another worker when it is not ours. */
-  workerOf(processId: number): number {
-    return Math.floor(processId / PER_WORKER)
-  }
-
   /** Nobody hears whether the key was right. */
   request(processId: number, secretKey: Buffer): void {
     const entry = this.#entries.get(processId)

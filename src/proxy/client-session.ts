@@ -70,14 +70,6 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     options.socket.on('close', () => this.#end())
   }
 
-  get isWaiting(): boolean {
-    return this.#waiting
-  }
-
-  get isEnded(): boolean {
-    return this.#ended
-  }
-
   /** Nothing of it is under way: it could end and miss nothing. */
   get isQuiet(): boolean {
     if (this.#waiting || this.#local !== null || this.#pending.length > 0) return false

@@ -77,22 +77,8 @@ export class Pool {
     this.#keys = keys
   }
 
-  get counts(): {
-    readonly idle: number
-    readonly used: number
-    readonly opening: number
-    readonly waiting: number
-  } {
-    const idle = this.#idle.length
-    return { idle, used: this.#servers.size - idle, opening: this.#opening, waiting: this.#line.size }
-  }
-
   get isUnused(): boolean {
     return this.#servers.size + this.#opening + this.#line.size + this.#curious.size === 0
-  }
-
-  get servers(): Iterable<ServerConnection> {
-    return this.#servers
   }
 
   /**

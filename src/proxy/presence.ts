@@ -3,7 +3,6 @@
  * nothing is under way there any more. What fails is tried again; a proxy that nobody knows of costs its clients an error, nothing else.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Clock } from '../ports/clock.ts'
 import type { ClusterStore } from '../ports/cluster-store.ts'
 import type { Route, Routing } from '../ports/proxy.ts'
 
@@ -12,7 +11,6 @@ export interface PresenceOptions {
   readonly name: string
   readonly store: Pick<ClusterStore, 'grantLease' | 'renewLease' | 'revokeLease' | 'putProxy'>
   readonly routing: Routing
-  readonly clock: Clock
   /** How many statements and transactions are under way on servers. */
   readonly underWay: () => number
 }

@@ -58,10 +58,6 @@ export class StatementRegistry {
     }
     return statement
   }
-
-  get size(): number {
-    return this.#byText.size
-  }
 }
 
 export function textOf(rest: string): string {

@@ -20,7 +20,7 @@ async function proxyOf({ store, clock }: Parts, name = 'p'): Promise<TestProxy> 
   const log = { info: () => {}, warn: () => {}, error: () => {} }
   const routing = new StoreRouting({ store, members: MEMBERS, log, clock })
   const proxy: TestProxy = { routing, underWay: 0 }
-  const presence = new Presence({ name, store, routing, clock, underWay: () => proxy.underWay })
+  const presence = new Presence({ name, store, routing, underWay: () => proxy.underWay })
   routing.start()
   presence.start()
   ends.push(

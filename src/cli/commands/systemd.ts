@@ -5,9 +5,9 @@ import { loadConfig, nodeOf, type ResolvedConfig, type ResolvedNode } from '../.
 import { UnderstudyError } from '../../errors/codes.ts'
 import { runCommand } from '../../postgres/command.ts'
 import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
-import { findUser, reachableBy, type SystemUser } from '../../postgres/run-as.ts'
+import { reachableBy, type SystemUser } from '../../postgres/run-as.ts'
 import { fileError } from '../local/prepare.ts'
-import { handOver, MAIN_PROGRAM_PATH } from '../local/privileges.ts'
+import { handOver, MAIN_PROGRAM_PATH, ownerOf } from '../local/privileges.ts'
 import { nodeMeant, readBundleMark } from '../machines/placement.ts'
 import {
   agentUnit,
@@ -39,7 +39,7 @@ const COMMAND_DEADLINE_MS = 120_000
 export async function run(options: SystemdOptions): Promise<number> {
   const config = await loadConfig(options.config)
   const node = nodeOf(config, nodeMeant(await readBundleMark(config.file), options.node))
-  const user = await ownerOf(config)
+  const user = await ownerOf(config.file)
   const directories = [node.directory, ...(await etcdDirectories(config))]
   const units = await unitsOf(config, node, user)
   if (options.install !== true) {
@@ -66,21 +66,9 @@ export async function installUnits(options: {
 }): Promise<void> {
   const config = await loadConfig(options.config)
   const node = nodeOf(config, options.node)
-  const user = await ownerOf(config)
+  const user = await ownerOf(config.file)
   const units = await unitsOf(config, node, user)
   await install(units, [node.directory, ...(await etcdDirectories(config))], user)
-}
-
-/** As the agent itself would choose: the owner of the configuration, or postgres when that is root. */
-async function ownerOf(config: ResolvedConfig): Promise<SystemUser> {
-  const { uid } = await stat(config.file)
-  const user = await findUser(uid === 0 ? 'postgres' : uid)
-  if (user !== null && user.uid !== 0) return user
-  throw new UnderstudyError(
-    'no-unprivileged-user',
-    `${config.file} belongs to root, and there is no user postgres`,
-    { hint: 'Create one (useradd --system postgres) and give it the directory: chown -R postgres: DIR.' },
-  )
 }
 
 async function unitsOf(

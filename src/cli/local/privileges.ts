@@ -51,6 +51,21 @@ export async function prepareForUser(
   return { user, directory: known === null ? await placeFor(named, real, user) : real }
 }
 
+/**
+ * Who the parts of a cluster run as that somebody else made: the owner of its configuration, who may read its secrets, or postgres when that
+ * is root. Errors: no-unprivileged-user.
+ */
+export async function ownerOf(configFile: string): Promise<SystemUser> {
+  const { uid } = await stat(configFile)
+  const user = await findUser(uid === 0 ? 'postgres' : uid)
+  if (user !== null && user.uid !== 0) return user
+  throw new UnderstudyError(
+    'no-unprivileged-user',
+    `${configFile} belongs to root, and there is no user postgres`,
+    { hint: 'Create one (useradd --system postgres) and give it the directory: chown -R postgres: DIR.' },
+  )
+}
+
 /** Runs the same program again as `user`, with this terminal, until it ends; returns its exit code. */
 export async function runAs(user: SystemUser, args: readonly string[], shown: string): Promise<number> {
   const { program, node } = await reachableProgram(user)
