@@ -1,4 +1,6 @@
 /** The contract of docs/proxy.md: what a client sees when its server is lost, when there is none, and when the primary changes. */
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { parseErrorFields } from '../../src/protocol/error-fields.ts'
 import { query } from '../../src/protocol/frontend-messages.ts'
@@ -200,6 +202,22 @@ describe.each([15, 18])('when a server is lost, PostgreSQL %i', (major) => {
     expect(await open.ask('SELECT 1')).toBe('E(40001) Z(E)')
     expect(await open.ask('ROLLBACK')).toBe('C(ROLLBACK) Z(I)')
     expect(await idle.ask('SELECT pg_backend_pid()')).not.toBe(before)
+  })
+
+  test('a server that says of itself that it is a standby is given to nobody until it is none (I9)', async () => {
+    const client = await login()
+    await fixture.server.stop()
+    writeFileSync(path.join(fixture.server.dataDirectory, 'standby.signal'), '')
+    await fixture.server.start()
+    let answered = false
+    client.send(query('SELECT pg_is_in_recovery()'))
+    const answer = client.until().finally(() => {
+      answered = true
+    })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(answered).toBe(false)
+    await fixture.server.sql('SELECT pg_promote()')
+    expect(shown(await answer)).toBe('T D(f) C(SELECT 1) Z(I)')
   })
 
   test('who waits too long is told, and the connection stays', async () => {
