@@ -2,7 +2,7 @@
 import { loadConfig, nodeOf } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { AgentProcess } from '../agent-process.ts'
-import { isRoot, ownerOf, runAs } from '../local/privileges.ts'
+import { isRoot, runAsOwnerOf } from '../local/privileges.ts'
 import { nodeMeant, readBundleMark } from '../machines/placement.ts'
 import { applyStaged } from '../machines/receive.ts'
 import { EXIT } from '../output.ts'
@@ -30,10 +30,7 @@ export async function run(flags: AgentFlags): Promise<number> {
   const config = await loadConfig(flags.config)
   const mark = await readBundleMark(config.file)
   const node = nodeOf(config, nodeMeant(mark, flags.node))
-  if (isRoot()) {
-    const args = ['agent', '--config', config.file, '--node', node.name]
-    return runAs(await ownerOf(config.file), args, config.file)
-  }
+  if (isRoot()) return runAsOwnerOf(config.file, ['agent', '--config', config.file, '--node', node.name])
   const agent = await AgentProcess.open(config, node)
   agent.stopOnSignals((error) => {
     process.stderr.write(`${String(error)}\n`)

@@ -4,7 +4,7 @@
  */
 import { loadConfig, nodeOf, type ResolvedConfig, type ResolvedNode } from '../../config/load.ts'
 import { composeProxy } from '../compose-proxy.ts'
-import { isRoot, ownerOf, runAs } from '../local/privileges.ts'
+import { isRoot, runAsOwnerOf } from '../local/privileges.ts'
 import { checkPlacement, nodeMeant, readBundleMark } from '../machines/placement.ts'
 import { EXIT } from '../output.ts'
 
@@ -20,7 +20,7 @@ export async function run(flags: ProxyFlags): Promise<number> {
   const config = await loadConfig(flags.config)
   if (isRoot()) {
     const node = flags.node === undefined ? [] : ['--node', flags.node]
-    return runAs(await ownerOf(config.file), ['proxy', '--config', config.file, ...node], config.file)
+    return runAsOwnerOf(config.file, ['proxy', '--config', config.file, ...node])
   }
   const composed = await composeProxy(config, await placeOf(config, flags))
   const ended = new Promise<void>((resolve) => {

@@ -66,6 +66,11 @@ export async function ownerOf(configFile: string): Promise<SystemUser> {
   )
 }
 
+/** Runs the same program again as the owner of a configuration. Errors: no-unprivileged-user. */
+export async function runAsOwnerOf(configFile: string, args: readonly string[]): Promise<number> {
+  return runAs(await ownerOf(configFile), args, configFile)
+}
+
 /** Runs the same program again as `user`, with this terminal, until it ends; returns its exit code. */
 export async function runAs(user: SystemUser, args: readonly string[], shown: string): Promise<number> {
   const { program, node } = await reachableProgram(user)
