@@ -335,7 +335,7 @@ function soundServer(): ToJudge {
       startText: 'auto\n',
       readOnly: null,
       ...{ hbaText: '', identText: '', autoConf: '', environment: [], externalPidFile: null },
-      ...{ managers: [], traces: [], diskBytes: 1e11, linked: [] },
+      ...{ managers: [], traces: [], diskBytes: 1e11 },
     },
     hba: { lines: [], problems: [] },
     ident: { lines: [], problems: [] },
