@@ -376,6 +376,18 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
     })
   })
 
+  test('is given back without what the store knows of another cluster that has got its name meanwhile', async () => {
+    const { undo } = await plain()
+    await current().takeUntil(2, 0)
+    const client = clientOf(store)
+    const { all, identity } = clusterKeys('main')
+    const value = JSON.stringify({ systemIdentifier: '7', major: 15, createdBy: 'other' })
+    await client.transact({ compare: [], success: [{ op: 'put', key: identity, value }] })
+    expect(await undo()).toMatchObject({ code: 0, stderr: expect.stringContaining('another cluster') })
+    expect(await client.list(all)).toMatchObject({ kind: 'ok', value: { entries: [{ key: identity }] } })
+    client.close()
+  })
+
   test('is finished or given back, at whichever step the command was killed', async () => {
     const seed = Number(process.env['UNDERSTUDY_SEED'] ?? Date.now() % 1_000_000)
     console.info(`seed ${seed} (UNDERSTUDY_SEED repeats it)`)
