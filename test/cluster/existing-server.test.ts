@@ -4,7 +4,7 @@ import { appendFileSync, existsSync, lstatSync, mkdirSync, renameSync, writeFile
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { STEP_IDS } from '../../src/cli/existing/carry-out.ts'
+import { STEPS } from '../../src/cli/existing/carry-out.ts'
 import { type Journal, readJournal } from '../../src/cli/existing/journal.ts'
 import { agentPids } from '../../src/cli/existing/steps/agent.ts'
 import { clusterKeys } from '../../src/store/keys.ts'
@@ -393,7 +393,7 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
     console.info(`seed ${seed} (UNDERSTUDY_SEED repeats it)`)
     const random = numbersFrom(seed)
     const { take, undo } = await plain()
-    for (let steps = 0; steps <= STEP_IDS.length; steps++) {
+    for (let steps = 0; steps <= STEPS.length; steps++) {
       const finishes = random() < 0.5
       await current().takeUntil(steps, Math.floor(random() * 80))
       expect(

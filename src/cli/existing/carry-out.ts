@@ -37,7 +37,16 @@ export const STEPS: readonly Step[] = [
 /** A standby has its bundle and the roles of its primary already. */
 const JOIN_STEPS: readonly Step[] = [nodeStep, guardStep, agentStep, restartStep]
 
-export const STEP_IDS: readonly string[] = STEPS.map(({ id }) => id)
+function stepsOf({ role }: Journal): readonly Step[] {
+  return role === 'primary' ? STEPS : JOIN_STEPS
+}
+
+/** Of those, what an interrupted run has left to do. */
+export function stepsLeft(journal: Journal): readonly string[] {
+  return stepsOf(journal)
+    .map(({ id }) => id)
+    .filter((id) => !journal.done.includes(id))
+}
 
 export interface CarryOptions {
   readonly directory: string
@@ -54,7 +63,7 @@ function contextOf(journal: Journal, { directory, target, say }: CarryOptions): 
 /** Each step is durable before the next one begins. */
 export async function carryOut(begun: Journal, options: CarryOptions): Promise<Journal> {
   let journal = begun
-  for (const step of begun.role === 'primary' ? STEPS : JOIN_STEPS) {
+  for (const step of stepsOf(begun)) {
     if (journal.done.includes(step.id)) continue
     const context = contextOf(journal, options)
     options.say(step.title(context))
