@@ -4,9 +4,12 @@ import { appendFileSync, existsSync, lstatSync, mkdirSync, renameSync, writeFile
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { roleStatementsByHand } from '../../src/cli/existing/by-hand.ts'
 import { STEPS } from '../../src/cli/existing/carry-out.ts'
 import { type Journal, readJournal } from '../../src/cli/existing/journal.ts'
+import { ROOT_ROLE } from '../../src/cli/existing/names.ts'
 import { agentPids } from '../../src/cli/existing/steps/agent.ts'
+import { REPLICATION_ROLE } from '../../src/postgres/layout.ts'
 import { clusterKeys } from '../../src/store/keys.ts'
 import { clientOf, ETCD_MISSING, type StoreServer, startEtcd } from '../store/servers.ts'
 import { ensureBuilt } from '../support/built.ts'
@@ -327,7 +330,7 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
 
   test('and its standby are released as plain replication, which no agent looks after and no restart ends', async () => {
     const { server } = await plain()
-    await withStandby(async ({ standby, join, agents }) => {
+    await withStandby(async ({ standby, nodeDirectory: ofBravo, join, agents }) => {
       expect(await join('--yes')).toMatchObject({ code: 0 })
       const began = async (): Promise<unknown> =>
         Promise.all(
@@ -344,6 +347,16 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
           { node: 'alpha', role: 'primary', service: { kind: 'plain' } },
         ],
       })
+      // Killed as soon as the agent of the standby has heard it: that one cannot be asked again.
+      const child = spawn(process.execPath, [MAIN, 'release', '--yes', '--dir', current().home], {
+        env: cliEnvironment(),
+        stdio: 'ignore',
+      })
+      const ended = collect(child)
+      while (child.exitCode === null && !existsSync(path.join(ofBravo, 'released.json'))) await sleep(1)
+      child.kill('SIGKILL')
+      await ended
+      await until(async () => (await agents()).length === 1)
       expect(await release('--yes')).toMatchObject({ code: 0 })
       await until(async () => (await agents()).length === 0)
       expect(await began()).toEqual(before)
@@ -371,6 +384,10 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
         expect(await each.sql('SHOW config_file')).toEqual([{ config_file: each.startFile }])
       }
       await until(async () => (await streaming(server)).includes('bravo'))
+      for (const statement of roleStatementsByHand(ROOT_ROLE)) await server.sql(statement)
+      expect(await server.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'understudy%'")).toEqual([
+        { rolname: REPLICATION_ROLE },
+      ])
       await server.asApplication("INSERT INTO item VALUES ('at last')")
       await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 3)
     })

@@ -17,6 +17,7 @@ import {
   translateListen,
   translateSettings,
 } from '../../src/cli/existing/translate.ts'
+import type { ResolvedConfig } from '../../src/config/load.ts'
 import { lsnOf } from '../../src/core/lsn.ts'
 import { ERRORS } from '../../src/errors/codes.ts'
 import { restoredAutoConf, sanitizeAutoConf } from '../../src/postgres/auto-conf.ts'
@@ -293,8 +294,15 @@ describe('a server that is given back', () => {
     expect(lines).toContain('pg_ctlcluster 15 main restart')
   })
 
+  test('has no proxy of its own any more', () => {
+    const lines = (proxy: unknown): string =>
+      byHand({ cluster: 'main', proxy: proxy as ResolvedConfig['proxy'] }, released(null)).join('\n')
+    expect(lines({})).toContain('systemctl disable --now understudy-main-alpha-proxy.service')
+    expect(lines(null)).not.toContain('proxy')
+  })
+
   test('that began with understudy is started by the words that are printed', () => {
-    expect(byHand('main', released(null)).join('\n')).toContain(
+    expect(byHand({ cluster: 'main', proxy: null }, released(null)).join('\n')).toContain(
       '/usr/lib/postgresql/15/bin/postgres -D /srv/data -c config_file=/srv/node/conf/postgresql.conf',
     )
   })
