@@ -285,7 +285,11 @@ export class Agent {
     const { doubtMs } = this.#timers
     const dueMs = ageMs < doubtMs ? view.now - ageMs + doubtMs : suspicionDueMs(view, primacy)
     if (dueMs === null) return REST_MS
-    // What is due already waits for others; a moment later than due, so that the look finds it so.
+    return this.#restUntil(dueMs)
+  }
+
+  /** What is due already waits for others; a moment later than due, so that the look finds it so. */
+  #restUntil(dueMs: number): number {
     const leftMs = dueMs - this.#dependencies.clock.nowMs() + 2
     return leftMs <= 0 ? REST_MS : leftMs
   }
@@ -299,8 +303,7 @@ export class Agent {
 
   #untilDiskHangs(view: ClusterView): number {
     const dueMs = diskHangDueMs(view, this.#memory)
-    const leftMs = dueMs === null ? 0 : dueMs - this.#dependencies.clock.nowMs() + 2
-    return leftMs <= 0 ? REST_MS : leftMs
+    return dueMs === null ? REST_MS : this.#restUntil(dueMs)
   }
 
   /** Before anything is made of it: every write of the state directory from here on takes it along. */

@@ -2,12 +2,14 @@
  * What a first start promises of safety, seen from outside on a running cluster: commits wait, secrets stay secret, strangers stay
  * out, and what is written down can be read by its owner only. On the embedded PostgreSQL and on Debian's.
  */
+
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { connect as connectTcp, Socket } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { LOCAL_SECRET_NAMES } from '../../src/cli/secret-names.ts'
 import {
   DEBIAN,
   EMBEDDED,
@@ -17,8 +19,6 @@ import {
   type TestCluster,
 } from '../support/cluster-harness.ts'
 import { signal, visibleText } from '../support/cluster-processes.ts'
-
-const SECRETS = ['superuser', 'replication', 'agent', 'application', 'api-token', 'store-token']
 
 describe.each([
   { pg: EMBEDDED, there: true },
@@ -182,11 +182,11 @@ describe.each([
 
   describe('secrets', () => {
     const found = (text: string | Buffer): readonly string[] =>
-      SECRETS.filter((name) => text.includes(cluster.secret(name)))
+      LOCAL_SECRET_NAMES.filter((name) => text.includes(cluster.secret(name)))
 
     test('are long, and each is another', () => {
-      const all = SECRETS.map((name) => cluster.secret(name))
-      expect(new Set(all).size).toBe(SECRETS.length)
+      const all = LOCAL_SECRET_NAMES.map((name) => cluster.secret(name))
+      expect(new Set(all).size).toBe(LOCAL_SECRET_NAMES.length)
       // 32 bytes as base64url.
       for (const secret of all) expect(secret).toMatch(/^[\w-]{43}$/)
     })

@@ -2,10 +2,12 @@
  * The files of a lab: secrets and certificates as `understudy up` makes them, and a configuration for each node, because each may know the
  * others by other addresses. One more, clients.yaml, is for `understudy --config` by hand.
  */
+
 import { chownSync, lchownSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { stringify } from 'yaml'
 import { demand } from '../../src/cli/local/prepare.ts'
+import { LOCAL_SECRET_NAMES } from '../../src/cli/secret-names.ts'
 import { ensureAuthority, ensureCertificate } from '../../src/postgres/certificates.ts'
 import { ensureSecret } from '../../src/postgres/secrets.ts'
 import { CLIENTS, type Network, type Place } from './network.ts'
@@ -49,16 +51,7 @@ export async function writeFiles(files: LabFiles, settings: LabSettings, network
   const { directory } = files
   for (const each of ['secrets', 'tls', 'logs', 'store', 'clocks'])
     mkdirSync(path.join(directory, each), { recursive: true, mode: 0o700 })
-  for (const each of [
-    'superuser',
-    'replication',
-    'agent',
-    'proxy',
-    'application',
-    'api-token',
-    'store-token',
-  ])
-    demand(await ensureSecret(files.secretFile(each)))
+  for (const each of LOCAL_SECRET_NAMES) demand(await ensureSecret(files.secretFile(each)))
   await writeCertificates(files, settings, network)
   for (const place of [...settings.nodes, CLIENTS])
     writeFileSync(files.configFile(place), configurationSeenBy(place, files, settings, network), {

@@ -414,20 +414,9 @@ export class Machines {
   ): Promise<readonly T[]> {
     const config = await this.config()
     const { host, port } = nodeOf(config, name)
-    const client = new pg.Client({
-      ...{ host, port, user: 'postgres', database: 'postgres' },
-      password: password ?? readFileSync(config.secrets.superuserPassword, 'utf8').trim(),
-      ssl: { ca: readFileSync(config.tls.caFile, 'utf8') },
-      connectionTimeoutMillis: 5_000,
-      query_timeout: 20_000,
-    })
-    client.on('error', () => {})
-    try {
-      await client.connect()
-      return (await client.query<T>(text, [...values])).rows
-    } finally {
-      await client.end().catch(() => {})
-    }
+    const file = config.secrets.superuserPassword
+    const place = { host, port, user: 'postgres', database: 'postgres' }
+    return ask<T>({ ...place, ...credentials(config, file, password) }, text, values)
   }
 
   /** One statement as the application, through the proxy at that machine. */
@@ -437,20 +426,9 @@ export class Machines {
     password?: string,
   ): Promise<readonly T[]> {
     const config = await this.config()
-    const client = new pg.Client({
-      ...{ host: this.addressOf(name), port: PROXY_PORT, user: 'app', database: 'app' },
-      password: password ?? readFileSync(config.secrets.applicationPassword, 'utf8').trim(),
-      ssl: { ca: readFileSync(config.tls.caFile, 'utf8') },
-      connectionTimeoutMillis: 5_000,
-      query_timeout: 20_000,
-    })
-    client.on('error', () => {})
-    try {
-      await client.connect()
-      return (await client.query<T>(text)).rows
-    } finally {
-      await client.end().catch(() => {})
-    }
+    const file = config.secrets.applicationPassword
+    const place = { host: this.addressOf(name), port: PROXY_PORT, user: 'app', database: 'app' }
+    return ask<T>({ ...place, ...credentials(config, file, password) }, text)
   }
 
   /** Fingerprints of what its API and its PostgreSQL show right now. */
@@ -569,5 +547,28 @@ function readIfPresent(file: string): string {
     return readFileSync(file, 'utf8')
   } catch {
     return ''
+  }
+}
+
+function credentials(
+  config: ResolvedConfig,
+  passwordFile: string,
+  password = readFileSync(passwordFile, 'utf8').trim(),
+): Pick<pg.ClientConfig, 'password' | 'ssl'> {
+  return { password, ssl: { ca: readFileSync(config.tls.caFile, 'utf8') } }
+}
+
+async function ask<T extends pg.QueryResultRow>(
+  connection: pg.ClientConfig,
+  text: string,
+  values: readonly unknown[] = [],
+): Promise<readonly T[]> {
+  const client = new pg.Client({ ...connection, connectionTimeoutMillis: 5_000, query_timeout: 20_000 })
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    return (await client.query<T>(text, [...values])).rows
+  } finally {
+    await client.end().catch(() => {})
   }
 }

@@ -2,13 +2,9 @@
  * `understudy proxy`: one address for clients, in the foreground, for `up`, systemd and the like. SIGTERM lets transactions end, then the
  * sessions.
  */
-import { stat } from 'node:fs/promises'
-import path from 'node:path'
 import { loadConfig, nodeOf, type ResolvedConfig, type ResolvedNode } from '../../config/load.ts'
-import { UnderstudyError } from '../../errors/codes.ts'
-import { findUser } from '../../postgres/run-as.ts'
 import { composeProxy } from '../compose-proxy.ts'
-import { isRoot, runAs } from '../local/privileges.ts'
+import { isRoot, runAsOwnerOf } from '../local/privileges.ts'
 import { checkPlacement, nodeMeant, readBundleMark } from '../machines/placement.ts'
 import { EXIT } from '../output.ts'
 
@@ -22,7 +18,10 @@ const DRAIN_MS = 5_000
 
 export async function run(flags: ProxyFlags): Promise<number> {
   const config = await loadConfig(flags.config)
-  if (isRoot()) return runAsOwner(config, flags)
+  if (isRoot()) {
+    const node = flags.node === undefined ? [] : ['--node', flags.node]
+    return runAsOwnerOf(config.file, ['proxy', '--config', config.file, ...node])
+  }
   const composed = await composeProxy(config, await placeOf(config, flags))
   const ended = new Promise<void>((resolve) => {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => resolve())
@@ -42,18 +41,4 @@ async function placeOf(config: ResolvedConfig, flags: ProxyFlags): Promise<Resol
   const node = nodeOf(config, nodeMeant(mark, flags.node))
   await checkPlacement(config, node, mark, config.proxy?.host === undefined ? [] : [config.proxy.host])
   return node
-}
-
-/** The configuration's owner is who the cluster was made for, and who may read its secrets. */
-async function runAsOwner(config: ResolvedConfig, flags: ProxyFlags): Promise<number> {
-  const { uid } = await stat(config.file)
-  const user = uid === 0 ? await findUser('postgres') : await findUser(uid)
-  if (user === null || user.uid === 0) {
-    throw new UnderstudyError(
-      'no-unprivileged-user',
-      `${config.file} belongs to root, and there is no user postgres`,
-    )
-  }
-  const node = flags.node === undefined ? [] : ['--node', flags.node]
-  return runAs(user, ['proxy', '--config', path.resolve(flags.config), ...node], config.file)
 }

@@ -15,6 +15,7 @@ import { findBinaries } from '../../postgres/binaries.ts'
 import { ensureAuthority, ensureCertificate } from '../../postgres/certificates.ts'
 import { MAX_SOCKET_PATH_BYTES, socketPath } from '../../postgres/layout.ts'
 import { ensureSecret } from '../../postgres/secrets.ts'
+import { LOCAL_SECRET_NAMES } from '../secret-names.ts'
 import { NODE_NAMES, portsFrom } from './layout.ts'
 import { waitForLock } from './lock.ts'
 import {
@@ -148,15 +149,7 @@ async function makeFiles(directory: string, settings: LocalSettings): Promise<re
   ]) {
     await makeDirectory(path.join(directory, each))
   }
-  for (const secret of [
-    'superuser',
-    'replication',
-    'agent',
-    'proxy',
-    'application',
-    'api-token',
-    'store-token',
-  ]) {
+  for (const secret of LOCAL_SECRET_NAMES) {
     demand(await ensureSecret(path.join(directory, 'secrets', secret)))
   }
   const renewed = await makeCertificates(directory, names)

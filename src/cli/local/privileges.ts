@@ -51,6 +51,19 @@ export async function prepareForUser(
   return { user, directory: known === null ? await placeFor(named, real, user) : real }
 }
 
+/** The configuration's owner is who the cluster was made for, and who may read its secrets. Errors: no-unprivileged-user. */
+export async function runAsOwnerOf(configFile: string, args: readonly string[]): Promise<number> {
+  const { uid } = await stat(configFile)
+  const user = uid === 0 ? await findUser('postgres') : await findUser(uid)
+  if (user === null || user.uid === 0) {
+    throw new UnderstudyError(
+      'no-unprivileged-user',
+      `${configFile} belongs to root, and there is no user postgres`,
+    )
+  }
+  return runAs(user, args, configFile)
+}
+
 /** Runs the same program again as `user`, with this terminal, until it ends; returns its exit code. */
 export async function runAs(user: SystemUser, args: readonly string[], shown: string): Promise<number> {
   const { program, node } = await reachableProgram(user)

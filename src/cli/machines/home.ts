@@ -11,6 +11,7 @@ import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
 import { ensureSecret } from '../../postgres/secrets.ts'
 import { JOURNAL_NAME } from '../existing/names.ts'
 import { demand, fileError } from '../local/prepare.ts'
+import { SECRET_NAMES } from '../secret-names.ts'
 
 export interface HomeLayout {
   readonly directory: string
@@ -23,15 +24,6 @@ export interface HomeLayout {
   readonly bundles: string
   nodeKeyPair(node: string): KeyPairPaths
 }
-
-export const SECRET_NAMES = [
-  'superuser',
-  'replication',
-  'agent',
-  'proxy',
-  'application',
-  'api-token',
-] as const
 
 export function homeLayout(directory: string): HomeLayout {
   const tls = path.join(directory, 'tls')

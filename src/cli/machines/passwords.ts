@@ -16,7 +16,8 @@ import { ensureSecret, readSecret } from '../../postgres/secrets.ts'
 import { scramVerifier } from '../../protocol/scram.ts'
 import { demand, fileError } from '../local/prepare.ts'
 import { openClient } from '../open-client.ts'
-import { ensureSecrets, type HomeLayout, SECRET_NAMES } from './home.ts'
+import { SECRET_NAMES } from '../secret-names.ts'
+import { ensureSecrets, type HomeLayout } from './home.ts'
 
 const DEADLINE_MS = 20_000
 

@@ -19,6 +19,13 @@ function read(
   return { facts: view.store.facts, primacy: view.store.facts.primacy }
 }
 
+/** Of the primary in its steady epoch. */
+function readInOffice(view: ClusterView): ReturnType<typeof read> {
+  const store = read(view)
+  const value = store?.primacy.value
+  return value?.phase === 'steady' && value.primary === view.self ? store : null
+}
+
 /** What an operator adds to an election. */
 export interface Asked {
   readonly planned: boolean
@@ -63,9 +70,8 @@ export function callElection(
 const resign: DecisionRule = {
   id: 'resign',
   evaluate(view) {
-    const store = read(view)
-    if (store === null || store.primacy.value.phase !== 'steady' || store.primacy.value.primary !== view.self)
-      return null
+    const store = readInOffice(view)
+    if (store === null) return null
     const { postmaster, ranAsPrimaryIn, tasks } = view.local
     if (postmaster.kind !== 'stopped' || ranAsPrimaryIn !== store.primacy.value.epoch || tasks.has('start'))
       return null
@@ -85,9 +91,8 @@ const HOPELESS_STARTS = 3
 const resignHelpless: DecisionRule = {
   id: 'resign-helpless',
   evaluate(view, memory) {
-    const store = read(view)
-    if (store === null || store.primacy.value.phase !== 'steady' || store.primacy.value.primary !== view.self)
-      return null
+    const store = readInOffice(view)
+    if (store === null) return null
     if (store.facts.paused !== null) return null
     const why = helpless(view, memory)
     if (why === null || !quorumIsLeft(view, store.primacy.value, store.facts)) return null
@@ -110,9 +115,8 @@ function helpless(view: ClusterView, memory: Memory): string | null {
 const resignHanging: DecisionRule = {
   id: 'resign-hanging',
   evaluate(view, memory) {
-    const store = read(view)
-    if (store === null || store.primacy.value.phase !== 'steady' || store.primacy.value.primary !== view.self)
-      return null
+    const store = readInOffice(view)
+    if (store === null) return null
     if (store.facts.paused !== null || !diskHangs(view, memory)) return null
     if (!othersWrite(store.primacy.value, store.facts)) return null
     const reason = `the disk of the primary ${view.self} takes no writes`
