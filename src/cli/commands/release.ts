@@ -38,6 +38,7 @@ export async function run(options: ReleaseOptions): Promise<number> {
   const recorded = await readProgress(home)
   const left = await notReleased(config, recorded)
   const before = recorded.filter(({ node }) => !left.includes(node))
+  for (const { node } of before) note(`${node} was asked before, and its agent answers no more: it has ended`)
   const order = left.length === 0 ? [] : inOrder(await statusOf(config, left), left)
   const looked = await askAll(config, order, true)
   if (options.dryRun === true) return tell(config, [...before, ...looked], options, false)
@@ -56,9 +57,11 @@ export async function run(options: ReleaseOptions): Promise<number> {
     await askAll(config, [answer.node], false)
   }
   await waitUntilEnded(config)
-  await forget(config)
-  await rm(path.join(home.layout.directory, PROGRESS), { force: true })
-  return tell(config, done, options, true)
+  // Kept until the store has forgotten it, so that the same command can do that as well.
+  const forgotten = await forget(config)
+  if (forgotten) await rm(path.join(home.layout.directory, PROGRESS), { force: true })
+  tell(config, done, options, true)
+  return forgotten ? EXIT.done : EXIT.failed
 }
 
 async function readProgress({ layout }: Home): Promise<readonly ReleaseAnswer[]> {
@@ -138,13 +141,17 @@ async function waitUntilEnded(config: ResolvedConfig): Promise<void> {
   }
 }
 
-async function forget(config: ResolvedConfig): Promise<void> {
+/** false: it was said why not. Errors: those of the store. */
+async function forget(config: ResolvedConfig): Promise<boolean> {
   const store = await composeStore(config, STORE_ANSWER_MS)
   try {
     const { all } = clusterKeys(config.cluster)
     const gone = await store.transact({ compare: [], success: [{ op: 'deletePrefix', prefix: all }] })
-    if (gone.kind !== 'ok')
-      note(`the store keeps what it knows (${gone.reason}): etcdctl del --prefix ${all}`)
+    if (gone.kind === 'ok') return true
+    note(
+      `the store keeps what it knows (${gone.reason}): run the same command again, or etcdctl del --prefix ${all}`,
+    )
+    return false
   } finally {
     store.close()
   }
@@ -163,7 +170,7 @@ function tell(
   }
   print([
     released
-      ? 'Every PostgreSQL runs on as it is, as plain replication; the agents have ended, and the store knows nothing of the cluster.'
+      ? 'Every PostgreSQL runs on as it is, as plain replication, and the agents have ended.'
       : 'Would be done: pause elections; end the agents of the standbys, then of the primary, without stopping PostgreSQL; forget the cluster in the store.',
     '',
     ...hands.flatMap(({ byHand: lines }) => [...lines, '']),
