@@ -4,9 +4,12 @@ import { appendFileSync, existsSync, lstatSync, mkdirSync, renameSync, writeFile
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { STEP_IDS } from '../../src/cli/existing/carry-out.ts'
+import { roleStatementsByHand } from '../../src/cli/existing/by-hand.ts'
+import { STEPS } from '../../src/cli/existing/carry-out.ts'
 import { type Journal, readJournal } from '../../src/cli/existing/journal.ts'
+import { ROOT_ROLE } from '../../src/cli/existing/names.ts'
 import { agentPids } from '../../src/cli/existing/steps/agent.ts'
+import { REPLICATION_ROLE } from '../../src/postgres/layout.ts'
 import { clusterKeys } from '../../src/store/keys.ts'
 import { clientOf, ETCD_MISSING, type StoreServer, startEtcd } from '../store/servers.ts'
 import { ensureBuilt } from '../support/built.ts'
@@ -327,7 +330,7 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
 
   test('and its standby are released as plain replication, which no agent looks after and no restart ends', async () => {
     const { server } = await plain()
-    await withStandby(async ({ standby, join, agents }) => {
+    await withStandby(async ({ standby, nodeDirectory: ofBravo, join, agents }) => {
       expect(await join('--yes')).toMatchObject({ code: 0 })
       const began = async (): Promise<unknown> =>
         Promise.all(
@@ -344,6 +347,16 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
           { node: 'alpha', role: 'primary', service: { kind: 'plain' } },
         ],
       })
+      // Killed as soon as the agent of the standby has heard it: that one cannot be asked again.
+      const child = spawn(process.execPath, [MAIN, 'release', '--yes', '--dir', current().home], {
+        env: cliEnvironment(),
+        stdio: 'ignore',
+      })
+      const ended = collect(child)
+      while (child.exitCode === null && !existsSync(path.join(ofBravo, 'released.json'))) await sleep(1)
+      child.kill('SIGKILL')
+      await ended
+      await until(async () => (await agents()).length === 1)
       expect(await release('--yes')).toMatchObject({ code: 0 })
       await until(async () => (await agents()).length === 0)
       expect(await began()).toEqual(before)
@@ -371,9 +384,25 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
         expect(await each.sql('SHOW config_file')).toEqual([{ config_file: each.startFile }])
       }
       await until(async () => (await streaming(server)).includes('bravo'))
+      for (const statement of roleStatementsByHand(ROOT_ROLE)) await server.sql(statement)
+      expect(await server.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'understudy%'")).toEqual([
+        { rolname: REPLICATION_ROLE },
+      ])
       await server.asApplication("INSERT INTO item VALUES ('at last')")
       await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 3)
     })
+  })
+
+  test('is given back without what the store knows of another cluster that has got its name meanwhile', async () => {
+    const { undo } = await plain()
+    await current().takeUntil(2, 0)
+    const client = clientOf(store)
+    const { all, identity } = clusterKeys('main')
+    const value = JSON.stringify({ systemIdentifier: '7', major: 15, createdBy: 'other' })
+    await client.transact({ compare: [], success: [{ op: 'put', key: identity, value }] })
+    expect(await undo()).toMatchObject({ code: 0, stderr: expect.stringContaining('another cluster') })
+    expect(await client.list(all)).toMatchObject({ kind: 'ok', value: { entries: [{ key: identity }] } })
+    client.close()
   })
 
   test('is finished or given back, at whichever step the command was killed', async () => {
@@ -381,7 +410,7 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
     console.info(`seed ${seed} (UNDERSTUDY_SEED repeats it)`)
     const random = numbersFrom(seed)
     const { take, undo } = await plain()
-    for (let steps = 0; steps <= STEP_IDS.length; steps++) {
+    for (let steps = 0; steps <= STEPS.length; steps++) {
       const finishes = random() < 0.5
       await current().takeUntil(steps, Math.floor(random() * 80))
       expect(

@@ -103,7 +103,7 @@ describe.skipIf(!hasDebian)(
       expect(stdout).toMatch(/\n11 of 11 {2}The return of the old primary\n/)
       expect(stdout.trimEnd()).toMatch(/the cluster is as healthy as before\.$/)
       expect(stdout).not.toContain('\u001b')
-      for (const secret of ['superuser', 'replication', 'agent', 'application'])
+      for (const secret of ['superuser', 'replication', 'agent', 'proxy', 'application'])
         expect(stdout).not.toContain(cluster.secret(secret))
       expect((await cluster.healthy()).epoch).toBe(epoch)
       await nothingIsLeft(cluster)

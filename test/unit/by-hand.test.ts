@@ -37,7 +37,7 @@ const INCLUDE = /^include /
 
 // Seen to fail: with a setting left out of the script, and with another rule in pg_hba.conf.
 test('every setting and every rule of pg_hba.conf that an agent would write is in it', () => {
-  const scene = sceneWith('postgres: { parameters: { work_mem: 8MB } }')
+  const scene = sceneWith('postgres: { parameters: { work_mem: 8MB }, ident: ["map deploy app"] }')
   const parts = splitScript(scriptOf(scene))
   for (const node of scene.config.nodes) {
     const own = parts.filter(({ on }) => on === node.name).map(({ text }) => text)

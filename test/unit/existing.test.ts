@@ -1,11 +1,15 @@
-import { describe, expect, test } from 'vitest'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
 import type { ReleaseAnswer } from '../../src/api/contract.ts'
 import { byHand } from '../../src/cli/existing/by-hand.ts'
 import { readTarget } from '../../src/cli/existing/connect.ts'
 import { type Joining, ofCluster } from '../../src/cli/existing/join.ts'
+import type { Journal } from '../../src/cli/existing/journal.ts'
 import { judge, type ToJudge } from '../../src/cli/existing/judge.ts'
 import { managerOf, otherManagers } from '../../src/cli/existing/machine.ts'
-import { whyKept } from '../../src/cli/existing/others.ts'
+import { refuseKept, whyKept } from '../../src/cli/existing/others.ts'
 import { startModeOf } from '../../src/cli/existing/plan.ts'
 import {
   translateHba,
@@ -13,6 +17,7 @@ import {
   translateListen,
   translateSettings,
 } from '../../src/cli/existing/translate.ts'
+import type { ResolvedConfig } from '../../src/config/load.ts'
 import { lsnOf } from '../../src/core/lsn.ts'
 import { ERRORS } from '../../src/errors/codes.ts'
 import { restoredAutoConf, sanitizeAutoConf } from '../../src/postgres/auto-conf.ts'
@@ -231,6 +236,40 @@ describe('a server that was taken over is kept', () => {
   })
 })
 
+describe('a server of which the journal does not know yet that it was restarted', () => {
+  const place = mkdtempSync(path.join(tmpdir(), 'kept-'))
+  afterAll(() => rmSync(place, { recursive: true }))
+  const nodeDirectory = path.join(place, 'node')
+  const dataDirectory = path.join(place, 'data')
+  mkdirSync(path.join(nodeDirectory, 'conf'), { recursive: true })
+  mkdirSync(dataDirectory)
+  symlinkSync(dataDirectory, path.join(nodeDirectory, 'data'))
+  const nodes = 'alpha: { host: 10.0.0.1 }, bravo: { host: 10.0.0.2 }'
+  const journal = (more: Partial<Journal>): Journal =>
+    ({
+      ...{ role: 'primary', node: 'alpha', nodeDirectory, done: ['agent'], undoing: false, ...more },
+      configText: `cluster: main\nstore: { endpoints: [http://127.0.0.1:2379] }\nnodes: { ${nodes} }\n`,
+      server: { dataDirectory },
+    }) as unknown as Journal
+
+  test('is given back while its agent has never begun a start', async () => {
+    await expect(refuseKept(journal({}), place)).resolves.toBeUndefined()
+  })
+
+  test('is kept when it was begun: bravo may have taken over since', async () => {
+    writeFileSync(path.join(nodeDirectory, 'conf', 'postgresql.conf'), '')
+    await expect(refuseKept(journal({}), place)).rejects.toMatchObject({ code: 'refused' })
+    await expect(refuseKept(journal({ undoing: true }), place)).resolves.toBeUndefined()
+  })
+
+  test('as a standby is kept when it was promoted, also while its way back is under way', async () => {
+    const promoted = journal({ role: 'standby', undoing: true })
+    await expect(refuseKept(promoted, place)).rejects.toMatchObject({ code: 'refused' })
+    writeFileSync(path.join(dataDirectory, 'standby.signal'), '')
+    await expect(refuseKept(promoted, place)).resolves.toBeUndefined()
+  })
+})
+
 describe('a server that is given back', () => {
   const released = (service: ReleaseAnswer['service']): ReleaseAnswer => ({
     ...{ node: 'alpha', role: 'primary', dataDirectory: '/srv/data', nodeDirectory: '/srv/node' },
@@ -238,12 +277,15 @@ describe('a server that is given back', () => {
   })
 
   test('by Debian is one line more in its own configuration, and starts as it did', () => {
-    const lines = byHand('main', {
-      ...released({
-        ...{ kind: 'debian', cluster: '15 main', startFile: '/etc/postgresql/15/main/start.conf' },
-        ...{ startMode: 'auto', configDirectory: '/etc/postgresql/15/main' },
-      }),
-    }).join('\n')
+    const lines = byHand(
+      { cluster: 'main', proxy: null },
+      {
+        ...released({
+          ...{ kind: 'debian', cluster: '15 main', startFile: '/etc/postgresql/15/main/start.conf' },
+          ...{ startMode: 'auto', configDirectory: '/etc/postgresql/15/main' },
+        }),
+      },
+    ).join('\n')
     expect(lines).toContain('systemctl disable --now understudy-main-alpha.service')
     expect(lines).toContain(
       `echo "include '/srv/node/conf/postgresql.conf'" >> /etc/postgresql/15/main/postgresql.conf`,
@@ -252,8 +294,15 @@ describe('a server that is given back', () => {
     expect(lines).toContain('pg_ctlcluster 15 main restart')
   })
 
+  test('has no proxy of its own any more', () => {
+    const lines = (proxy: unknown): string =>
+      byHand({ cluster: 'main', proxy: proxy as ResolvedConfig['proxy'] }, released(null)).join('\n')
+    expect(lines({})).toContain('systemctl disable --now understudy-main-alpha-proxy.service')
+    expect(lines(null)).not.toContain('proxy')
+  })
+
   test('that began with understudy is started by the words that are printed', () => {
-    expect(byHand('main', released(null)).join('\n')).toContain(
+    expect(byHand({ cluster: 'main', proxy: null }, released(null)).join('\n')).toContain(
       '/usr/lib/postgresql/15/bin/postgres -D /srv/data -c config_file=/srv/node/conf/postgresql.conf',
     )
   })
@@ -335,7 +384,7 @@ function soundServer(): ToJudge {
       startText: 'auto\n',
       readOnly: null,
       ...{ hbaText: '', identText: '', autoConf: '', environment: [], externalPidFile: null },
-      ...{ managers: [], traces: [], diskBytes: 1e11, linked: [] },
+      ...{ managers: [], traces: [], diskBytes: 1e11 },
     },
     hba: { lines: [], problems: [] },
     ident: { lines: [], problems: [] },

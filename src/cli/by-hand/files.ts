@@ -16,6 +16,7 @@ export interface HandFile {
 export function configurationFiles(scene: Scene, node: ResolvedNode): readonly HandFile[] {
   const input = inputFor(scene, node)
   const { confDir, configFile } = nodeLayout(node.directory)
+  const ident = input.ident ?? []
   const own = Object.entries(input.parameters)
     .filter(([name, value]) => parameterVerdict(name, value, scene.major).kind === 'allowed')
     .map(([name, value]) => `${settingLine(name, value)}\n`)
@@ -32,7 +33,10 @@ export function configurationFiles(scene: Scene, node: ResolvedNode): readonly H
     },
     {
       path: `${confDir}/pg_ident.conf`,
-      content: '# No user of the operating system is mapped to a role.\n',
+      content:
+        ident.length === 0
+          ? '# No user of the operating system is mapped to a role.\n'
+          : `${ident.join('\n')}\n`,
     },
   ]
 }

@@ -50,12 +50,6 @@ export const LOOK_HBA: Look = {
   says: 'The lines for replication, in the order in which they are tried. A line with an error is not in effect.',
 }
 
-export const LOOK_ROLE_OF_SERVER: Look = {
-  sql: `SELECT pg_is_in_recovery() AS standby, current_setting('primary_slot_name') AS slot,
-       current_setting('synchronous_standby_names') AS synchronous_standby_names`,
-  says: 'A standby is in recovery for as long as it is one.',
-}
-
 export function lookAtSettings(
   names: readonly string[],
   columns: readonly ('setting' | 'unit' | 'context')[] = ['setting', 'unit', 'context'],

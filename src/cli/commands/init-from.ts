@@ -6,11 +6,11 @@ import path from 'node:path'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { confirm } from '../confirm.ts'
 import { type ExistingPlan, planExisting } from '../existing/begin.ts'
-import { carryOut, STEPS, undo } from '../existing/carry-out.ts'
+import { carryOut, undo } from '../existing/carry-out.ts'
 import { readTarget, type Target } from '../existing/connect.ts'
 import { type Journal, readJournal, writeJournal } from '../existing/journal.ts'
 import { refuseKept } from '../existing/others.ts'
-import { planJson, tellPlan, tellRefusals } from '../existing/tell.ts'
+import { planJson, tellBegun, tellPlan, tellRefusals } from '../existing/tell.ts'
 import { type InitOptions, readGiven } from '../machines/given.ts'
 import { refuseForeignHome } from '../machines/home.ts'
 import { EXIT, note, print, printJson } from '../output.ts'
@@ -109,13 +109,8 @@ async function goOn(
     throw new UnderstudyError('refused', `what was begun in ${directory} is being undone`, {
       hint: 'Complete that with `understudy init --undo`, then begin anew.',
     })
-  const left = STEPS.map(({ id }) => id).filter((id) => !journal.done.includes(id))
   if (options.dryRun === true) {
-    if (options.json === true) printJson({ begun: journal.startedAt, done: journal.done, left })
-    else
-      print(
-        `Begun ${journal.startedAt}. Done: ${journal.done.join(', ') || 'nothing'}. Left: ${left.join(', ') || 'nothing'}.`,
-      )
+    tellBegun(journal, options)
     return EXIT.done
   }
   if (options.json !== true) note(`goes on with what was begun ${journal.startedAt}`)

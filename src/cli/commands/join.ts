@@ -12,9 +12,9 @@ import { readTarget, type Target } from '../existing/connect.ts'
 import { type JoinPlan, planJoin } from '../existing/join.ts'
 import { type Journal, readJournal, writeJournal } from '../existing/journal.ts'
 import { refuseKept } from '../existing/others.ts'
+import { tellBegun, tellRefusals } from '../existing/tell.ts'
 import { nodeMeant, readBundleMark } from '../machines/placement.ts'
-import { colourFor, EXIT, failureText, note, print, printJson } from '../output.ts'
-import { paintFor } from '../paint.ts'
+import { EXIT, note, print, printJson } from '../output.ts'
 
 export interface JoinFlags {
   readonly from?: string
@@ -36,11 +36,15 @@ export async function run(options: JoinFlags): Promise<number> {
       hint: 'Say --from postgresql:///postgres.',
     })
   const target = readTarget(options.from)
-  if (begun !== null && !begun.undoing) return finish(begun, directory, target, options)
-  if (begun !== null)
+  if (begun?.undoing === true)
     throw new UnderstudyError('refused', 'what was begun here is being undone', {
       hint: 'Complete that with `understudy join --undo`, then begin anew.',
     })
+  if (begun !== null && options.dryRun === true) {
+    tellBegun(begun, options)
+    return EXIT.done
+  }
+  if (begun !== null) return finish(begun, directory, target, options)
   const node = nodeMeant(await readBundleMark(config.file), options.node)
   const plan = await planJoin({ config, configText: await readFile(config.file, 'utf8'), node, target })
   if (options.dryRun === true || plan.refusals.length > 0) return tell(plan, options)
@@ -134,9 +138,7 @@ function tell(plan: JoinPlan, { json, dryRun }: JoinFlags): number {
     return code
   }
   if (dryRun === true) tellPlan(plan)
-  const paint = paintFor(colourFor(process.stderr))
-  for (const { code: of, message, hint } of refusals)
-    note(failureText(new UnderstudyError(of, message, { hint }), paint))
+  tellRefusals(plan)
   note('Nothing was changed.')
   return code
 }

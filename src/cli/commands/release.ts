@@ -14,7 +14,7 @@ import { askCluster, askNode } from '../api-client.ts'
 import { composeStore } from '../compose.ts'
 import { confirm } from '../confirm.ts'
 import { anyAgent, command } from '../control-client.ts'
-import { byHand } from '../existing/by-hand.ts'
+import { byHand, roleStatementsByHand } from '../existing/by-hand.ts'
 import { type Home, openHome, writePrivately } from '../machines/home.ts'
 import { operatorName } from '../operator.ts'
 import { EXIT, note, print, printJson } from '../output.ts'
@@ -29,24 +29,17 @@ export interface ReleaseOptions {
 const STORE_ANSWER_MS = 5_000
 const END_DEADLINE_MS = 60_000
 const LOOK_AGAIN_MS = 100
-/** In the operator's directory: who was released before an interruption, and what is done there by hand. */
+/** In the operator's directory: who was asked to be released before an interruption, and what is done there by hand. */
 const PROGRESS = '.released.json'
 
 export async function run(options: ReleaseOptions): Promise<number> {
   const home = await openHome(options.dir)
   const { config } = home
-  const before = await readProgress(home)
-  const left = config.nodes.filter(({ name }) => !before.some(({ node }) => node === name))
-  const order =
-    left.length === 0
-      ? []
-      : inOrder(
-          await statusOf(
-            config,
-            left.map(({ name }) => name),
-          ),
-          left.map(({ name }) => name),
-        )
+  const recorded = await readProgress(home)
+  const left = await notReleased(config, recorded)
+  const before = recorded.filter(({ node }) => !left.includes(node))
+  for (const { node } of before) note(`${node} was asked before, and its agent answers no more: it has ended`)
+  const order = left.length === 0 ? [] : inOrder(await statusOf(config, left), left)
   const looked = await askAll(config, order, true)
   if (options.dryRun === true) return tell(config, [...before, ...looked], options, false)
   const names = config.nodes.map(({ name }) => name).join(', ')
@@ -55,22 +48,38 @@ export async function run(options: ReleaseOptions): Promise<number> {
     note('nothing was changed')
     return EXIT.failed
   }
-  if (order.length > 0 && before.length === 0) await pause(config)
+  if (order.length > 0 && recorded.length === 0) await pause(config)
   const done = [...before]
-  for (const name of order) {
-    const [answer] = await askAll(config, [name], false)
-    if (answer !== undefined) done.push(answer)
+  for (const answer of looked) {
+    done.push(answer)
+    // Before it is asked: what it answers is known, and an agent that has ended cannot be asked again.
     await writePrivately(path.join(home.layout.directory, PROGRESS), JSON.stringify(done))
+    await askAll(config, [answer.node], false)
   }
   await waitUntilEnded(config)
-  await forget(config)
-  await rm(path.join(home.layout.directory, PROGRESS), { force: true })
-  return tell(config, done, options, true)
+  // Kept until the store has forgotten it, so that the same command can do that as well.
+  const forgotten = await forget(config)
+  if (forgotten) await rm(path.join(home.layout.directory, PROGRESS), { force: true })
+  tell(config, done, options, true)
+  return forgotten ? EXIT.done : EXIT.failed
 }
 
 async function readProgress({ layout }: Home): Promise<readonly ReleaseAnswer[]> {
   const text = await readTextIfPresent(path.join(layout.directory, PROGRESS))
   return text === null ? [] : (JSON.parse(text) as readonly ReleaseAnswer[])
+}
+
+/** Those that were never asked, and those whose agents answer all the same: they did not hear it, or are about to end, and may be asked twice. */
+async function notReleased(
+  { nodes }: ResolvedConfig,
+  recorded: readonly ReleaseAnswer[],
+): Promise<readonly string[]> {
+  const left: string[] = []
+  for (const node of nodes) {
+    const asked = recorded.some((each) => each.node === node.name)
+    if (!asked || (await askNode(node)).kind === 'ok') left.push(node.name)
+  }
+  return left
 }
 
 /** Errors: unreachable, election-running. */
@@ -132,13 +141,17 @@ async function waitUntilEnded(config: ResolvedConfig): Promise<void> {
   }
 }
 
-async function forget(config: ResolvedConfig): Promise<void> {
+/** false: it was said why not. Errors: those of the store. */
+async function forget(config: ResolvedConfig): Promise<boolean> {
   const store = await composeStore(config, STORE_ANSWER_MS)
   try {
     const { all } = clusterKeys(config.cluster)
     const gone = await store.transact({ compare: [], success: [{ op: 'deletePrefix', prefix: all }] })
-    if (gone.kind !== 'ok')
-      note(`the store keeps what it knows (${gone.reason}): etcdctl del --prefix ${all}`)
+    if (gone.kind === 'ok') return true
+    note(
+      `the store keeps what it knows (${gone.reason}): run the same command again, or etcdctl del --prefix ${all}`,
+    )
+    return false
   } finally {
     store.close()
   }
@@ -150,20 +163,21 @@ function tell(
   { json }: ReleaseOptions,
   released: boolean,
 ): number {
-  const hands = answers.map((each) => ({ ...each, byHand: byHand(config.cluster, each) }))
+  const hands = answers.map((each) => ({ ...each, byHand: byHand(config, each) }))
   if (json === true) {
     printJson({ cluster: config.cluster, released, nodes: hands })
     return EXIT.done
   }
   print([
     released
-      ? 'Every PostgreSQL runs on as it is, as plain replication; the agents have ended, and the store knows nothing of the cluster.'
+      ? 'Every PostgreSQL runs on as it is, as plain replication, and the agents have ended.'
       : 'Would be done: pause elections; end the agents of the standbys, then of the primary, without stopping PostgreSQL; forget the cluster in the store.',
     '',
     ...hands.flatMap(({ byHand: lines }) => [...lines, '']),
     'From then on, by hand: `pg_ctl promote` makes a standby the primary, and conf/replication.conf of each node says from whom it streams',
-    '(primary_conninfo, primary_slot_name) and who acknowledges commits (synchronous_standby_names). The roles understudy_agent,',
-    'understudy_proxy and understudy_superuser are needed no more: DROP ROLE. Certificates end two years after they were issued.',
+    '(primary_conninfo, primary_slot_name) and who acknowledges commits (synchronous_standby_names). Certificates end two years after they',
+    'were issued. Roles that are needed no more go by this, as another superuser in the database postgres of the primary:',
+    ...roleStatementsByHand(config.postgres.superuser).map((statement) => `  ${statement}`),
   ])
   if (!released) note('Nothing was changed.')
   return EXIT.done

@@ -17,6 +17,7 @@ import { type Delivery, deliverBundles, deliveryJson, deliveryLine } from '../ma
 import { withoutNode } from '../machines/edit.ts'
 import { type Home, openHome, writePrivately } from '../machines/home.ts'
 import { DEFAULT_OWNER, publish } from '../machines/publish.ts'
+import { agentUnitName, proxyUnitName } from '../machines/units.ts'
 import { operatorName } from '../operator.ts'
 import { EXIT, note, print, printJson, warn } from '../output.ts'
 import { exitOf } from './push.ts'
@@ -143,6 +144,10 @@ async function removeFiles({ layout }: Home, node: string): Promise<void> {
     await rm(place, { recursive: true, force: true })
 }
 
+function unitsOf({ cluster, proxy }: ResolvedConfig, node: string): readonly string[] {
+  return [agentUnitName({ cluster, node }), ...(proxy === null ? [] : [proxyUnitName({ cluster, node })])]
+}
+
 function tellPlan(node: string, config: ResolvedConfig, { json }: RemoveOptions): number {
   const left = config.nodes.map(({ name }) => name)
   if (json) printJson({ node, left, removed: false })
@@ -166,7 +171,7 @@ function tell(
     ...deliveries.map(deliveryLine),
     `${node} is removed; its PostgreSQL stops, its data stays where it is.`,
     '',
-    `On ${node}, as root: systemctl disable --now understudy-${config.cluster}-${node}`,
+    `On ${node}, as root: systemctl disable --now ${unitsOf(config, node).join(' ')}`,
     `It still knows the cluster’s passwords: \`understudy rotate passwords\` makes new ones.`,
   ])
   if (thin)

@@ -14,8 +14,8 @@ import { configValues, etcdNodes, type InitFlags, parseNodes, type StoreFiles } 
 import { agentUnitName } from '../machines/units.ts'
 import { connectTo, type Target } from './connect.ts'
 import { lookAtServer, type ServerLook } from './facts.ts'
-import type { Journal } from './journal.ts'
-import { judge, type Refusal } from './judge.ts'
+import { type Journal, newJournal } from './journal.ts'
+import { judge, type Refusal, refusal } from './judge.ts'
 import { lookAtMachine, type MachineLook } from './machine.ts'
 import {
   type ChangedSetting,
@@ -78,7 +78,14 @@ export async function planExisting(options: BeginOptions): Promise<ExistingPlan>
     hasIPv6: hasIPv6Loopback(),
   }
   const { text, config } = configurationOf(options, wanted)
-  const journal = journalOf(options, wanted, text)
+  const journal = newJournal(
+    {
+      ...{ cluster, node: own.name, role: 'primary', configText: text },
+      ...{ given: Object.fromEntries(options.given), bundleDirectory: options.bundleDirectory },
+      nodeDirectory: nodeDirectoryOf(wanted),
+    },
+    { target: options.target, server, machine },
+  )
   const judged = judge({
     server,
     machine,
@@ -147,31 +154,6 @@ function configurationOf(
   return { text, config: resolveConfig(parseConfig(text, file), file) }
 }
 
-function journalOf(options: BeginOptions, wanted: Wanted, configText: string): Journal {
-  const { server, machine, cluster, node } = wanted
-  const { password: _, ...target } = options.target
-  const { manager, startFile, startText, autoConf, command, outputFile, binDirectory, externalPidFile } =
-    machine
-  const owner = machine.owner ?? { name: 'postgres', uid: machine.ownerUid, gid: machine.ownerUid }
-  return {
-    version: 1,
-    startedAt: new Date().toISOString(),
-    ...{ cluster, node, role: 'primary', target, configText },
-    given: Object.fromEntries(options.given),
-    bundleDirectory: options.bundleDirectory,
-    nodeDirectory: nodeDirectoryOf(wanted),
-    server: {
-      systemIdentifier: server.systemIdentifier,
-      dataDirectory: machine.dataDirectory,
-      owner: { name: owner.name, uid: owner.uid, gid: owner.gid },
-      ...{ manager, startFile, startText, autoConf, command, outputFile, binDirectory, externalPidFile },
-    },
-    done: [],
-    undoing: false,
-    completedAt: null,
-  }
-}
-
 function hasIPv6Loopback(): boolean {
   return Object.values(networkInterfaces()).some(
     (each) => each?.some(({ address }) => address === '::1') === true,
@@ -194,9 +176,9 @@ async function ofStore(options: BeginOptions, config: ResolvedConfig): Promise<r
     store.close()
     if (found.kind === 'ok' && found.value.entries.length === 0) return []
     if (found.kind === 'ok')
-      return [plain('store-taken', `the store knows of a cluster ${config.cluster} already`)]
+      return [refusal('store-taken', `the store knows of a cluster ${config.cluster} already`)]
     const code = found.kind === 'refused' ? found.code : 'store-unreachable'
-    return [plain(code, `the store does not answer: ${found.reason}`)]
+    return [refusal(code, `the store does not answer: ${found.reason}`)]
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
@@ -249,13 +231,8 @@ async function ofPlaces({
 async function ofParameters({ machine }: Wanted, config: ResolvedConfig): Promise<readonly Refusal[]> {
   const program = path.join(machine.binDirectory, 'postgres')
   const known = await knownParameters({ postgres: program, env: {} })
-  if (known.kind === 'failed') return [plain('no-binaries', known.reason)]
+  if (known.kind === 'failed') return [refusal('no-binaries', known.reason)]
   return Object.keys(config.postgres.parameters)
     .filter((name) => !name.includes('.') && !known.value.has(name.toLowerCase()))
-    .map((name) => plain('config-invalid', `${program} does not know the parameter ${name}`))
-}
-
-function plain(code: Refusal['code'], message: string): Refusal {
-  const { hint } = new UnderstudyError(code, message)
-  return { code, message, hint }
+    .map((name) => refusal('config-invalid', `${program} does not know the parameter ${name}`))
 }

@@ -1,15 +1,26 @@
 /** What a person does with a server that understudy manages no more. Pure. */
 import path from 'node:path'
 import type { ReleaseAnswer } from '../../api/contract.ts'
+import type { ResolvedConfig } from '../../config/load.ts'
+import { AGENT_ROLE, PROXY_ROLE } from '../../postgres/layout.ts'
 import { shellQuote } from '../board.ts'
-import { agentUnitName } from '../machines/units.ts'
+import { agentUnitName, proxyUnitName } from '../machines/units.ts'
+import { ROOT_ROLE } from './names.ts'
 import { guardedName } from './plan.ts'
 
-export function byHand(cluster: string, released: ReleaseAnswer): readonly string[] {
+export function byHand(
+  { cluster, proxy }: Pick<ResolvedConfig, 'cluster' | 'proxy'>,
+  released: ReleaseAnswer,
+): readonly string[] {
   const { node, role, service } = released
   return [
     `${node} (${role}), as root on its machine:`,
     `  systemctl disable --now ${agentUnitName({ cluster, node })}      # the agent has ended; PostgreSQL goes on`,
+    ...(proxy === null
+      ? []
+      : [
+          `  systemctl disable --now ${proxyUnitName({ cluster, node })}      # nobody tells it of the primary any more`,
+        ]),
     ...(service === null ? ownStart(released) : formerService(released, service)),
   ]
 }
@@ -40,4 +51,10 @@ function formerService(
     `  echo ${startMode} > ${shellQuote(startFile)}`,
     `  pg_ctlcluster ${cluster ?? ''} restart      # when a restart is convenient: from then on it is Debian's`,
   ]
+}
+
+/** What no plain replication needs. A role that owns something, or was granted something, cannot be dropped alone. */
+export function roleStatementsByHand(superuser: string): readonly string[] {
+  const needless = [AGENT_ROLE, PROXY_ROLE, ...(superuser === ROOT_ROLE ? [ROOT_ROLE] : [])].join(', ')
+  return [`DROP OWNED BY ${needless};`, `DROP ROLE ${needless};`]
 }

@@ -3,14 +3,17 @@ import { chown, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { nodeOf, parseConfig, resolveConfig } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
+import type { Store } from '../../ports/store.ts'
 import { restoredAutoConf } from '../../postgres/auto-conf.ts'
 import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
+import { createClusterStore } from '../../store/cluster-store.ts'
 import { clusterKeys } from '../../store/keys.ts'
 import { composeStore } from '../compose.ts'
 import { type HomeLayout, homeLayout } from '../machines/home.ts'
 import type { Target } from './connect.ts'
 import { type Journal, journalFile, writeJournal } from './journal.ts'
 import { endOurPostmaster, startOldServer } from './old-server.ts'
+import { refuseKept } from './others.ts'
 import { agentStep } from './steps/agent.ts'
 import { bundleStep } from './steps/bundle.ts'
 import { guardStep } from './steps/guard.ts'
@@ -34,7 +37,16 @@ export const STEPS: readonly Step[] = [
 /** A standby has its bundle and the roles of its primary already. */
 const JOIN_STEPS: readonly Step[] = [nodeStep, guardStep, agentStep, restartStep]
 
-export const STEP_IDS: readonly string[] = STEPS.map(({ id }) => id)
+function stepsOf({ role }: Journal): readonly Step[] {
+  return role === 'primary' ? STEPS : JOIN_STEPS
+}
+
+/** Of those, what an interrupted run has left to do. */
+export function stepsLeft(journal: Journal): readonly string[] {
+  return stepsOf(journal)
+    .map(({ id }) => id)
+    .filter((id) => !journal.done.includes(id))
+}
 
 export interface CarryOptions {
   readonly directory: string
@@ -51,7 +63,7 @@ function contextOf(journal: Journal, { directory, target, say }: CarryOptions): 
 /** Each step is durable before the next one begins. */
 export async function carryOut(begun: Journal, options: CarryOptions): Promise<Journal> {
   let journal = begun
-  for (const step of begun.role === 'primary' ? STEPS : JOIN_STEPS) {
+  for (const step of stepsOf(begun)) {
     if (journal.done.includes(step.id)) continue
     const context = contextOf(journal, options)
     options.say(step.title(context))
@@ -74,6 +86,8 @@ export async function undo(begun: Journal, options: CarryOptions): Promise<void>
   options.say(`the agent of ${journal.node} has ended`)
   if ((await oldPostmaster(context)) === null) {
     await endOurPostmaster(journal)
+    // Again, now that nothing can change any more: a standby that was promoted meanwhile would start as a second primary.
+    await refuseKept(journal, options.directory)
     await restoreAutoConf(journal)
   }
   await guardStep.undo(context)
@@ -102,7 +116,10 @@ async function restoreAutoConf({ server }: Journal): Promise<void> {
   await chown(file, server.owner.uid, server.owner.gid)
 }
 
-/** An etcd of the cluster's own went with the units; one that was there before keeps nothing of it. */
+/**
+ * An etcd of the cluster's own went with the units; one that was there before keeps nothing of it. Another cluster that has got the name
+ * meanwhile is not forgotten.
+ */
 async function forgetCluster({ journal, layout, say }: StepContext): Promise<void> {
   const file = path.join(journal.bundleDirectory, 'understudy.yaml')
   const text = await readFile(file, 'utf8').catch(() => null)
@@ -112,9 +129,7 @@ async function forgetCluster({ journal, layout, say }: StepContext): Promise<voi
   try {
     const store = await composeStore(config, STORE_ANSWER_MS)
     try {
-      const gone = await store.transact({ compare: [], success: [{ op: 'deletePrefix', prefix: all }] })
-      if (gone.kind === 'ok') return
-      say(`the store keeps what it knows of ${journal.cluster} (${gone.reason}): etcdctl del --prefix ${all}`)
+      await deleteOwn(store, journal, say)
     } finally {
       store.close()
     }
@@ -122,6 +137,23 @@ async function forgetCluster({ journal, layout, say }: StepContext): Promise<voi
     if (!(error instanceof UnderstudyError) && !isMissing(error)) throw error
     say(`the store could not be reached from ${layout.directory}: etcdctl del --prefix ${all}`)
   }
+}
+
+/** What cannot be read is not taken for its own. */
+async function deleteOwn(store: Store, { cluster, server }: Journal, say: StepContext['say']): Promise<void> {
+  const { all } = clusterKeys(cluster)
+  const facts = await createClusterStore(store, cluster).readFacts()
+  const known = facts.kind === 'ok' ? facts.value.identity?.systemIdentifier : undefined
+  if (known !== undefined && known !== server.systemIdentifier) {
+    say(`the store keeps ${cluster}: it is another cluster, with the system identifier ${known}`)
+    return
+  }
+  const gone =
+    facts.kind === 'ok'
+      ? await store.transact({ compare: [], success: [{ op: 'deletePrefix', prefix: all }] })
+      : facts
+  if (gone.kind !== 'ok')
+    say(`the store keeps what it knows of ${cluster} (${gone.reason}): etcdctl del --prefix ${all}`)
 }
 
 const STORE_ANSWER_MS = 5_000

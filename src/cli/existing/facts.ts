@@ -1,7 +1,7 @@
 /** What a running server tells of itself, read in one read-only session of a superuser. */
 import type pg from 'pg'
 import { UnderstudyError } from '../../errors/codes.ts'
-import { AGENT_DATABASE, AGENT_ROLE, REPLICATION_ROLE } from '../../postgres/layout.ts'
+import { AGENT_DATABASE, AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from '../../postgres/layout.ts'
 import { ROOT_ROLE } from './names.ts'
 
 export interface FileSetting {
@@ -170,7 +170,7 @@ async function readRest(
   )
   const roles = await client.query<{ name: string }>(
     'SELECT rolname::text AS name FROM pg_roles WHERE rolname = ANY ($1)',
-    [[REPLICATION_ROLE, AGENT_ROLE, ROOT_ROLE]],
+    [[REPLICATION_ROLE, AGENT_ROLE, PROXY_ROLE, ROOT_ROLE]],
   )
   const database = await client.query('SELECT FROM pg_database WHERE datname = $1 AND datallowconn', [
     AGENT_DATABASE,

@@ -8,13 +8,13 @@ import { nodeOf, type ResolvedConfig, type ResolvedNode } from '../../config/loa
 import { lsnOf, parseLsn } from '../../core/lsn.ts'
 import type { Identity, Primacy } from '../../core/primacy.ts'
 import { isOnHistory } from '../../core/timeline.ts'
-import { ERRORS, type ErrorCode, UnderstudyError } from '../../errors/codes.ts'
+import { UnderstudyError } from '../../errors/codes.ts'
 import { createClusterStore } from '../../store/cluster-store.ts'
 import { composeStore } from '../compose.ts'
 import { connectTo, type Target } from './connect.ts'
 import { lookAtServer, type ServerLook } from './facts.ts'
-import type { Journal } from './journal.ts'
-import { judge, type Refusal, socketsOf } from './judge.ts'
+import { type Journal, newJournal } from './journal.ts'
+import { judge, type Refusal, refusal, socketsOf } from './judge.ts'
 import { lookAtMachine, type MachineLook } from './machine.ts'
 import { translateSettings } from './translate.ts'
 
@@ -64,7 +64,13 @@ export async function planJoin(options: JoinOptions): Promise<JoinPlan> {
   const kept = judged.refusals.filter(({ code }) => code !== 'sync-names-set' && code !== 'config-invalid')
   return {
     ...{ server, machine, upstream },
-    journal: journalOf(options, node, server, machine),
+    journal: newJournal(
+      {
+        ...{ cluster: config.cluster, node: node.name, role: 'standby', configText: options.configText },
+        ...{ given: {}, bundleDirectory: path.dirname(config.file), nodeDirectory: node.directory },
+      },
+      { target, server, machine },
+    ),
     refusals: [
       ...kept,
       ...ofCluster({ server, upstream, identity, primacy, node: options.node }),
@@ -116,10 +122,6 @@ async function readCluster(
   } finally {
     store.close()
   }
-}
-
-function refusal(code: ErrorCode, message: string, hint: string = ERRORS[code].hint): Refusal {
-  return { code, message, hint }
 }
 
 export interface Joining {
@@ -238,40 +240,4 @@ function warningsOf({ server, machine, upstream, config, node }: Minded): readon
       'Whatever starts it at boot must be disabled by you; its postgresql.conf is moved aside, so that a start by that fails.',
     )
   return found
-}
-
-function journalOf(
-  { config, configText, target }: JoinOptions,
-  node: ResolvedNode,
-  server: ServerLook,
-  machine: MachineLook,
-): Journal {
-  const { password: _, ...where } = target
-  const {
-    dataDirectory,
-    manager,
-    startFile,
-    startText,
-    autoConf,
-    command,
-    outputFile,
-    binDirectory,
-    externalPidFile,
-  } = machine
-  const owner = machine.owner ?? { name: 'postgres', uid: machine.ownerUid, gid: machine.ownerUid }
-  return {
-    version: 1,
-    startedAt: new Date().toISOString(),
-    ...{ cluster: config.cluster, node: node.name, role: 'standby', target: where, configText, given: {} },
-    bundleDirectory: path.dirname(config.file),
-    nodeDirectory: node.directory,
-    server: {
-      ...{ systemIdentifier: server.systemIdentifier, dataDirectory },
-      owner: { name: owner.name, uid: owner.uid, gid: owner.gid },
-      ...{ manager, startFile, startText, autoConf, command, outputFile, binDirectory, externalPidFile },
-    },
-    done: [],
-    undoing: false,
-    completedAt: null,
-  }
 }

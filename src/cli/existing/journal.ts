@@ -7,7 +7,9 @@ import path from 'node:path'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
 import { fileError } from '../local/prepare.ts'
-import type { Manager } from './machine.ts'
+import type { Target } from './connect.ts'
+import type { ServerLook } from './facts.ts'
+import type { MachineLook, Manager } from './machine.ts'
 import { JOURNAL_NAME } from './names.ts'
 
 export interface Journal {
@@ -48,6 +50,40 @@ export interface Journal {
   readonly done: readonly string[]
   readonly undoing: boolean
   readonly completedAt: string | null
+}
+
+/** Of a server that was looked at, and of which nothing is changed yet. */
+export function newJournal(
+  begun: Pick<
+    Journal,
+    'cluster' | 'node' | 'role' | 'configText' | 'given' | 'bundleDirectory' | 'nodeDirectory'
+  >,
+  { target, server, machine }: NewJournal,
+): Journal {
+  const { password: _, ...where } = target
+  const { dataDirectory, manager, startFile, startText, autoConf, command, outputFile } = machine
+  const { binDirectory, externalPidFile } = machine
+  const owner = machine.owner ?? { name: 'postgres', uid: machine.ownerUid, gid: machine.ownerUid }
+  return {
+    version: 1,
+    startedAt: new Date().toISOString(),
+    ...begun,
+    target: where,
+    server: {
+      ...{ systemIdentifier: server.systemIdentifier, dataDirectory },
+      owner: { name: owner.name, uid: owner.uid, gid: owner.gid },
+      ...{ manager, startFile, startText, autoConf, command, outputFile, binDirectory, externalPidFile },
+    },
+    done: [],
+    undoing: false,
+    completedAt: null,
+  }
+}
+
+interface NewJournal {
+  readonly target: Target
+  readonly server: Pick<ServerLook, 'systemIdentifier'>
+  readonly machine: MachineLook
 }
 
 export function journalFile(directory: string): string {

@@ -38,7 +38,8 @@ export function judge(seen: ToJudge): Judged {
   }
 }
 
-function refusal(code: ErrorCode, message: string, hint: string = ERRORS[code].hint): Refusal {
+/** Left out: the hint of the code. */
+export function refusal(code: ErrorCode, message: string, hint: string = ERRORS[code].hint): Refusal {
   return { code, message, hint }
 }
 

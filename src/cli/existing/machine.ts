@@ -46,8 +46,6 @@ export interface MachineLook {
   readonly traces: readonly string[]
   /** Of the file system with the data. */
   readonly diskBytes: number
-  /** Directories outside that the data reaches by a link (pg_wal). */
-  readonly linked: readonly string[]
 }
 
 export async function lookAtMachine(server: ServerLook): Promise<MachineLook> {
@@ -87,7 +85,6 @@ export async function lookAtMachine(server: ServerLook): Promise<MachineLook> {
       ({ blocks, bsize }) => blocks * bsize,
       () => 0,
     ),
-    linked: await linkedFrom(dataDirectory),
   }
 }
 
@@ -191,9 +188,4 @@ async function tracesIn(dataDirectory: string): Promise<readonly string[]> {
   for (const name of TRACES)
     if ((await stat(path.join(dataDirectory, name)).catch(() => null)) !== null) found.push(name)
   return found
-}
-
-async function linkedFrom(dataDirectory: string): Promise<readonly string[]> {
-  const wal = await realpath(path.join(dataDirectory, 'pg_wal')).catch(() => null)
-  return wal === null || wal.startsWith(`${dataDirectory}/`) ? [] : [wal]
 }

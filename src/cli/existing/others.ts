@@ -7,8 +7,10 @@ import path from 'node:path'
 import { parseConfig, resolveConfig } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { readTextIfPresent } from '../../postgres/durable.ts'
+import { nodeLayout } from '../../postgres/layout.ts'
 import { homeLayout } from '../machines/home.ts'
 import type { Journal } from './journal.ts'
+import { oldPostmaster } from './steps/restart.ts'
 
 export interface Since {
   readonly role: Journal['role']
@@ -60,13 +62,24 @@ export async function refuseKept(journal: Journal, directory: string): Promise<v
   const config = resolveConfig(parseConfig(text, configFile), configFile)
   const kept = whyKept({
     role: journal.role,
-    // A way back that was begun has stopped it already; nothing can have happened since.
-    restarted: journal.done.includes('restart') && !journal.undoing,
+    restarted: await isRestarted(journal),
     otherNodes: config.nodes.map(({ name }) => name).filter((name) => name !== journal.node),
     data: await dataOf(journal),
     hasStandbySignal: await exists(path.join(journal.server.dataDirectory, 'standby.signal')),
   })
   if (kept !== null) throw kept
+}
+
+/**
+ * The journal may not say so yet: killed right after the restart, or after a reboot of the machine, it is seen by the configuration that the
+ * agent writes for its own start, while the server of before runs no more.
+ */
+async function isRestarted(journal: Journal): Promise<boolean> {
+  const runsAsBefore = (await oldPostmaster({ journal })) !== null
+  const { configFile } = nodeLayout(journal.nodeDirectory)
+  const restarted = journal.done.includes('restart') || (!runsAsBefore && (await exists(configFile)))
+  // A way back that was begun may have stopped a primary already, and goes on; a standby may have become the primary until its agent has ended.
+  return restarted && (journal.role === 'primary' ? !journal.undoing : !runsAsBefore)
 }
 
 async function dataOf({ nodeDirectory, server }: Journal): Promise<Since['data']> {

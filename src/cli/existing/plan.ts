@@ -1,12 +1,12 @@
 /** What taking over a server would do: the cluster's configuration, and every change with its reason, its price and its way back. Pure. */
 import path from 'node:path'
-import { nodeOf, ownAccessOf, type ResolvedConfig } from '../../config/load.ts'
+import { nodeOf, type ResolvedConfig } from '../../config/load.ts'
 import { baseSettings, userSet } from '../../postgres/base-configuration.ts'
-import type { ConfigurationInput } from '../../postgres/configuration-input.ts'
-import { AGENT_ROLE, nodeLayout, REPLICATION_ROLE } from '../../postgres/layout.ts'
+import { AGENT_ROLE, PROXY_ROLE, REPLICATION_ROLE } from '../../postgres/layout.ts'
 import { valueText } from '../../postgres/setting-text.ts'
 import { LEAST_WALSENDERS, NEEDED_WALSENDERS } from '../../postgres/sizing.ts'
 import type { ConfigValues } from '../config/annotate.ts'
+import { inputOf } from '../config/explain.ts'
 import type { ServerLook } from './facts.ts'
 import { socketsOf } from './judge.ts'
 import type { MachineLook } from './machine.ts'
@@ -86,7 +86,7 @@ export function changedSettings(
   { server, machine, node }: Wanted,
   config: ResolvedConfig,
 ): readonly ChangedSetting[] {
-  const input = inputOf(config, node, server.major, machine.diskBytes)
+  const input = inputOf(config, nodeOf(config, node), server.major, machine.diskBytes)
   const set = userSet(input)
   return baseSettings(input)
     .flatMap(({ settings }) => settings)
@@ -116,27 +116,6 @@ function sameList(a: string, b: string): boolean {
   return a.replace(/[\s"]/g, '') === b.replace(/[\s"]/g, '')
 }
 
-export function inputOf(
-  config: ResolvedConfig,
-  node: string,
-  major: number,
-  diskBytes: number,
-): ConfigurationInput {
-  const { port, listen, socketDirectory, directory } = nodeOf(config, node)
-  return {
-    ...{ node, major, port, socketDirectory, diskBytes },
-    listenAddresses: listen,
-    layout: nodeLayout(directory),
-    tls: { certificate: config.tls.certFile(node), key: config.tls.keyFile(node), ca: config.tls.caFile },
-    members: config.nodes,
-    parameters: config.postgres.parameters,
-    extraHba: config.postgres.hba,
-    ownAccess: ownAccessOf(config),
-    ident: config.postgres.ident,
-    rtoMs: config.rtoMs,
-  }
-}
-
 export interface Places {
   /** Where the operator's files go. */
   readonly home: string
@@ -158,8 +137,8 @@ export function changesOf(wanted: Wanted, config: ResolvedConfig, places: Places
     ),
     change(
       `create the roles ${REPLICATION_ROLE}, ${AGENT_ROLE} and ${ROOT_ROLE}`,
-      'standbys stream as the first, agents look as the second; pg_rewind and `rotate` need a superuser, which may come from the nodes only. No role of yours is touched',
-      'DROP ROLE for each',
+      `standbys stream as the first, agents look as the second; pg_rewind and \`rotate\` need a superuser, which may come from the nodes only. Once it runs, the agent makes ${PROXY_ROLE}, which proxies ask as. No role of yours is touched`,
+      'DROP OWNED BY and DROP ROLE for each',
     ),
     change(
       `make ${directory}, with a link to ${machine.dataDirectory}`,

@@ -1,9 +1,11 @@
 /** The plan of taking a server over, for a person and as JSON. */
 
 import { UnderstudyError } from '../../errors/codes.ts'
-import { colourFor, failureText, note, print } from '../output.ts'
+import { colourFor, failureText, note, print, printJson } from '../output.ts'
 import { paintFor } from '../paint.ts'
 import type { ExistingPlan } from './begin.ts'
+import { stepsLeft } from './carry-out.ts'
+import type { Journal } from './journal.ts'
 
 export function planJson(plan: ExistingPlan): Readonly<Record<string, unknown>> {
   const { server, machine, journal } = plan
@@ -81,8 +83,17 @@ function asideLines({ setAside }: ExistingPlan): readonly string[] {
   ]
 }
 
-export function tellRefusals({ refusals }: ExistingPlan): void {
+export function tellRefusals({ refusals }: Pick<ExistingPlan, 'refusals'>): void {
   const paint = paintFor(colourFor(process.stderr))
   for (const { code, message, hint } of refusals)
     note(failureText(new UnderstudyError(code, message, { hint }), paint))
+}
+
+/** --dry-run of what an interrupted run has begun. */
+export function tellBegun(journal: Journal, { json }: { readonly json?: true }): void {
+  const { startedAt, done } = journal
+  const left = stepsLeft(journal)
+  if (json === true) printJson({ begun: startedAt, done, left })
+  else
+    print(`Begun ${startedAt}. Done: ${done.join(', ') || 'nothing'}. Left: ${left.join(', ') || 'nothing'}.`)
 }

@@ -9,7 +9,7 @@ import { runCommand } from '../../../postgres/command.ts'
 import { askNode } from '../../api-client.ts'
 import { listProcesses } from '../../doctor/proc.ts'
 import { reachableProgram } from '../../local/privileges.ts'
-import { agentUnitName, etcdUnitName } from '../../machines/units.ts'
+import { agentUnitName, etcdUnitName, proxyUnitName } from '../../machines/units.ts'
 import type { Journal } from '../journal.ts'
 import type { Step, StepContext } from './step.ts'
 
@@ -95,6 +95,7 @@ const READY = new Set(['postmaster-foreign', 'replace-existing', 'keep-running']
 async function removeUnits(journal: Journal): Promise<void> {
   // A member of the store that runs beside a standby is not this node's alone.
   const units = [
+    proxyUnitName(journal),
     agentUnitName(journal),
     ...(journal.role === 'primary' ? [etcdUnitName(journal.cluster)] : []),
   ]
