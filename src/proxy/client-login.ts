@@ -28,7 +28,12 @@ import {
   ScramServer,
   type ScramVerifier,
 } from '../protocol/scram-server.ts'
-import { readStartupPacket, type Startup, type StartupPacket } from '../protocol/startup-packet.ts'
+import {
+  NEWEST_MINOR_VERSION,
+  readStartupPacket,
+  type Startup,
+  type StartupPacket,
+} from '../protocol/startup-packet.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { ClientGone, LoginInput, type Take } from './login-input.ts'
@@ -44,7 +49,7 @@ export interface LoginContext {
   readonly welcome: (key: PoolKey, keys: ScramLoginKeys, gone: AbortSignal) => Promise<Parameters | ErrorText>
   readonly cancel: (processId: number, secretKey: Buffer) => void
   readonly warn: (message: string) => void
-  readonly takeKey: () => { readonly processId: number; readonly secretKey: Buffer }
+  readonly takeKey: (minorVersion: number) => { readonly processId: number; readonly secretKey: Buffer }
 }
 
 export interface LoggedIn {
@@ -114,8 +119,9 @@ export class ClientLogin {
     const asked = readStartup(startup)
     if (asked.replication) throw new Refusal(CLIENT_ERRORS.replicationRefused())
     if (asked.user === '') throw new Refusal(CLIENT_ERRORS.noUser())
-    if (startup.minorVersion > 0 || startup.protocolOptions.length > 0) {
-      this.#socket.write(negotiateProtocolVersion(0, startup.protocolOptions))
+    const minorVersion = Math.min(startup.minorVersion, NEWEST_MINOR_VERSION)
+    if (startup.minorVersion > minorVersion || startup.protocolOptions.length > 0) {
+      this.#socket.write(negotiateProtocolVersion(minorVersion, startup.protocolOptions))
     }
     const keys = await this.#authenticate(asked.user)
     const key: PoolKey = { user: asked.user, database: asked.database, startup: asked.others }
@@ -123,7 +129,7 @@ export class ClientLogin {
     if ('severity' in welcome) throw new Refusal(welcome)
     if (this.#ended || this.#input.isGone) throw new ClientGone()
     const parameters = sessionParameters(welcome, asked.tracked)
-    const { processId, secretKey } = this.#context.takeKey()
+    const { processId, secretKey } = this.#context.takeKey(minorVersion)
     this.#socket.write(
       Buffer.concat([
         authenticationOk(),

@@ -55,7 +55,7 @@ export class ProxyWorker {
       clientTls: settings.clientTls,
       welcome: (key, keys, gone) => this.#pools.poolOf(key, keys).welcome(gone),
       cancel: (processId, secretKey) => this.#cancelKeys.request(processId, secretKey),
-      takeKey: () => this.#cancelKeys.take(),
+      takeKey: (minorVersion) => this.#cancelKeys.take(minorVersion),
       warn: (message) => this.#log.warn(message),
     }
   }
