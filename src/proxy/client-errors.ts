@@ -43,7 +43,7 @@ export const CLIENT_ERRORS = {
   noPrimary: (waitedMs: number, why: string): ErrorText =>
     error(
       '57P03',
-      `no primary took the statement within ${waitedMs} ms: ${why}`,
+      `the statement waited for a server for ${waitedMs} ms: ${why}`,
       'It was not sent: try it again.',
     ),
   queueFull: (limit: number): ErrorText =>

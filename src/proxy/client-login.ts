@@ -58,6 +58,8 @@ export interface LoggedIn {
   readonly key: PoolKey
   readonly keys: ScramLoginKeys
   readonly parameters: Parameters
+  /** Those of `parameters` that the client asked for, as the server writes them. */
+  readonly began: ReadonlyMap<string, string>
   readonly processId: number
   readonly secretKey: Buffer
   /** Bytes behind the login. */
@@ -139,7 +141,8 @@ export class ClientLogin {
       ]),
     )
     const left = this.#input.detach()
-    return { socket: this.#socket, key, keys, parameters, processId, secretKey, left }
+    const began = new Map([...asked.tracked.keys()].map((name) => [name, parameters.get(name) ?? '']))
+    return { socket: this.#socket, key, keys, parameters, began, processId, secretKey, left }
   }
 
   /** null: it was a cancel request. */

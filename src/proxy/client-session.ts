@@ -12,19 +12,21 @@ import { CLIENT_ERRORS } from './client-errors.ts'
 import { FRONTEND_SEEN, readFrontendMessage } from './client-messages.ts'
 import { ClientStatements } from './client-statements.ts'
 import { LocalAnswers, type LocalState } from './local-answers.ts'
-import { lossOf } from './lost-server.ts'
+import { lossOf, onlyBegins } from './lost-server.ts'
 import { Outbox } from './outbox.ts'
 import { type Parameters, setStatement } from './parameters.ts'
 import type { Pool, WaitingClient } from './pool.ts'
 import type { LinkedClient, ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
-import type { Statement, StatementRegistry } from './statements.ts'
+import type { Statement, StatementRegistry, UnnamedStatement } from './statements.ts'
 
 export interface SessionOptions {
   readonly socket: Socket
   readonly pool: Pool
   readonly mode: PoolMode
   readonly parameters: Parameters
+  /** Those of `parameters` that it asked for at its start: RESET leads back to them. */
+  readonly began: ReadonlyMap<string, string>
   readonly registry: StatementRegistry
   readonly maxPreparedStatements: number
   readonly onEnd: () => void
@@ -54,6 +56,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   #local: LocalAnswers | null = null
   #paused = 0
   #ended = false
+  /** All that was sent to a server that was free, as long as nothing of its answer has come. */
+  #sentAlone: Buffer | null = null
 
   constructor(options: SessionOptions) {
     this.#options = options
@@ -191,6 +195,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   }
 
   toClient(bytes: Buffer): void {
+    this.#sentAlone = null
     this.#outbox.add(bytes)
   }
 
@@ -204,8 +209,16 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.parameters.set(name, value)
   }
 
+  parameterReset(name: string): string | undefined {
+    return this.#options.began.get(name)
+  }
+
   statementGone(name: string, statement: Statement): void {
     this.statements.forget(name, statement)
+  }
+
+  unnamedGone(statement: UnnamedStatement): void {
+    if (this.statements.unnamed === statement) this.statements.unnamed = null
   }
 
   statementStays(name: string, statement: Statement): void {
@@ -216,12 +229,24 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.statements.forgetNamed()
   }
 
+  statementsSettled(): void {
+    this.statements.settled()
+  }
+
+  statementOutdated(statement: Statement): void {
+    this.statements.drop(statement)
+  }
+
   serverDrained(): void {
     this.#resume(PAUSED.server)
   }
 
   serverReady(server: ServerConnection): void {
-    if (this.mode === 'session' || this.#scanner.inMessage) return
+    if (this.#scanner.inMessage) return
+    if (this.mode === 'session') {
+      this.#setAgain(server)
+      return
+    }
     this.#unlink(server)
     this.#pool.release(server)
   }
@@ -246,6 +271,13 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#end()
       return
     }
+    const sent = this.#sentAlone
+    this.#sentAlone = null
+    if (sent !== null && onlyBegins(sent)) {
+      this.#giveBack(sent)
+      this.#seekServer()
+      return
+    }
     for (const bytes of loss.answers) this.#outbox.add(bytes)
     if (loss.next !== null) this.#answerLocally(loss.next)
     this.flushToClient()
@@ -261,6 +293,13 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     if (this.#waiting || this.#ended || this.server !== null) return
     this.#waiting = true
     this.#pool.acquire(this)
+  }
+
+  /** A server that stays with its client, and was set back to how it began itself. */
+  #setAgain(server: ServerConnection): void {
+    if (server.parameters.number === this.parameters.number) return
+    const differences = this.parameters.differences(server.parameters)
+    if (differences.length > 0) this.#prepare(server, differences)
   }
 
   #prepare(server: ServerConnection, differences: readonly (readonly [string, string])[]): void {
@@ -308,6 +347,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   }
 
   #pump(chunk: Buffer): void {
+    this.#sentAlone = this.server?.isIdle === true && this.#scanner.atBoundary ? chunk : null
     let rest: Buffer | null
     try {
       rest = this.#scanner.push(chunk)
@@ -326,9 +366,14 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     // Nothing that is answered was sent (a Flush, the rest of a COPY that failed): no answer will tell that the server is free.
     else if (server.isIdle) this.serverReady(server)
     if (rest === null) return
-    this.#pending.unshift(rest)
-    this.#pendingBytes += rest.length
+    this.#giveBack(rest)
     this.#drain()
+  }
+
+  /** They are the next that somebody is to answer. */
+  #giveBack(bytes: Buffer): void {
+    this.#pending.unshift(bytes)
+    this.#pendingBytes += bytes.length
   }
 
   #answerLocally(state: LocalState): void {

@@ -171,12 +171,13 @@ export class ProxyWorker {
     }
   }
 
-  #begin({ socket, key, parameters, processId, left, keys }: LoggedIn): void {
+  #begin({ socket, key, parameters, began, processId, left, keys }: LoggedIn): void {
     const session: ClientSession = new ClientSession({
       socket,
       pool: this.#pools.poolOf(key, keys),
       mode: this.#settings.poolMode,
       parameters,
+      began,
       registry: this.#pools.registry,
       maxPreparedStatements: this.#settings.maxPreparedStatements,
       onEnd: () => {

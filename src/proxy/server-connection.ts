@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import type { RoutedNode } from '../ports/proxy.ts'
+import { commandComplete, parameterStatus } from '../protocol/backend-builders.ts'
 import { type ErrorFields, parseErrorFields } from '../protocol/error-fields.ts'
 import { closeStatement } from '../protocol/frontend-bodies.ts'
 import { query, terminate } from '../protocol/frontend-messages.ts'
@@ -15,7 +16,7 @@ import type { Parameters } from './parameters.ts'
 import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
-import { PreparedStatements, type Statement, type UnnamedStatement } from './statements.ts'
+import { PreparedStatements, STATEMENT_PREFIX, type Statement, type UnnamedStatement } from './statements.ts'
 import { PLAIN, type Traits } from './traits.ts'
 
 /** The client's side of a link. */
@@ -23,11 +24,18 @@ export interface LinkedClient {
   toClient(bytes: Buffer): void
   flushToClient(): void
   parameterChanged(name: string, value: string): void
+  /** It was set back to how the server began; gives the value with which the client began when that is another one. */
+  parameterReset(name: string): string | undefined
   /** The server did not prepare what the client calls so. */
   statementGone(name: string, statement: Statement): void
+  unnamedGone(statement: UnnamedStatement): void
   /** The server did not close it. */
   statementStays(name: string, statement: Statement): void
   statementsForgotten(): void
+  /** Everything that was sent is answered. */
+  statementsSettled(): void
+  /** It has to be prepared anew wherever it is needed. */
+  statementOutdated(statement: Statement): void
   /** Everything is answered and no transaction is open; comes after the answer was passed on. */
   serverReady(server: ServerConnection): void
   /** Comes once, after the link is undone; `why` in the server's own last words when it had any. */
@@ -74,6 +82,9 @@ export class ServerConnection implements MessageVisitor {
   #lastWords: ErrorFields | null = null
   #own: OwnCommand | null = null
   #readyAtEnd = false
+  #unnamedUnanswered = 0
+  /** The client has set parameters back: what is reported before ReadyForQuery is of that (PostgreSQL 14 and later). */
+  #resetting = false
 
   constructor(
     socket: Socket,
@@ -113,6 +124,20 @@ export class ServerConnection implements MessageVisitor {
   /** A message to the client has begun and cannot be finished. */
   get cutOff(): boolean {
     return this.#scanner.inMessage
+  }
+
+  /** A Parse of the unnamed statement is about to be sent; `hidden`: its answer is nobody's. */
+  giveUnnamed(statement: UnnamedStatement, hidden: boolean): void {
+    this.unnamed = statement
+    this.#unnamedUnanswered++
+    this.requests.push(REQUEST.Parse, { kind: 'unnamed', hidden, statement })
+  }
+
+  /** A Sync was sent: behind it nothing that is not answered can be relied on, for it may have been skipped. */
+  synced(): void {
+    this.prepared.synced()
+    // What the server has then may be another client's.
+    if (this.#unnamedUnanswered > 0) this.unnamed = null
   }
 
   send(bytes: Buffer): void {
@@ -171,9 +196,7 @@ export class ServerConnection implements MessageVisitor {
         this.requests.answered(REQUEST.Describe)
         return null
       case BACKEND.CommandComplete:
-        this.#effect(chunk, start, seenEnd)
-        this.requests.answered(REQUEST.Execute)
-        return null
+        return this.#commandComplete(chunk, start, seenEnd)
       case BACKEND.EmptyQueryResponse:
       case BACKEND.PortalSuspended:
         this.requests.answered(REQUEST.Execute)
@@ -184,7 +207,7 @@ export class ServerConnection implements MessageVisitor {
         this.requests.answered(REQUEST.Bind)
         return null
       case BACKEND.ParseComplete:
-        return isHidden(this.requests.answered(REQUEST.Parse)) ? NOTHING : null
+        return this.#parseComplete()
       case BACKEND.CloseComplete:
         return this.#closeComplete(chunk, start)
       case BACKEND.ErrorResponse:
@@ -194,6 +217,12 @@ export class ServerConnection implements MessageVisitor {
       case BACKEND.CopyInResponse:
         this.copyIn = this.requests.copyIn()
         return null
+      case BACKEND.NoticeResponse:
+      case BACKEND.NotificationResponse:
+        if (this.client !== null) return null
+        // Said to nobody: whoever is linked before the rest of it comes would get half a message.
+        this.#scanner.discardRest()
+        return NOTHING
       default:
         return null
     }
@@ -209,8 +238,10 @@ export class ServerConnection implements MessageVisitor {
       return
     }
     this.client?.flushToClient()
-    if (!this.#readyAtEnd) return
+    // What came behind the end of the answer is this client's to its last byte (a setting that changed, a notification).
+    if (!this.#readyAtEnd || this.#scanner.inMessage) return
     this.#readyAtEnd = false
+    if (this.#own === null && !this.isIdle) return
     const own = this.#own
     this.#own = null
     if (own !== null) own.done(own.error)
@@ -224,25 +255,46 @@ export class ServerConnection implements MessageVisitor {
       return null
     }
     this.copyIn = false
+    this.#resetting = false
     this.requests.ready()
     if (!this.requests.isEmpty) return null
     this.mayCommit = false
     this.mayRollBack = false
+    this.prepared.settled()
+    this.client?.statementsSettled()
     if (this.status === 'I') this.bound = NOTHING_BOUND
     this.idleSinceMs = performance.now()
     this.#readyAtEnd = this.status === 'I'
     return null
   }
 
+  #commandComplete(chunk: Buffer, start: number, seenEnd: number): Buffer | null {
+    this.#effect(chunk, start, seenEnd)
+    const isDeallocate = this.requests.current?.kind === 'deallocated'
+    this.requests.answered(REQUEST.Execute)
+    return isDeallocate ? commandComplete('DEALLOCATE') : null
+  }
+
   #effect(chunk: Buffer, start: number, seenEnd: number): void {
     const effect = effectOfTag(chunk, start + 5, seenEnd)
     if (effect === null) return
     if (effect === 'forgetsStatements' || effect === 'forgetsEverything') {
-      this.prepared.clear()
+      this.prepared.forgotten()
       if (this.#own === null) this.client?.statementsForgotten()
     }
+    if (this.#own === null && (effect === 'resets' || effect === 'forgetsEverything')) this.#resetting = true
     // What the proxy sets it knows without being told.
     if (this.#own === null || effect === 'forgetsEverything') this.state.apply(effect)
+  }
+
+  #parseComplete(): Buffer | null {
+    const note = this.requests.answered(REQUEST.Parse)
+    if (note?.kind === 'prepared') this.prepared.prepared(note.statement)
+    else if (note?.kind === 'unnamed') {
+      this.#unnamedUnanswered--
+      if (this.#unnamedUnanswered === 0) this.unnamed = note.statement
+    }
+    return isHidden(note) ? NOTHING : null
   }
 
   #closeComplete(chunk: Buffer, start: number): Buffer | null {
@@ -265,9 +317,25 @@ export class ServerConnection implements MessageVisitor {
     }
     this.copyIn = false
     const note = this.requests.failed()
-    if (note?.kind !== 'refused') return null
-    this.#scanner.discardRest()
-    return note.error
+    if (note?.kind === 'refused') {
+      this.#scanner.discardRest()
+      return note.error
+    }
+    if (note?.kind === 'deallocated') this.#failed(note)
+    else if (note?.kind === 'uses') this.#lookAtPlan(note.statement, chunk, start, seenEnd, end)
+    return null
+  }
+
+  /** The server does not have what it should have, or not as it was: it is cleaned before anybody else gets it. */
+  #lookAtPlan(statement: Statement, chunk: Buffer, start: number, seenEnd: number, end: number): void {
+    if (seenEnd !== end) return
+    const { code, message, all } = parseErrorFields(chunk.subarray(start + 5, end))
+    const isGone = code === '26000' && message.includes(STATEMENT_PREFIX)
+    // "cached plan must not change result type": a table was altered, and the client is expected to prepare it again.
+    const isOutdated = code === '0A000' && all.get('R') === 'RevalidateCachedQuery'
+    if (!isGone && !isOutdated) return
+    this.state.note('outdated statements')
+    this.client?.statementOutdated(statement)
   }
 
   #parameterStatus(chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
@@ -279,20 +347,28 @@ export class ServerConnection implements MessageVisitor {
     const name = chunk.toString('utf8', start + 5, nameEnd)
     const value = chunk.toString('utf8', nameEnd + 1, valueEnd)
     this.parameters.set(name, value)
-    if (this.#own === null) this.client?.parameterChanged(name, value)
-    return null
+    if (this.#own !== null || this.client === null) return null
+    const began = this.#resetting ? this.client.parameterReset(name) : undefined
+    this.client.parameterChanged(name, began ?? value)
+    return began === undefined ? null : parameterStatus(name, began)
   }
 
   #failed(note: RequestNote): void {
     switch (note.kind) {
       case 'prepared':
-        this.prepared.delete(note.statement)
+        this.prepared.failed(note.statement)
         if (note.name !== null) this.client?.statementGone(note.name, note.statement)
         return
-      case 'unnamed':
-        // Whatever is there now may be another client's.
-        this.unnamed = null
+      case 'known':
+        this.client?.statementGone(note.name, note.statement)
         return
+      case 'unnamed':
+        // Whatever is there now may be another client's, or the one before.
+        this.unnamed = null
+        this.#unnamedUnanswered--
+        if (!note.hidden) this.client?.unnamedGone(note.statement)
+        return
+      case 'deallocated':
       case 'closed':
         if (note.statement !== undefined) this.client?.statementStays(note.name, note.statement)
         return
