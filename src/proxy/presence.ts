@@ -16,7 +16,7 @@ export interface PresenceOptions {
 
 const TTL_MS = 10_000
 const RENEW_EVERY_MS = 3_000
-/** A write to the store is a write to a disk: what has changed is told not more often. */
+/** A write to the store is a write to a disk: how many clients there are is told not more often. */
 const TELL_STATE_EVERY_MS = 10_000
 
 export class Presence {
@@ -75,23 +75,28 @@ export class Presence {
   }
 
   async #tellState(): Promise<void> {
-    if (performance.now() - this.#toldStateAtMs < TELL_STATE_EVERY_MS) return
     const state = await this.#look()
-    if (JSON.stringify(state) === JSON.stringify(this.#state)) return
+    const isOld = performance.now() - this.#toldStateAtMs > TELL_STATE_EVERY_MS
+    if (isOld ? JSON.stringify(state) === JSON.stringify(this.#state) : !hasTurned(this.#state, state)) return
     this.#state = state
     await this.#tell()
   }
 
   async #look(): Promise<ProxyState | null> {
-    this.#toldStateAtMs = performance.now()
     return (await this.#options.state?.().catch(() => null)) ?? null
   }
 
   async #tell(): Promise<void> {
     if (this.#leaseId === null) return
+    this.#toldStateAtMs = performance.now()
     const report = { name: this.#options.name, drained: this.#drained, state: this.#state }
     const told = await this.#options.store.putProxy(report, this.#leaseId)
     // The store may have dropped the lease without our knowing (its restart).
     if (told.kind !== 'ok') this.#leaseId = null
   }
+}
+
+/** Something that nobody should have to wait for. */
+function hasTurned(before: ProxyState | null, now: ProxyState | null): boolean {
+  return before?.epoch !== now?.epoch || before?.held !== now?.held || before?.paused !== now?.paused
 }

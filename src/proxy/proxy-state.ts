@@ -2,9 +2,11 @@
 import type { ProxyState } from '../ports/cluster-store.ts'
 import type { WorkerView } from '../ports/proxy-view.ts'
 
-/** null: no worker says anything. */
+/** null: no worker says anything, or one has not heard from the store yet. */
 export function proxyState(node: string | null, workers: readonly WorkerView[]): ProxyState | null {
-  if (workers.length === 0) return null
+  // The one that knows least: whoever looks asks whether all have followed.
+  const epoch = Math.min(...workers.map(({ route }) => route.epoch))
+  if (workers.length === 0 || epoch === 0) return null
   const pools = workers.flatMap((worker) => worker.pools)
   const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0)
   return {
@@ -18,8 +20,7 @@ export function proxyState(node: string | null, workers: readonly WorkerView[]):
           serversActive + serversIdle + serversCancelling,
       ),
     ),
-    // The one that knows least: whoever looks asks whether all have followed.
-    epoch: Math.min(...workers.map(({ route }) => route.epoch)),
+    epoch,
     held: workers.some(({ route }) => route.kind === 'held'),
     paused: pools.some(({ paused }) => paused),
   }

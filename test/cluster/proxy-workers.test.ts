@@ -48,7 +48,10 @@ describe('a proxy of two workers', () => {
     await cluster.kill(cluster.pids('proxy')[0] ?? 0)
     await cluster.waitFor('the workers', async () => {
       console = await cluster.connect('', { port, database: 'pgunderstudy' })
-      return true
+      const open = (await rows('SHOW WORKERS')).filter((each) => each['state'] === 'open')
+      if (open.length === WORKERS) return true
+      await console.end()
+      return false
     })
   })
 
@@ -140,6 +143,21 @@ describe('a proxy of two workers', () => {
       await rows('RESUME')
       expect(await asked).toHaveLength(CLIENTS)
     })
+  })
+
+  test('status and doctor see it', async () => {
+    await cluster.waitFor('its line', async () =>
+      /proxy: .* 2 workers/.test((await cluster.run(['status'])).stdout),
+    )
+    const { checks } = JSON.parse((await cluster.run(['doctor', '--json'])).stdout) as {
+      checks: readonly { readonly id: string; readonly status: string; readonly message: string }[]
+    }
+    const seen = checks.filter(({ id }) => id.startsWith('proxy'))
+    expect(seen.map(({ id, status, message }) => [id, status, message])).toEqual([
+      ['proxy', 'ok', expect.stringMatching(/answers, the certificate is good for \d+ days/)],
+      ['proxy-epoch', 'ok', expect.stringMatching(/prox(y|ies) in epoch 1/)],
+      ['proxy-logins', 'ok', expect.any(String)],
+    ])
   })
 
   test('one that dies takes its own sessions and nothing else, and is begun again', async () => {
