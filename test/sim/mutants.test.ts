@@ -44,6 +44,7 @@ const CAUGHT: Readonly<Record<string, Catch>> = {
 
 /** What chance brings about too seldom: told from beginning to end, and caught there. */
 const CAUGHT_ON_COURSE: Readonly<Record<string, { readonly course: CourseName; readonly by: RegExp }>> = {
+  ownUnknown: { course: 'theBeginningIsInterrupted', by: /^progress/ },
   abortUnsafe: { course: 'aRuleIsGivenUp', by: /^I2/ },
   rejoinCounts: { course: 'aRewoundStandbyAcknowledges', by: /^P1/ },
   sentinelNoBlock: { course: 'theOnlyOtherCopyIsPromotedByHand', by: /^I2/ },
