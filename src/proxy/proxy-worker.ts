@@ -10,7 +10,8 @@ import type { ScramLoginKeys } from '../protocol/scram.ts'
 import { CancelKeys, type ForeignCancel } from './cancel.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { ClientLogin, type LoggedIn, type LoginContext } from './client-login.ts'
-import { ClientSession } from './client-session.ts'
+import { ClientSession, type ResolveCommit } from './client-session.ts'
+import { resolveCommit } from './commit-resolver.ts'
 import { type ConsoleFacts, NO_CONSOLE_FACTS } from './console/context.ts'
 import { consoleWelcome, isConsole } from './console/entry.ts'
 import { ConsoleSession } from './console/session.ts'
@@ -291,6 +292,7 @@ export class ProxyWorker implements Answerer {
       maxPreparedStatements: this.settings.maxPreparedStatements,
       maxStatementBytes: this.settings.maxClientStatements,
       traffic: this.traffic.of(key.database, key.user),
+      resolveCommit: this.settings.resolveCommits ? this.#resolveCommit : null,
       onEnd: () => {
         this.sessions.delete(session)
         this.#cancelKeys.forget(processId)
@@ -300,6 +302,11 @@ export class ProxyWorker implements Answerer {
     this.sessions.set(session, { id: processId, socket, connectedAtMs: performance.now() })
     this.#cancelKeys.bind(processId, session)
     if (left.length > 0) session.take(left)
+  }
+
+  readonly #resolveCommit: ResolveCommit = (doubt, before, pool, gone) => {
+    const { holdTimeoutMs } = this.settings
+    return resolveCommit(doubt, before, { pool, gone, holdTimeoutMs, routing: this.#dependencies.routing })
   }
 
   #beginConsole({ socket, key, processId, left }: LoggedIn): void {

@@ -171,6 +171,7 @@ const DEFAULTS: ProxySettings = {
   serverConnectTimeoutMs: 3_000,
   maxPreparedStatements: 200,
   maxClientStatements: 8 * 1024 * 1024,
+  resolveCommits: false,
   clientTls: 'allow',
   consoleRoles: ['postgres'],
 }
