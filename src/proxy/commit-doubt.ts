@@ -33,6 +33,9 @@ const RUN = `pg_catalog.concat(EXTRACT(epoch FROM pg_catalog.pg_postmaster_start
 /** One value: number and run; no number when the transaction has written nothing, which is not asked for later. */
 export const ASK_AHEAD = `SELECT pg_catalog.concat(pg_catalog.pg_current_xact_id_if_assigned(), ' ', ${RUN})`
 
+/** The same where the run is known: the number alone. */
+export const ASK_AHEAD_AGAIN = 'SELECT pg_catalog.pg_current_xact_id_if_assigned()'
+
 /** One value: what the number is there, and the run. Fails with `22023` for a number that is not used yet. */
 export function askLater({ xid }: CommitInDoubt): string {
   return `SELECT pg_catalog.concat(coalesce(pg_catalog.pg_xact_status('${xid}'::pg_catalog.xid8), 'forgotten'), ' ', ${RUN})`
@@ -41,9 +44,14 @@ export function askLater({ xid }: CommitInDoubt): string {
 /** Writes WAL and waits for it as a commit does: whatever committed before is then as safe as if it had been acknowledged. */
 export const PROVE = `SELECT pg_catalog.pg_logical_emit_message(true, 'understudy', '')`
 
-export function parseDoubt(value: string | null): CommitInDoubt | null {
-  const [, xid, run] = /^(\d+) (.+)$/.exec(value ?? '') ?? []
-  return xid === undefined || run === undefined ? null : { xid, run }
+/** `known`: the run of this connection, when it was asked before. `doubt` null: there is nothing that could be asked for later. */
+export function parseDoubt(
+  value: string | null,
+  known: string | null,
+): { readonly run: string | null; readonly doubt: CommitInDoubt | null } {
+  const [, xid = '', told] = /^(\d*)(?: (.+))?$/.exec(value ?? '') ?? []
+  const run = known ?? told ?? null
+  return { run, doubt: xid === '' || run === null ? null : { xid, run } }
 }
 
 /** `COMMIT` and nothing else. */

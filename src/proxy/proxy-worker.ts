@@ -24,7 +24,7 @@ import type { ProxySettings } from './settings.ts'
 import { poolModeOf, shareOf } from './shares.ts'
 import { TrafficTable } from './traffic.ts'
 import { type Answerer, answerQuestion } from './worker-answers.ts'
-import type { SessionFacts } from './worker-look.ts'
+import { factsOf, type SessionFacts } from './worker-look.ts'
 
 export interface ProxyDependencies {
   readonly routing: Routing
@@ -283,6 +283,7 @@ export class ProxyWorker implements Answerer {
   }
 
   #begin({ socket, key, parameters, processId, left, keys }: LoggedIn): void {
+    const facts = factsOf(socket, processId)
     const session: ClientSession = new ClientSession({
       socket,
       pool: this.pools.poolOf(key, keys),
@@ -299,7 +300,7 @@ export class ProxyWorker implements Answerer {
         if (!socket.destroyed) this.#lingering.set(socket, performance.now())
       },
     })
-    this.sessions.set(session, { id: processId, socket, connectedAtMs: performance.now() })
+    this.sessions.set(session, facts)
     this.#cancelKeys.bind(processId, session)
     if (left.length > 0) session.take(left)
   }

@@ -10,7 +10,8 @@ import { query, terminate } from '../protocol/frontend-messages.ts'
 import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../protocol/message-scanner.ts'
 import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
-import { ASK_AHEAD, type CommitInDoubt, parseDoubt } from './commit-doubt.ts'
+import { readChunks } from './chunk-reads.ts'
+import { ASK_AHEAD, ASK_AHEAD_AGAIN, type CommitInDoubt, parseDoubt } from './commit-doubt.ts'
 import { HiddenExchange } from './hidden-exchange.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
@@ -81,6 +82,8 @@ export class ServerConnection implements MessageVisitor {
   #own: OwnCommand | null = null
   #readyAtEnd = false
   #hidden: Hidden | null = null
+  /** Which run of which server this is, once it was asked (commit-doubt.ts): a connection outlives none. */
+  #run: string | null = null
   /** The client has been told an error for its COMMIT, which is answered with a tag now. */
   #leaveOutTag = false
 
@@ -93,8 +96,8 @@ export class ServerConnection implements MessageVisitor {
       readonly onClosed: (server: ServerConnection) => void
     },
   ) {
-    this.#socket = socket
-    this.#outbox = new Outbox(socket)
+    this.#socket = readChunks(socket, (chunk) => this.#take(chunk))
+    this.#outbox = new Outbox(this.#socket)
     this.#scanner = new MessageScanner(this, SEEN)
     this.#onClosed = options.onClosed
     this.epoch = options.epoch
@@ -103,11 +106,10 @@ export class ServerConnection implements MessageVisitor {
     this.processId = login.processId
     this.secretKey = login.secretKey
     this.requests = new RequestQueue((note) => this.#failed(note))
-    socket.on('data', (chunk: Buffer) => this.#take(chunk))
-    socket.on('drain', () => this.client?.serverDrained())
-    socket.on('error', (error) => this.#end(error.message))
-    socket.on('close', () => this.#end('the server closed the connection'))
-    socket.resume()
+    this.#socket.on('drain', () => this.client?.serverDrained())
+    this.#socket.on('error', (error) => this.#end(error.message))
+    this.#socket.on('close', () => this.#end('the server closed the connection'))
+    this.#socket.resume()
   }
 
   get isStandby(): boolean {
@@ -163,7 +165,7 @@ export class ServerConnection implements MessageVisitor {
   askAheadOfCommit(): Buffer {
     this.unnamed = null
     this.#hidden = { exchange: new HiddenExchange(), done: null }
-    return ASKS_AHEAD
+    return this.#run === null ? ASKS_AHEAD : ASKS_AHEAD_AGAIN
   }
 
   /** Closes prepared statements beyond `max`; their answers come before the client's and are left out. */
@@ -262,7 +264,9 @@ export class ServerConnection implements MessageVisitor {
 
   #askedAhead({ value, error }: HiddenExchange): void {
     if (error === null) {
-      this.commitInDoubt = parseDoubt(value)
+      const answer = parseDoubt(value, this.#run)
+      this.#run = answer.run
+      this.commitInDoubt = answer.doubt
       return
     }
     // It was cancelled, or took too long: the transaction has failed by that, and its COMMIT rolls it back. The client hears why.
@@ -374,6 +378,7 @@ export class ServerConnection implements MessageVisitor {
 }
 
 const ASKS_AHEAD = query(ASK_AHEAD)
+const ASKS_AHEAD_AGAIN = query(ASK_AHEAD_AGAIN)
 const LOST: HiddenAnswer = { value: null, code: '08006' }
 
 /** Of a question of the proxy's own. */

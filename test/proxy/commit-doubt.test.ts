@@ -216,8 +216,11 @@ describe('what is asked ahead', () => {
       expect([text, isPlainCommit(text)]).toEqual([text, true])
     for (const text of ['COMMIT AND CHAIN', 'COMMIT PREPARED', 'COMMIT; SELECT 1', 'ROLLBACK', '-- commit'])
       expect([text, isPlainCommit(text)]).toEqual([text, false])
-    expect(parseDoubt(' 1/2')).toBeNull()
-    expect(parseDoubt('7 1/2')).toEqual({ xid: '7', run: '1/2' })
+    expect(parseDoubt(' 1/2', null)).toEqual({ run: '1/2', doubt: null })
+    expect(parseDoubt('7 1/2', null)).toEqual({ run: '1/2', doubt: { xid: '7', run: '1/2' } })
+    expect(parseDoubt('8', '1/2')).toEqual({ run: '1/2', doubt: { xid: '8', run: '1/2' } })
+    expect(parseDoubt(null, '1/2')).toEqual({ run: '1/2', doubt: null })
+    expect(parseDoubt('nonsense', null)).toEqual({ run: null, doubt: null })
     expect(ASK_AHEAD).not.toContain(';')
   })
 

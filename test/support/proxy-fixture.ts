@@ -118,6 +118,8 @@ export class ProxyFixture {
       user: 'postgres',
       database: 'app',
     })
+    // A server that is killed meanwhile: the statement fails, and nothing else.
+    client.on('error', () => {})
     await client.connect()
     try {
       const result = await client.query<Record<string, unknown>>(text)
