@@ -18,6 +18,8 @@ import { missingPrograms } from './requirements.mjs'
 const REASON_LINES = 20
 
 const PROJECTS = ['fast', 'component', 'sim', 'cluster', 'faults']
+/** Run only when they are named. */
+const ON_REQUEST = ['systemd']
 
 const say = (text = '') => process.stdout.write(`${text}\n`)
 
@@ -225,9 +227,12 @@ function parseArguments(args) {
     else if (arg.startsWith('--project=')) options.projects.push(arg.slice('--project='.length))
     else options.passedOn.push(arg)
   }
-  const unknown = options.projects.find((name) => !PROJECTS.includes(name))
+  const unknown = options.projects.find((name) => ![...PROJECTS, ...ON_REQUEST].includes(name))
   if (unknown !== undefined)
-    throw new Refusal(`There is no project "${unknown}".`, `They are ${PROJECTS.join(', ')}.`)
+    throw new Refusal(
+      `There is no project "${unknown}".`,
+      `They are ${[...PROJECTS, ...ON_REQUEST].join(', ')}.`,
+    )
   if (options.projects.length === 0) options.projects = PROJECTS
   return options
 }
