@@ -71,8 +71,9 @@ RestartSec=1
 # systemctl stop: the agent stops PostgreSQL in order. Whatever else ends the agent must not end PostgreSQL, which the next one adopts.
 KillMode=process
 TimeoutStopSec=150
-# A backend that the kernel kills for memory costs a restart of PostgreSQL, not of the service.
+# A backend that the kernel kills for memory costs a restart of PostgreSQL, not of the service. Backends set this back for themselves.
 OOMPolicy=continue
+OOMScoreAdjust=-900
 
 User=${user}
 Group=${group}
