@@ -10,16 +10,19 @@ import { query, terminate } from '../protocol/frontend-messages.ts'
 import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../protocol/message-scanner.ts'
 import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
+import { readChunks } from './chunk-reads.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
 import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
 import { PreparedStatements, type Statement, type UnnamedStatement } from './statements.ts'
+import type { Traffic } from './traffic.ts'
 import { PLAIN, type Traits } from './traits.ts'
 
 /** The client's side of a link. */
 export interface LinkedClient {
+  readonly traffic: Traffic
   toClient(bytes: Buffer): void
   flushToClient(): void
   parameterChanged(name: string, value: string): void
@@ -84,8 +87,8 @@ export class ServerConnection implements MessageVisitor {
       readonly onClosed: (server: ServerConnection) => void
     },
   ) {
-    this.#socket = socket
-    this.#outbox = new Outbox(socket)
+    this.#socket = readChunks(socket, (chunk) => this.#take(chunk))
+    this.#outbox = new Outbox(this.#socket)
     this.#scanner = new MessageScanner(this, SEEN)
     this.#onClosed = options.onClosed
     this.epoch = options.epoch
@@ -94,11 +97,10 @@ export class ServerConnection implements MessageVisitor {
     this.processId = login.processId
     this.secretKey = login.secretKey
     this.requests = new RequestQueue((note) => this.#failed(note))
-    socket.on('data', (chunk: Buffer) => this.#take(chunk))
-    socket.on('drain', () => this.client?.serverDrained())
-    socket.on('error', (error) => this.#end(error.message))
-    socket.on('close', () => this.#end('the server closed the connection'))
-    socket.resume()
+    this.#socket.on('drain', () => this.client?.serverDrained())
+    this.#socket.on('error', (error) => this.#end(error.message))
+    this.#socket.on('close', () => this.#end('the server closed the connection'))
+    this.#socket.resume()
   }
 
   get isStandby(): boolean {
@@ -224,6 +226,7 @@ export class ServerConnection implements MessageVisitor {
       return null
     }
     this.copyIn = false
+    if (this.status === 'I' && this.client !== null) this.client.traffic.transactions++
     this.requests.ready()
     if (!this.requests.isEmpty) return null
     this.mayCommit = false
