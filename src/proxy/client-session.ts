@@ -20,6 +20,7 @@ import type { Pool, WaitingClient } from './pool.ts'
 import type { LinkedClient, ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
 import type { Statement, StatementRegistry } from './statements.ts'
+import type { Traffic } from './traffic.ts'
 
 export interface SessionOptions {
   readonly socket: Socket
@@ -28,6 +29,8 @@ export interface SessionOptions {
   readonly parameters: Parameters
   readonly registry: StatementRegistry
   readonly maxPreparedStatements: number
+  readonly maxStatementBytes: number
+  readonly traffic: Traffic
   readonly onEnd: () => void
 }
 
@@ -40,6 +43,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   readonly mode: PoolMode
   readonly parameters: Parameters
   readonly statements: ClientStatements
+  readonly traffic: Traffic
   waitingSinceMs = 0
   server: ServerConnection | null = null
   readonly #socket: Socket
@@ -62,7 +66,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.#pool = options.pool
     this.mode = options.mode
     this.parameters = options.parameters
-    this.statements = new ClientStatements(options.registry)
+    this.statements = new ClientStatements(options.registry, options.maxStatementBytes)
+    this.traffic = options.traffic
     this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
     this.#outbox = new Outbox(this.#socket)
     this.#socket.on('drain', () => this.#clientDrained())
@@ -83,6 +88,10 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   get pool(): Pool {
     return this.#pool
+  }
+
+  get isWaiting(): boolean {
+    return this.#waiting
   }
 
   /** Since when it keeps a server in a transaction and asks nothing; null when it does not. */
@@ -108,6 +117,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   take(chunk: Buffer): void {
     if (this.#ended) return
+    this.traffic.received += chunk.length
     if (this.#canPump) {
       this.#pump(chunk)
     } else if (chunk[0] === FRONTEND.Terminate && this.#pending.length === 0 && this.#scanner.atBoundary) {
@@ -115,8 +125,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#end()
     } else {
       this.#pending.push(chunk)
-      this.#pendingBytes += chunk.length
-      if (this.#pendingBytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
+      const bearable = this.#holds(chunk.length)
+      if (!bearable || this.#pendingBytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
       this.#seekServer()
     }
   }
@@ -124,6 +134,9 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** The pool has a server for it. */
   granted(server: ServerConnection): void {
     this.#waiting = false
+    this.traffic.assignments++
+    if (this.waitingSinceMs > 0) this.traffic.waitMs += performance.now() - this.waitingSinceMs
+    this.waitingSinceMs = 0
     this.server = server
     server.client = this
     if (server.parameters.number !== this.parameters.number) {
@@ -140,6 +153,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** Nothing was sent; the statement that waits is refused. `fatal` ends the session. */
   refused(error: ErrorText): void {
     this.#waiting = false
+    this.waitingSinceMs = 0
     if (error.severity === 'FATAL') {
       this.fail(error)
       return
@@ -191,6 +205,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   }
 
   toClient(bytes: Buffer): void {
+    this.traffic.sent += bytes.length
     this.#outbox.add(bytes)
   }
 
@@ -252,6 +267,12 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.#drain()
   }
 
+  /** Bytes that wait for a server, more or fewer than before; false when all clients together hold too many. */
+  #holds(bytes: number): boolean {
+    this.#pendingBytes += bytes
+    return this.#pool.holds(bytes)
+  }
+
   /** There is somebody to answer what the client sends. */
   get #canPump(): boolean {
     return (this.server !== null && !this.#preparing) || this.#local !== null
@@ -301,7 +322,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       }
       const chunk = this.#pending.shift()
       if (chunk === undefined) break
-      this.#pendingBytes -= chunk.length
+      this.#holds(-chunk.length)
       this.#pump(chunk)
     }
     this.#resume(PAUSED.waiting)
@@ -327,7 +348,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     else if (server.isIdle) this.serverReady(server)
     if (rest === null) return
     this.#pending.unshift(rest)
-    this.#pendingBytes += rest.length
+    this.#holds(rest.length)
     this.#drain()
   }
 
@@ -368,6 +389,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   #close(): void {
     this.#pool.leave(this)
     this.#pending = []
+    this.#holds(-this.#pendingBytes)
     const { server } = this
     if (server !== null && !this.#preparing) this.#leave(server)
     this.#socket.destroySoon()
