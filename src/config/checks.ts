@@ -51,18 +51,27 @@ function sharedPlaces(nodes: Nodes, proxy: ClusterConfig['proxy']): CrossFinding
         `the directory ${directory} on ${host}`,
       )
   }
-  const readWrite = proxy.ports.readWrite
   const machines = new Set(
     proxy.host === undefined ? nodes.map(([, { host }]) => host.toLowerCase()) : [proxy.host.toLowerCase()],
   )
-  for (const host of readWrite === undefined ? [] : machines)
-    take(
-      `${host} ${readWrite}`,
-      ['proxy', 'ports', 'readWrite'],
-      'the proxy',
-      `${hostInUri(host)}:${readWrite}`,
-    )
+  for (const { port, path } of proxyPorts(proxy))
+    for (const host of machines)
+      take(`${host} ${port}`, ['proxy', ...path], 'the proxy', `${hostInUri(host)}:${port}`)
   return findings
+}
+
+function proxyPorts({ ports, metricsPort }: ClusterConfig['proxy']): readonly ProxyPort[] {
+  if (ports.readWrite === undefined) return []
+  return [
+    { port: ports.readWrite, path: ['ports', 'readWrite'] },
+    ...(metricsPort === undefined ? [] : [{ port: metricsPort, path: ['metricsPort'] }]),
+  ]
+}
+
+interface ProxyPort {
+  readonly port: number
+  /** Below `proxy`. */
+  readonly path: readonly string[]
 }
 
 /** Slots know no hyphen: both names would become the same slot. */

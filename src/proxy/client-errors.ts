@@ -43,8 +43,21 @@ export const CLIENT_ERRORS = {
   noPrimary: (waitedMs: number, why: string): ErrorText =>
     error(
       '57P03',
-      `the statement waited for a server for ${waitedMs} ms: ${why}`,
+      `no primary took the statement within ${waitedMs} ms: ${why}`,
       'It was not sent: try it again.',
+    ),
+  /** On a port, or for a statement, that the primary may not serve. */
+  noStandby: (why: string): ErrorText =>
+    error(
+      '57P03',
+      `no standby could serve it: ${why}`,
+      'It was not sent: try it again, or use another port.',
+    ),
+  ownSettingNotAlone: (): ErrorText =>
+    error(
+      '0A000',
+      'settings of understudy are set and shown by a statement of their own, outside a transaction',
+      'Send it alone, and what shall follow it afterwards.',
     ),
   queueFull: (limit: number): ErrorText =>
     error(
@@ -52,6 +65,19 @@ export const CLIENT_ERRORS = {
       `${limit} clients wait for a server connection already`,
       'It was not sent: try it again later.',
     ),
+  queueFullOfBytes: (limit: number): ErrorText =>
+    error(
+      '53300',
+      `what waits for a server connection has more than ${limit} bytes already`,
+      'It was not sent: try it again later.',
+    ),
+  tooManyStatements: (limit: number): ErrorText =>
+    error(
+      '53400',
+      `the texts of the prepared statements of this client have more than ${limit} bytes`,
+      'Deallocate some, or raise proxy.maxClientStatements.',
+    ),
+  killed: (): ErrorText => fatal('57P01', 'an operator has ended this session', 'Connect again.'),
   cancelled: (): ErrorText => error('57014', 'canceling statement due to user request'),
   listenRefused: (): ErrorText =>
     error(

@@ -21,10 +21,12 @@ import { FRONTEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import type { ClientStatements } from './client-statements.ts'
+import { isPlainCommit } from './commit-doubt.ts'
 import { REQUEST } from './request-queue.ts'
 import type { ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
 import { NO_STATEMENT, STATEMENT_PREFIX, type Statement, type UnnamedStatement } from './statements.ts'
+import type { Traffic } from './traffic.ts'
 import { either, PLAIN, type Traits, traitsOf, UNKNOWN } from './traits.ts'
 
 /** What reading needs of a client's session. */
@@ -32,6 +34,9 @@ export interface ReadSession {
   readonly mode: PoolMode
   readonly server: ServerConnection | null
   readonly statements: ClientStatements
+  readonly traffic: Traffic
+  /** COMMITs without an answer are looked up afterwards. */
+  readonly resolvesCommits: boolean
   /** What is left of the message that was replaced does not pass. */
   discardRest(): void
   /** The client says goodbye. */
@@ -72,16 +77,20 @@ export function readFrontendMessage(
   if (server === null) return null
   switch (type) {
     case FRONTEND.Query:
+      session.traffic.queries++
       return readQuery(session, server, chunk, start, seenEnd, end)
     case FRONTEND.Parse:
+      session.traffic.parses++
       return readParse(session, server, chunk, start, seenEnd, end)
     case FRONTEND.Bind:
+      session.traffic.binds++
       return readBind(session, server, chunk, start, seenEnd)
     case FRONTEND.Describe:
       return readDescribe(session, server, chunk, start, seenEnd)
     case FRONTEND.Close:
       return readClose(session, server, chunk, start, seenEnd)
     case FRONTEND.Execute:
+      session.traffic.queries++
       return readExecute(session, server, chunk[start + HEADER_BYTES] === 0)
     case FRONTEND.Sync:
       if (!server.copyIn) server.requests.push(REQUEST.Sync)
@@ -148,7 +157,8 @@ function readQuery(
   seenEnd: number,
   end: number,
 ): Buffer | null {
-  const traits = seenEnd === end ? traitsOf(chunk.toString('latin1', start + HEADER_BYTES, end - 1)) : UNKNOWN
+  const text = seenEnd === end ? chunk.toString('latin1', start + HEADER_BYTES, end - 1) : null
+  const traits = text === null ? UNKNOWN : traitsOf(text)
   // A simple query destroys the unnamed statement.
   server.unnamed = null
   session.statements.unnamed = null
@@ -166,10 +176,12 @@ function readQuery(
     server.requests.push(REQUEST.Query, { kind: 'deallocated', name, statement })
     return query(IN_PLACE_OF_DEALLOCATE)
   }
+  const alone = server.requests.isSettled && server.status === 'T' && !server.copyIn
+  const asks = session.resolvesCommits && traits.mayCommit && alone && text !== null && isPlainCommit(text)
   server.requests.push(REQUEST.Query)
   note(server, traits)
   noteExecuted(session, server, traits)
-  return null
+  return asks ? Buffer.concat([server.askAheadOfCommit(), chunk.subarray(start, end)]) : null
 }
 
 function readParse(
@@ -218,6 +230,8 @@ function readNamedParse(session: ReadSession, server: ServerConnection, name: st
   if (!session.statements.isFree(name)) {
     return refuse(session, server, CLIENT_ERRORS.duplicateStatement(name))
   }
+  if (!session.statements.hasRoomFor(rest.length))
+    return refuse(session, server, CLIENT_ERRORS.tooManyStatements(session.statements.maxBytes))
   const statement = session.statements.add(name, rest)
   if (statement.traits.listens) {
     session.statements.forget(name, statement)

@@ -8,17 +8,21 @@ import { MessageScanner, type MessageVisitor, NOTHING } from '../protocol/messag
 import { FRONTEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import type { Cancellable } from './cancel.ts'
+import { readChunks } from './chunk-reads.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { FRONTEND_SEEN, readFrontendMessage } from './client-messages.ts'
 import { ClientStatements } from './client-statements.ts'
+import type { AskedServer, CommitInDoubt } from './commit-doubt.ts'
+import type { Resolved } from './commit-resolver.ts'
 import { LocalAnswers, type LocalState } from './local-answers.ts'
-import { lossOf, onlyBegins } from './lost-server.ts'
+import { answersToCommit, type LostServer, lossOf, onlyBegins } from './lost-server.ts'
 import { Outbox } from './outbox.ts'
 import { type Parameters, setStatement } from './parameters.ts'
 import type { Pool, WaitingClient } from './pool.ts'
 import type { LinkedClient, ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
 import type { Statement, StatementRegistry, UnnamedStatement } from './statements.ts'
+import type { Traffic } from './traffic.ts'
 
 export interface SessionOptions {
   readonly socket: Socket
@@ -29,8 +33,19 @@ export interface SessionOptions {
   readonly began: ReadonlyMap<string, string>
   readonly registry: StatementRegistry
   readonly maxPreparedStatements: number
+  readonly maxStatementBytes: number
+  readonly traffic: Traffic
+  /** Finds out about a COMMIT without an answer; null: nobody asks. */
+  readonly resolveCommit: ResolveCommit | null
   readonly onEnd: () => void
 }
+
+export type ResolveCommit = (
+  doubt: CommitInDoubt,
+  before: AskedServer,
+  pool: Pool,
+  gone: AbortSignal,
+) => Promise<Resolved>
 
 /** Why the client is not read from. */
 const PAUSED = { waiting: 1, server: 2, client: 4 } as const
@@ -41,6 +56,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   readonly mode: PoolMode
   readonly parameters: Parameters
   readonly statements: ClientStatements
+  readonly traffic: Traffic
   waitingSinceMs = 0
   server: ServerConnection | null = null
   readonly #socket: Socket
@@ -54,6 +70,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** A server is linked, and is being set up before the client's bytes go there. */
   #preparing = false
   #local: LocalAnswers | null = null
+  /** It is being found out whether its COMMIT took place. */
+  #resolving: AbortController | null = null
   #paused = 0
   #ended = false
   /** All that was sent to a server that was free, as long as nothing of its answer has come. */
@@ -61,22 +79,23 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   constructor(options: SessionOptions) {
     this.#options = options
-    this.#socket = options.socket
+    this.#socket = readChunks(options.socket, (chunk) => this.take(chunk))
     this.#pool = options.pool
     this.mode = options.mode
     this.parameters = options.parameters
-    this.statements = new ClientStatements(options.registry)
+    this.statements = new ClientStatements(options.registry, options.maxStatementBytes)
+    this.traffic = options.traffic
     this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
-    this.#outbox = new Outbox(options.socket)
-    options.socket.on('data', (chunk: Buffer) => this.take(chunk))
-    options.socket.on('drain', () => this.#clientDrained())
-    options.socket.on('error', () => this.#end())
-    options.socket.on('close', () => this.#end())
+    this.#outbox = new Outbox(this.#socket)
+    this.#socket.on('drain', () => this.#clientDrained())
+    this.#socket.on('error', () => this.#end())
+    this.#socket.on('close', () => this.#end())
   }
 
   /** Nothing of it is under way: it could end and miss nothing. */
   get isQuiet(): boolean {
-    if (this.#waiting || this.#local !== null || this.#pending.length > 0) return false
+    if (this.#waiting || this.#local !== null || this.#pending.length > 0 || this.#resolving !== null)
+      return false
     return this.server === null || (this.server.isIdle && !this.#preparing)
   }
 
@@ -87,6 +106,14 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   get pool(): Pool {
     return this.#pool
+  }
+
+  get resolvesCommits(): boolean {
+    return this.#options.resolveCommit !== null
+  }
+
+  get isWaiting(): boolean {
+    return this.#waiting
   }
 
   /** Since when it keeps a server in a transaction and asks nothing; null when it does not. */
@@ -112,6 +139,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   take(chunk: Buffer): void {
     if (this.#ended) return
+    this.traffic.received += chunk.length
     if (this.#canPump) {
       this.#pump(chunk)
     } else if (chunk[0] === FRONTEND.Terminate && this.#pending.length === 0 && this.#scanner.atBoundary) {
@@ -119,8 +147,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#end()
     } else {
       this.#pending.push(chunk)
-      this.#pendingBytes += chunk.length
-      if (this.#pendingBytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
+      const bearable = this.#holds(chunk.length)
+      if (!bearable || this.#pendingBytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
       this.#seekServer()
     }
   }
@@ -128,6 +156,9 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** The pool has a server for it. */
   granted(server: ServerConnection): void {
     this.#waiting = false
+    this.traffic.assignments++
+    if (this.waitingSinceMs > 0) this.traffic.waitMs += performance.now() - this.waitingSinceMs
+    this.waitingSinceMs = 0
     this.server = server
     server.client = this
     if (server.parameters.number !== this.parameters.number) {
@@ -144,6 +175,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** Nothing was sent; the statement that waits is refused. `fatal` ends the session. */
   refused(error: ErrorText): void {
     this.#waiting = false
+    this.waitingSinceMs = 0
     if (error.severity === 'FATAL') {
       this.fail(error)
       return
@@ -196,6 +228,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   toClient(bytes: Buffer): void {
     this.#sentAlone = null
+    this.traffic.sent += bytes.length
     this.#outbox.add(bytes)
   }
 
@@ -262,6 +295,11 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#seekServer()
       return
     }
+    if (this.#resolve(server, why)) return
+    this.#lost(server, why)
+  }
+
+  #lost(server: LostServer, why: string): void {
     const loss = lossOf(server, this.mode, why)
     if (loss.kind === 'fatal') {
       this.fail(loss.error)
@@ -284,13 +322,38 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.#drain()
   }
 
+  /** True: what is said of its COMMIT is said later. */
+  #resolve(server: ServerConnection, why: string): boolean {
+    const { commitInDoubt: doubt, requests } = server
+    const { resolveCommit } = this.#options
+    if (resolveCommit === null || doubt === null || server.cutOff) return false
+    if (requests.owed !== 1 || requests.isOpen || (this.mode === 'session' && server.state.held !== null))
+      return false
+    this.#resolving = new AbortController()
+    const at = { epoch: server.epoch, node: server.node.name }
+    void resolveCommit(doubt, at, this.#pool, this.#resolving.signal).then((outcome) => {
+      this.#resolving = null
+      if (this.#ended) return
+      for (const bytes of answersToCommit(outcome, why)) this.#outbox.add(bytes)
+      this.flushToClient()
+      this.#drain()
+    })
+    return true
+  }
+
+  /** Bytes that wait for a server, more or fewer than before; false when all clients together hold too many. */
+  #holds(bytes: number): boolean {
+    this.#pendingBytes += bytes
+    return this.#pool.holds(bytes)
+  }
+
   /** There is somebody to answer what the client sends. */
   get #canPump(): boolean {
     return (this.server !== null && !this.#preparing) || this.#local !== null
   }
 
   #seekServer(): void {
-    if (this.#waiting || this.#ended || this.server !== null) return
+    if (this.#waiting || this.#ended || this.server !== null || this.#resolving !== null) return
     this.#waiting = true
     this.#pool.acquire(this)
   }
@@ -340,7 +403,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       }
       const chunk = this.#pending.shift()
       if (chunk === undefined) break
-      this.#pendingBytes -= chunk.length
+      this.#holds(-chunk.length)
       this.#pump(chunk)
     }
     this.#resume(PAUSED.waiting)
@@ -373,7 +436,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** They are the next that somebody is to answer. */
   #giveBack(bytes: Buffer): void {
     this.#pending.unshift(bytes)
-    this.#pendingBytes += bytes.length
+    this.#holds(bytes.length)
   }
 
   #answerLocally(state: LocalState): void {
@@ -412,7 +475,9 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** Once: `#ended` was set before. */
   #close(): void {
     this.#pool.leave(this)
+    this.#resolving?.abort()
     this.#pending = []
+    this.#holds(-this.#pendingBytes)
     const { server } = this
     if (server !== null && !this.#preparing) this.#leave(server)
     this.#socket.destroySoon()

@@ -3,13 +3,30 @@ import { type Statement, type StatementRegistry, textOf, type UnnamedStatement }
 
 export class ClientStatements {
   readonly #registry: StatementRegistry
+  readonly #maxBytes: number
   readonly #named = new Map<string, Statement>()
+  #bytes = 0
   unnamed: UnnamedStatement | null = null
   /** Names given since a request was sent behind which none of the others may be left; null: none is under way. */
   #since: Set<string> | null = null
 
-  constructor(registry: StatementRegistry) {
+  /** `maxBytes` is for the texts of all that have a name. */
+  constructor(registry: StatementRegistry, maxBytes = Number.POSITIVE_INFINITY) {
     this.#registry = registry
+    this.#maxBytes = maxBytes
+  }
+
+  get size(): number {
+    return this.#named.size
+  }
+
+  get maxBytes(): number {
+    return this.#maxBytes
+  }
+
+  /** One more of this length may have a name. */
+  hasRoomFor(bytes: number): boolean {
+    return this.#bytes + bytes <= this.#maxBytes
   }
 
   get(name: string): Statement | undefined {
@@ -24,7 +41,9 @@ export class ClientStatements {
   }
 
   keep(name: string, statement: Statement): void {
+    this.#drop(name)
     this.#named.set(name, statement)
+    this.#bytes += statement.rest.length
     this.#since?.add(name)
   }
 
@@ -51,21 +70,26 @@ export class ClientStatements {
   /** Gives what the name meant. */
   close(name: string): Statement | undefined {
     if (name === '') this.unnamed = null
-    const statement = this.#named.get(name)
-    this.#named.delete(name)
-    return statement
+    return this.#drop(name)
   }
 
   /** Unless the name means another one by now. */
   forget(name: string, statement: Statement): void {
-    if (this.#named.get(name) === statement) this.#named.delete(name)
+    if (this.#named.get(name) === statement) this.#drop(name)
   }
 
   /** As DISCARD ALL and DEALLOCATE ALL do, which leave the unnamed one alone, and what was prepared behind them. */
   forgetNamed(): void {
     const since = this.#since
-    if (since === null) this.#named.clear()
-    else for (const name of this.#named.keys()) if (!since.has(name)) this.#named.delete(name)
+    for (const name of [...this.#named.keys()]) if (since === null || !since.has(name)) this.#drop(name)
+  }
+
+  #drop(name: string): Statement | undefined {
+    const statement = this.#named.get(name)
+    if (statement === undefined) return undefined
+    this.#named.delete(name)
+    this.#bytes -= statement.rest.length
+    return statement
   }
 
   textOf(name: string): string | null {

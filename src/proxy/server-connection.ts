@@ -11,16 +11,21 @@ import { query, terminate } from '../protocol/frontend-messages.ts'
 import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../protocol/message-scanner.ts'
 import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
+import { readChunks } from './chunk-reads.ts'
+import { ASK_AHEAD, ASK_AHEAD_AGAIN, type CommitInDoubt, parseDoubt } from './commit-doubt.ts'
+import { HiddenExchange } from './hidden-exchange.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
 import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
 import { PreparedStatements, STATEMENT_PREFIX, type Statement, type UnnamedStatement } from './statements.ts'
+import type { Traffic } from './traffic.ts'
 import { PLAIN, type Traits } from './traits.ts'
 
 /** The client's side of a link. */
 export interface LinkedClient {
+  readonly traffic: Traffic
   toClient(bytes: Buffer): void
   flushToClient(): void
   parameterChanged(name: string, value: string): void
@@ -70,6 +75,8 @@ export class ServerConnection implements MessageVisitor {
   mayCommit = false
   /** Something that may roll back was sent and is not answered: what follows it is in no transaction. */
   mayRollBack = false
+  /** What is known of the transaction whose COMMIT, and nothing else, is not answered; null: nothing. */
+  commitInDoubt: CommitInDoubt | null = null
   /** Of the statements that portals were bound to, in this transaction. */
   bound: { readonly unnamed: Traits; readonly named: Traits } = NOTHING_BOUND
   /** Cancel requests under way: until they are through they could hit the next client. */
@@ -85,6 +92,11 @@ export class ServerConnection implements MessageVisitor {
   #unnamedUnanswered = 0
   /** The client has set parameters back: what is reported before ReadyForQuery is of that (PostgreSQL 14 and later). */
   #resetting = false
+  #hidden: Hidden | null = null
+  /** Which run of which server this is, once it was asked (commit-doubt.ts): a connection outlives none. */
+  #run: string | null = null
+  /** The client has been told an error for its COMMIT, which is answered with a tag now. */
+  #leaveOutTag = false
 
   constructor(
     socket: Socket,
@@ -95,8 +107,8 @@ export class ServerConnection implements MessageVisitor {
       readonly onClosed: (server: ServerConnection) => void
     },
   ) {
-    this.#socket = socket
-    this.#outbox = new Outbox(socket)
+    this.#socket = readChunks(socket, (chunk) => this.#take(chunk))
+    this.#outbox = new Outbox(this.#socket)
     this.#scanner = new MessageScanner(this, SEEN)
     this.#onClosed = options.onClosed
     this.epoch = options.epoch
@@ -105,11 +117,10 @@ export class ServerConnection implements MessageVisitor {
     this.processId = login.processId
     this.secretKey = login.secretKey
     this.requests = new RequestQueue((note) => this.#failed(note))
-    socket.on('data', (chunk: Buffer) => this.#take(chunk))
-    socket.on('drain', () => this.client?.serverDrained())
-    socket.on('error', (error) => this.#end(error.message))
-    socket.on('close', () => this.#end('the server closed the connection'))
-    socket.resume()
+    this.#socket.on('drain', () => this.client?.serverDrained())
+    this.#socket.on('error', (error) => this.#end(error.message))
+    this.#socket.on('close', () => this.#end('the server closed the connection'))
+    this.#socket.resume()
   }
 
   get isStandby(): boolean {
@@ -118,7 +129,7 @@ export class ServerConnection implements MessageVisitor {
 
   /** Nothing is under way, and no transaction is open, be it one that awaits its Sync. */
   get isIdle(): boolean {
-    return this.status === 'I' && this.requests.isSettled && this.#own === null
+    return this.status === 'I' && this.requests.isSettled && this.#own === null && this.#hidden === null
   }
 
   /** A message to the client has begun and cannot be finished. */
@@ -165,6 +176,23 @@ export class ServerConnection implements MessageVisitor {
     this.#socket.write(query(sql))
   }
 
+  /** Asks for one value, as `run` runs a statement. Never rejects: `code` is an SQLSTATE. */
+  ask(sql: string): Promise<HiddenAnswer> {
+    if (this.isClosed) return Promise.resolve(LOST)
+    this.unnamed = null
+    return new Promise((done) => {
+      this.#hidden = { exchange: new HiddenExchange(), done }
+      this.#socket.write(query(sql))
+    })
+  }
+
+  /** What is to be sent right before the client's COMMIT, while nothing else is under way: its answer is kept in `commitInDoubt`. */
+  askAheadOfCommit(): Buffer {
+    this.unnamed = null
+    this.#hidden = { exchange: new HiddenExchange(), done: null }
+    return this.#run === null ? ASKS_AHEAD : ASKS_AHEAD_AGAIN
+  }
+
   /** Closes prepared statements beyond `max`; their answers come before the client's and are left out. */
   closeExcess(max: number): void {
     if (this.prepared.size <= max) return
@@ -196,6 +224,11 @@ export class ServerConnection implements MessageVisitor {
         this.requests.answered(REQUEST.Describe)
         return null
       case BACKEND.CommandComplete:
+        if (this.#leaveOutTag) {
+          this.#leaveOutTag = false
+          this.#scanner.discardRest()
+          return NOTHING
+        }
         return this.#commandComplete(chunk, start, seenEnd)
       case BACKEND.EmptyQueryResponse:
       case BACKEND.PortalSuspended:
@@ -231,7 +264,8 @@ export class ServerConnection implements MessageVisitor {
   #take(chunk: Buffer): void {
     if (this.isClosed) return
     try {
-      this.#scanner.push(chunk)
+      const rest = this.#hidden === null ? chunk : this.#takeHidden(this.#hidden, chunk)
+      if (rest !== null && !this.isClosed) this.#scanner.push(rest)
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error
       this.close(error.message)
@@ -248,6 +282,29 @@ export class ServerConnection implements MessageVisitor {
     else this.client?.serverReady(this)
   }
 
+  /** Gives what is not of the hidden answer; null: nothing. */
+  #takeHidden({ exchange, done }: Hidden, chunk: Buffer): Buffer | null {
+    const rest = exchange.take(chunk)
+    if (rest === null) return null
+    this.#hidden = null
+    for (const message of exchange.passed) this.client?.toClient(message)
+    if (done === null) this.#askedAhead(exchange)
+    else done({ value: exchange.value, code: exchange.error === null ? null : codeOf(exchange.error) })
+    return rest
+  }
+
+  #askedAhead({ value, error }: HiddenExchange): void {
+    if (error === null) {
+      const answer = parseDoubt(value, this.#run)
+      this.#run = answer.run
+      this.commitInDoubt = answer.doubt
+      return
+    }
+    // It was cancelled, or took too long: the transaction has failed by that, and its COMMIT rolls it back. The client hears why.
+    this.client?.toClient(error)
+    this.#leaveOutTag = true
+  }
+
   #ready(letter: number): Buffer | null {
     this.status = letter === 0x49 ? 'I' : letter === 0x54 ? 'T' : 'E'
     if (this.#own !== null) {
@@ -256,12 +313,14 @@ export class ServerConnection implements MessageVisitor {
     }
     this.copyIn = false
     this.#resetting = false
+    if (this.status === 'I' && this.client !== null) this.client.traffic.transactions++
     this.requests.ready()
     if (!this.requests.isEmpty) return null
     this.mayCommit = false
     this.mayRollBack = false
     this.prepared.settled()
     this.client?.statementsSettled()
+    this.commitInDoubt = null
     if (this.status === 'I') this.bound = NOTHING_BOUND
     this.idleSinceMs = performance.now()
     this.#readyAtEnd = this.status === 'I'
@@ -384,11 +443,35 @@ export class ServerConnection implements MessageVisitor {
     const { client } = this
     const own = this.#own
     this.#own = null
+    const hidden = this.#hidden
+    this.#hidden = null
+    hidden?.done?.(LOST)
     this.#onClosed(this)
     this.client = null
     if (own !== null) own.done(lostFields(reason))
     else client?.serverLost(this, reason)
   }
+}
+
+const ASKS_AHEAD = query(ASK_AHEAD)
+const ASKS_AHEAD_AGAIN = query(ASK_AHEAD_AGAIN)
+const LOST: HiddenAnswer = { value: null, code: '08006' }
+
+/** Of a question of the proxy's own. */
+export interface HiddenAnswer {
+  readonly value: string | null
+  /** SQLSTATE; null: it did not fail. */
+  readonly code: string | null
+}
+
+interface Hidden {
+  readonly exchange: HiddenExchange
+  /** null: it was asked ahead of a client's COMMIT. */
+  readonly done: ((answer: HiddenAnswer) => void) | null
+}
+
+function codeOf(error: Buffer): string {
+  return parseErrorFields(error.subarray(5)).code
 }
 
 interface OwnCommand {

@@ -2,6 +2,14 @@
 
 export type PoolMode = 'session' | 'transaction'
 
+/** What is left out fits every one. */
+export interface PoolRule {
+  readonly database?: string | undefined
+  readonly user?: string | undefined
+  readonly size?: number | undefined
+  readonly mode?: PoolMode | undefined
+}
+
 export interface ProxySettings {
   /** Addresses of this machine; '*' is every one. */
   readonly listen: readonly string[]
@@ -10,11 +18,16 @@ export interface ProxySettings {
   readonly poolMode: PoolMode
   /** Server connections per database, user and set of start-up parameters. */
   readonly defaultPoolSize: number
+  /** Sizes and modes of single pools; the first one that fits and says something counts. */
+  readonly pools: readonly PoolRule[]
+  /** Of all workers together. */
   readonly maxClients: number
   /** Clients in the middle of a login. */
   readonly maxLogins: number
   /** Clients that wait for a server connection, of all pools. */
   readonly maxWaiting: number
+  /** What they have sent already, all together. */
+  readonly maxWaitingBytes: number
   /** How long a client may wait: for a server connection, and for a primary. */
   readonly holdTimeoutMs: number
   readonly loginTimeoutMs: number
@@ -27,5 +40,11 @@ export interface ProxySettings {
   readonly serverConnectTimeoutMs: number
   /** Prepared statements that are kept per server. */
   readonly maxPreparedStatements: number
+  /** Bytes of the texts that one client has prepared by name. */
+  readonly maxClientStatements: number
+  /** COMMITs without an answer are looked up afterwards, at the price of a question ahead of each. */
+  readonly resolveCommits: boolean
   readonly clientTls: 'allow' | 'require'
+  /** Who may use the console. */
+  readonly consoleRoles: readonly string[]
 }

@@ -1,4 +1,4 @@
-/** Whatever a stranger or a server sends, a codec gives a value or says that it is no message: nothing else is thrown, nothing is read beyond the end. */
+/** Whatever a stranger or a server sends, a codec gives a value or says that it is no message: it throws and reads nothing else. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseErrorFields } from '../../src/protocol/error-fields.ts'

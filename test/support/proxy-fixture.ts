@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import pg from 'pg'
 import type { LoginLookup, Route, Routing } from '../../src/ports/proxy.ts'
-import { ProxyWorker } from '../../src/proxy/proxy-worker.ts'
+import { type ProxyDependencies, ProxyWorker } from '../../src/proxy/proxy-worker.ts'
 import type { ProxySettings } from '../../src/proxy/settings.ts'
 import { openSocket } from '../../src/replication/socket.ts'
 import { issueCertificate, makeCa, type TestCa } from './certificates.ts'
@@ -73,7 +73,10 @@ export class ProxyFixture {
     return { kind: 'open', epoch: 1, primary: { name: 'alpha', host: '127.0.0.1', port: this.server.port } }
   }
 
-  async proxy(settings: Partial<ProxySettings> = {}): Promise<RunningProxy> {
+  async proxy(
+    settings: Partial<ProxySettings> = {},
+    more: Partial<ProxyDependencies> = {},
+  ): Promise<RunningProxy> {
     const port = await freePort()
     const routing = new TestRouting(this.route)
     const logged: string[] = []
@@ -98,6 +101,7 @@ export class ProxyFixture {
         secureContext: () => secureContext,
         log: { info: log, warn: log, error: log },
         worker: 0,
+        ...more,
       },
     )
     await proxy.start()
@@ -114,6 +118,8 @@ export class ProxyFixture {
       user: 'postgres',
       database: 'app',
     })
+    // A server that is killed meanwhile: the statement fails, and nothing else.
+    client.on('error', () => {})
     await client.connect()
     try {
       const result = await client.query<Record<string, unknown>>(text)
@@ -154,9 +160,11 @@ const DEFAULTS: ProxySettings = {
   ports: { readWrite: null },
   poolMode: 'transaction',
   defaultPoolSize: 2,
+  pools: [],
   maxClients: 100,
   maxLogins: 50,
   maxWaiting: 50,
+  maxWaitingBytes: 64 * 1024 * 1024,
   holdTimeoutMs: 10_000,
   loginTimeoutMs: 10_000,
   idleTransactionTimeoutMs: 0,
@@ -164,5 +172,8 @@ const DEFAULTS: ProxySettings = {
   serverLifetimeMs: 3_600_000,
   serverConnectTimeoutMs: 3_000,
   maxPreparedStatements: 200,
+  maxClientStatements: 8 * 1024 * 1024,
+  resolveCommits: false,
   clientTls: 'allow',
+  consoleRoles: ['postgres'],
 }

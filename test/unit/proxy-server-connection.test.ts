@@ -7,6 +7,7 @@ import { frame } from '../../src/protocol/frontend-messages.ts'
 import { Parameters } from '../../src/proxy/parameters.ts'
 import { REQUEST } from '../../src/proxy/request-queue.ts'
 import { type LinkedClient, ServerConnection } from '../../src/proxy/server-connection.ts'
+import { emptyTraffic } from '../../src/proxy/traffic.ts'
 
 class FakeSocket extends Duplex {
   override _read(): void {}
@@ -20,6 +21,7 @@ class FakeSocket extends Duplex {
 
 class FakeClient implements LinkedClient {
   readonly got: Buffer[] = []
+  readonly traffic = emptyTraffic('app', 'app')
   ready = 0
   toClient(bytes: Buffer): void {
     this.got.push(Buffer.from(bytes))
