@@ -392,6 +392,33 @@ describe('a catalog reader', () => {
     })
   })
 
+  test('hears of DDL from the classifier that it serves, whoever sent it', async () => {
+    await stage(async ({ reader, queries }) => {
+      const classifier = createClassifier(reader)
+      classifier.classify('SELECT 1')
+      await vi.advanceTimersByTimeAsync(10)
+      for (const text of ['SELECT 2', 'INSERT INTO t VALUES (1)', 'COMMIT']) classifier.classify(text)
+      await vi.advanceTimersByTimeAsync(5000)
+      expect(queries()).toBe(1)
+      classifier.classify('BEGIN; ALTER TABLE t SET UNLOGGED; COMMIT')
+      await vi.advanceTimersByTimeAsync(1100)
+      expect(queries()).toBe(2)
+    })
+  })
+
+  test('is not kept from reading by DDL that never ends', async () => {
+    await stage(async ({ reader, queries }) => {
+      reader.current()
+      await vi.advanceTimersByTimeAsync(10)
+      for (let passedMs = 0; passedMs < 20_000; passedMs += 100) {
+        reader.ddlSeen()
+        await vi.advanceTimersByTimeAsync(100)
+      }
+      expect(queries()).toBeGreaterThan(15)
+      expect(queries()).toBeLessThan(25)
+    })
+  })
+
   test('reads once more when DDL was seen while it read: its snapshot may be older', async () => {
     await stage(async (here) => {
       let done: (() => void) | undefined

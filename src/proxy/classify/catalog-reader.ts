@@ -8,6 +8,7 @@ import type { Clock } from '../../ports/clock.ts'
 import type { Log } from '../../ports/log.ts'
 import { type Catalog, CatalogBuilder, type CatalogRow, type CatalogSource } from './catalog.ts'
 import { CATALOG_SQL } from './catalog-sql.ts'
+import { loadParser } from './parser.ts'
 
 /**
  * Sends one message of the simple protocol to the primary, over a connection without a transaction, and gives the values of all rows as
@@ -25,7 +26,7 @@ export interface CatalogReaderOptions {
 export interface CatalogTimes {
   /** How old a snapshot gets before it is read again. */
   readonly intervalMs: number
-  /** How long after the last reading DDL may cause the next one. */
+  /** How long after DDL it is read again. */
   readonly afterDdlMs: number
   /** From which age on it is not believed any more, because reading it fails. */
   readonly believedMs: number
@@ -67,7 +68,9 @@ export class CatalogReader implements CatalogSource {
   #failures = 0
   #timer: NodeJS.Timeout | null = null
   #reading = false
-  #ddlWhileReading = false
+  /** DDL was seen that the reading which is under way, or due at once, may not have. */
+  #readAgain = false
+  #dueAtMs = 0
   #asked = false
   #closed = false
 
@@ -84,18 +87,18 @@ export class CatalogReader implements CatalogSource {
   }
 
   /**
-   * Somebody changed the schema through this proxy. What was known stays in force until it has been read again: at worst a statement is
-   * sent to a standby that cannot run it, which says so.
+   * Somebody changes the schema through this proxy: it is read again a little later, when that has probably been done. What was known
+   * stays in force until then: at worst a statement is sent to a standby that cannot run it, which says so.
    */
   ddlSeen(): void {
     if (this.#closed || (this.#snapshot === null && this.#timer === null && !this.#reading)) return
-    if (this.#reading) {
-      this.#ddlWhileReading = true
-      return
-    }
-    const restMs = Math.max(this.#times.afterDdlMs, (this.#tookMs ?? 0) * REST_AFTER_DDL)
+    const nowMs = this.#options.clock.nowMs()
+    const { afterDdlMs } = this.#times
+    const waitMs = Math.max(afterDdlMs, this.#readAtMs + (this.#tookMs ?? 0) * REST_AFTER_DDL - nowMs)
     this.#asked = true
-    this.#readIn(Math.max(0, this.#readAtMs + restMs - this.#options.clock.nowMs()))
+    // Never later than it is due: who changes the schema all the time would put it off for ever.
+    if (!this.#reading && this.#dueAtMs > nowMs + waitMs) this.#readIn(waitMs)
+    else if (this.#reading || this.#dueAtMs < nowMs + afterDdlMs) this.#readAgain = true
   }
 
   status(): CatalogStatus {
@@ -119,6 +122,7 @@ export class CatalogReader implements CatalogSource {
 
   #readIn(delayMs: number): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#dueAtMs = this.#options.clock.nowMs() + delayMs
     this.#timer = setTimeout(() => {
       this.#timer = null
       void this.#turn()
@@ -135,7 +139,6 @@ export class CatalogReader implements CatalogSource {
     }
     this.#asked = false
     this.#reading = true
-    this.#ddlWhileReading = false
     const beganAtMs = this.#options.clock.nowMs()
     try {
       const read = await readSnapshot(this.#options.query)
@@ -158,7 +161,8 @@ export class CatalogReader implements CatalogSource {
     const tookMs = this.#tookMs ?? 0
     if (this.#failures > 0)
       return Math.min(this.#times.intervalMs, 1000 * 2 ** Math.min(this.#failures - 1, 6))
-    if (this.#ddlWhileReading) {
+    if (this.#readAgain) {
+      this.#readAgain = false
       this.#asked = true
       return Math.max(this.#times.afterDdlMs, tookMs * REST_AFTER_DDL)
     }
@@ -180,6 +184,8 @@ export class CatalogReader implements CatalogSource {
 }
 
 async function readSnapshot(query: CatalogQuery): Promise<Snapshot> {
+  // Nothing is a read before both are there.
+  await loadParser()
   const rows = await query(CATALOG_SQL)
   const catalog = new CatalogBuilder()
   const hash = createHash('sha256')

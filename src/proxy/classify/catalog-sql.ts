@@ -125,14 +125,14 @@ FROM (SELECT kind, name::pg_catalog.text COLLATE "C" AS name,
 GROUP BY kind, part ORDER BY kind, part`
 
 /**
- * One message of the simple protocol; its only rows are of `CatalogRow`. A transaction of its own, so that the settings end with it:
- * compiling the plan takes five seconds where running it takes one, and nobody's search path may choose the operators.
+ * One message of the simple protocol; its only rows are of `CatalogRow`. Several statements in one message are one transaction, with which
+ * the settings end, also when it fails. Compiling the plan takes five seconds where running it takes one, and nobody's search path may choose the
+ * operators.
  */
 export const CATALOG_SQL = [
-  'BEGIN READ ONLY',
+  'SET LOCAL transaction_read_only = on',
   'SET LOCAL jit = off',
   'SET LOCAL search_path = pg_catalog',
   "SET LOCAL statement_timeout = '60s'",
   ROWS,
-  'COMMIT',
 ].join(';\n')

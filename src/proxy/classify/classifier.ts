@@ -1,14 +1,20 @@
 /** From the text of a statement to where it may run, remembered. */
 import type { Catalog, CatalogSource } from './catalog.ts'
+import { CatalogReader, type CatalogReaderOptions } from './catalog-reader.ts'
 import { findHint } from './hints.ts'
 import { MAX_TEXT_LENGTH, parse } from './parser.ts'
 import { shapeOf } from './shape.ts'
-import { type Meaning, meaningOf } from './statements.ts'
+import { changesSchema, type Meaning, meaningOf } from './statements.ts'
 import type { Classifier, Hint, Verdict } from './verdict.ts'
 import { VerdictCache } from './verdict-cache.ts'
 
 const CACHE = { entries: 10_000, bytes: 8 * 1024 * 1024 }
 const LEARNED = { entries: 10_000, bytes: 2 * 1024 * 1024 }
+
+/** For one database, whose catalog is asked with `query`; it is not asked before something was to be classified. */
+export function classifierOf(options: CatalogReaderOptions): Classifier {
+  return createClassifier(new CatalogReader(options))
+}
 
 /** One per database and process. `loadParser()` must have ended, or everything goes to the primary. */
 export function createClassifier(source: CatalogSource): Classifier {
@@ -71,12 +77,29 @@ class CachedClassifier implements Classifier {
     shape: string | null,
   ): { readonly verdict: Verdict; readonly literalsMatter: boolean } {
     const { hint, complaint } = findHint(text)
-    const meaning = complaint === null ? examine(text, this.#catalog) : primary(complaint)
+    const meaning = complaint === null ? this.#examine(text) : primary(complaint)
     if (meaning.kind === 'read' && this.#learned.get(shape ?? text) === true) {
       const verdict: Verdict = { kind: 'primary', reason: 'a standby has refused it before', hint }
       return { verdict, literalsMatter: meaning.literalsMatter }
     }
     return { verdict: verdictOf(meaning, hint), literalsMatter: meaning.literalsMatter }
+  }
+
+  /** Never throws: what goes wrong here is a reason for the primary. */
+  #examine(text: string): Meaning {
+    const parsed = parse(text)
+    if (parsed.kind === 'refused') return primary(parsed.reason)
+    if (parsed.statements.some(changesSchema)) this.#source.ddlSeen?.()
+    const [statement] = parsed.statements
+    // Nothing at all, as drivers send to see whether somebody is there: any node answers it.
+    if (statement === undefined) return { kind: 'read', literalsMatter: true }
+    if (parsed.statements.length > 1)
+      return { ...primary('it is more than one statement'), literalsMatter: false }
+    try {
+      return meaningOf(statement, this.#catalog)
+    } catch {
+      return primary('its expressions are too deep')
+    }
   }
 }
 
@@ -96,21 +119,5 @@ function verdictOf(meaning: Meaning, hint: Hint | null): Verdict {
       return { kind: 'setOwn', name: meaning.name, value: meaning.value, local: meaning.local }
     case 'showOwn':
       return { kind: 'showOwn', name: meaning.name }
-  }
-}
-
-/** Never throws: what goes wrong here is a reason for the primary. */
-function examine(text: string, catalog: Catalog | null): Meaning {
-  const parsed = parse(text)
-  if (parsed.kind === 'refused') return primary(parsed.reason)
-  const [statement] = parsed.statements
-  // Nothing at all, as drivers send to see whether somebody is there: any node answers it.
-  if (statement === undefined) return { kind: 'read', literalsMatter: true }
-  if (parsed.statements.length > 1)
-    return { ...primary('it is more than one statement'), literalsMatter: false }
-  try {
-    return meaningOf(statement, catalog)
-  } catch {
-    return primary('its expressions are too deep')
   }
 }

@@ -21,7 +21,7 @@ export type Parsed =
 
 let isLoaded = false
 
-/** Once per process, before anything is classified; until then nothing can be parsed. */
+/** Can be called again. Until it has ended nothing can be parsed. */
 export async function loadParser(): Promise<void> {
   await loadModule()
   isLoaded = true
