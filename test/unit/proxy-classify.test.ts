@@ -392,20 +392,6 @@ describe('a catalog reader', () => {
     })
   })
 
-  test('hears of DDL from the classifier that it serves, whoever sent it', async () => {
-    await stage(async ({ reader, queries }) => {
-      const classifier = createClassifier(reader)
-      classifier.classify('SELECT 1')
-      await vi.advanceTimersByTimeAsync(10)
-      for (const text of ['SELECT 2', 'INSERT INTO t VALUES (1)', 'COMMIT']) classifier.classify(text)
-      await vi.advanceTimersByTimeAsync(5000)
-      expect(queries()).toBe(1)
-      classifier.classify('BEGIN; ALTER TABLE t SET UNLOGGED; COMMIT')
-      await vi.advanceTimersByTimeAsync(1100)
-      expect(queries()).toBe(2)
-    })
-  })
-
   test('is not kept from reading by DDL that never ends', async () => {
     await stage(async ({ reader, queries }) => {
       reader.current()

@@ -87,8 +87,8 @@ export class CatalogReader implements CatalogSource {
   }
 
   /**
-   * Somebody changes the schema through this proxy: it is read again a little later, when that has probably been done. What was known
-   * stays in force until then: at worst a statement is sent to a standby that cannot run it, which says so.
+   * Somebody changed the schema through this proxy, or is about to commit that: it is read again a little later. What was known stays in
+   * force until then: at worst a statement is sent to a standby that cannot run it, which says so.
    */
   ddlSeen(): void {
     if (this.#closed || (this.#snapshot === null && this.#timer === null && !this.#reading)) return

@@ -27,8 +27,6 @@ export interface Catalog {
 export interface CatalogSource {
   /** Null while nothing is known: then everything goes to the primary. Another object whenever anything has changed. */
   current(): Catalog | null
-  /** A statement that changes the schema is about to be sent. */
-  ddlSeen?(): void
 }
 
 /** One row of `CATALOG_SQL`: what the names are, and the names. */

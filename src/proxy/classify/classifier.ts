@@ -1,20 +1,14 @@
 /** From the text of a statement to where it may run, remembered. */
 import type { Catalog, CatalogSource } from './catalog.ts'
-import { CatalogReader, type CatalogReaderOptions } from './catalog-reader.ts'
 import { findHint } from './hints.ts'
 import { MAX_TEXT_LENGTH, parse } from './parser.ts'
 import { shapeOf } from './shape.ts'
-import { changesSchema, type Meaning, meaningOf } from './statements.ts'
+import { type Meaning, meaningOf } from './statements.ts'
 import type { Classifier, Hint, Verdict } from './verdict.ts'
 import { VerdictCache } from './verdict-cache.ts'
 
 const CACHE = { entries: 10_000, bytes: 8 * 1024 * 1024 }
 const LEARNED = { entries: 10_000, bytes: 2 * 1024 * 1024 }
-
-/** For one database, whose catalog is asked with `query`; it is not asked before something was to be classified. */
-export function classifierOf(options: CatalogReaderOptions): Classifier {
-  return createClassifier(new CatalogReader(options))
-}
 
 /** One per database and process. `loadParser()` must have ended, or everything goes to the primary. */
 export function createClassifier(source: CatalogSource): Classifier {
@@ -89,7 +83,6 @@ class CachedClassifier implements Classifier {
   #examine(text: string): Meaning {
     const parsed = parse(text)
     if (parsed.kind === 'refused') return primary(parsed.reason)
-    if (parsed.statements.some(changesSchema)) this.#source.ddlSeen?.()
     const [statement] = parsed.statements
     // Nothing at all, as drivers send to see whether somebody is there: any node answers it.
     if (statement === undefined) return { kind: 'read', literalsMatter: true }

@@ -37,13 +37,6 @@ const REASONS: Readonly<Record<string, string>> = {
   DeallocateStmt: 'what PREPARE made is known to one session of one server only',
 }
 
-/** Statements after which a catalog may be another. What a function or DO changes is not seen. */
-const CHANGES_SCHEMA = /^(Alter|CompositeType|Create|Define|Drop|ImportForeign|Rename|Rule|View)/
-
-export function changesSchema(statement: object): boolean {
-  return CHANGES_SCHEMA.test(Object.keys(statement)[0] ?? '')
-}
-
 /** Null `catalog`: nothing is known of the database, and no query can be called a read. */
 export function meaningOf(statement: object, catalog: Catalog | null): Meaning {
   const [name, node] = Object.entries(statement)[0] ?? []
