@@ -31,6 +31,8 @@ export interface SessionOptions {
   readonly maxPreparedStatements: number
   /** Left out: whatever it sends is the primary's. */
   readonly reads?: SessionReads | undefined
+  /** It made, changed or dropped something that others may name. */
+  readonly schemaChanged?: () => void
   readonly onEnd: () => void
 }
 
@@ -239,6 +241,10 @@ export class ClientSession
 
   statementsForgotten(): void {
     this.statements.forgetNamed()
+  }
+
+  schemaChanged(): void {
+    this.#options.schemaChanged?.()
   }
 
   serverDrained(): void {

@@ -101,7 +101,7 @@ export class ProxyWorker {
       if (port === null) continue
       for (const address of listen) this.#servers.push(await this.#listenOn(address, port, target))
     }
-    this.#reads.start()
+    await this.#reads.start()
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS)
   }
 
@@ -193,6 +193,7 @@ export class ProxyWorker {
       socket,
       pool,
       reads: this.#reads.begin(reads, pool),
+      schemaChanged: () => this.#reads.schemaChanged(key.database),
       mode: this.#settings.poolMode,
       parameters,
       registry: this.#pools.registry,

@@ -40,6 +40,7 @@ export interface LinkedClient {
   /** The server did not close it. */
   statementStays(name: string, statement: Statement): void
   statementsForgotten(): void
+  schemaChanged(): void
   /** Everything is answered and no transaction is open; comes after the answer was passed on. */
   serverReady(server: ServerConnection): void
   /** Everything is answered, and a transaction is open. */
@@ -315,6 +316,10 @@ export class ServerConnection implements MessageVisitor {
   #effect(chunk: Buffer, start: number, seenEnd: number): void {
     const effect = effectOfTag(chunk, start + 5, seenEnd)
     if (effect === null) return
+    if (effect === 'changesSchema') {
+      this.client?.schemaChanged()
+      return
+    }
     if (effect === 'forgetsStatements' || effect === 'forgetsEverything') {
       this.prepared.clear()
       if (this.#own === null) this.client?.statementsForgotten()

@@ -197,7 +197,7 @@ describe.each([15, 18])('reads, PostgreSQL %i', (major) => {
 
     test('with a standby that dies in the middle of the rows: 40001, and the connection stays', async () => {
       const client = await login()
-      client.send(query('SELECT i, repeat('x', 1000), pg_sleep(0.01) FROM generate_series(1, 500) AS i'))
+      client.send(query("SELECT i, repeat('x', 1000), pg_sleep(0.01) FROM generate_series(1, 500) AS i"))
       expect((await client.next()).type).toBe('T')
       const name = (await runningAt(fixture)) ?? ''
       await fixture

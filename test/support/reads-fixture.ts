@@ -240,7 +240,7 @@ export class ReadsFixture {
         reads: {
           positions,
           primaryPositions: changes.primaryPositions ?? this.#primaryPositions,
-          classifierOf: () => standInClassifier(learned),
+          classifier: standInClassifier(learned),
         },
       },
     )

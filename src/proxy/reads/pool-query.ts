@@ -12,6 +12,9 @@ export function queryThrough(pool: Pool, sql: string): Promise<Rows> {
   })
 }
 
+/** The longest question has a limit of its own, of a minute. */
+const ANSWER_WITHIN_MS = 70_000
+
 class Asking implements WaitingClient {
   waitingSinceMs = 0
   readonly #sql: string
@@ -25,10 +28,15 @@ class Asking implements WaitingClient {
   }
 
   granted(server: ServerConnection): void {
+    const timer = setTimeout(() => server.close('it did not answer the proxy'), ANSWER_WITHIN_MS)
     server.ask(this.#sql, (rows) => {
+      clearTimeout(timer)
       if ('code' in rows) this.#reject(new Error(rows.message))
       else this.#resolve(rows)
-      if (!server.isClosed) server.home?.release(server)
+      if (server.isClosed) return
+      // What failed may have left a transaction open.
+      if (server.status === 'I') server.home?.release(server)
+      else server.close('a question of the proxy failed')
     })
   }
 

@@ -1,6 +1,9 @@
 /** What the sessions of a worker share for their reads: who serves them, and one classifier per database. */
 import type { Log } from '../../ports/log.ts'
 import type { Positions, PrimaryPositions, Routing } from '../../ports/proxy.ts'
+import { CatalogReader } from '../classify/catalog-reader.ts'
+import { createClassifier } from '../classify/classifier.ts'
+import { loadParser } from '../classify/parser.ts'
 import type { Classifier, Target } from '../classify/verdict.ts'
 import type { Pool } from '../pool.ts'
 import type { ProxySettings } from '../settings.ts'
@@ -13,8 +16,8 @@ import { SessionReads } from './session-reads.ts'
 export interface ReadParts {
   readonly positions: Positions
   readonly primaryPositions: PrimaryPositions
-  /** One for a database, with a way to ask its catalog. */
-  readonly classifierOf?: (query: (sql: string) => Promise<Rows>) => Classifier
+  /** In the place of the one that reads the database's catalog. */
+  readonly classifier?: Classifier
 }
 
 export interface ReadSessionsParts {
@@ -30,12 +33,17 @@ export class ReadSessions {
   readonly router: ReadRouter | null
   readonly #settings: ProxySettings
   readonly #parts: ReadParts | null
-  readonly #classifiers = new Map<string, Classifier>()
+  readonly #log: Log
+  readonly #databases = new Map<
+    string,
+    { readonly catalog: CatalogReader; readonly classifier: Classifier }
+  >()
   /** By database: a pool through which its catalog is asked; the newest, for others may be forgotten. */
   readonly #pools = new Map<string, Pool>()
 
   constructor(settings: ProxySettings, { routing, log, reads }: ReadSessionsParts) {
     this.#settings = settings
+    this.#log = log
     this.#parts = reads ?? null
     this.router =
       reads === undefined
@@ -48,12 +56,21 @@ export class ReadSessions {
           })
   }
 
-  start(): void {
-    this.router?.start()
+  async start(): Promise<void> {
+    if (this.router === null) return
+    const { auto, readOnly } = this.#settings.ports
+    if (auto !== null || readOnly !== null) await loadParser()
+    this.router.start()
   }
 
   stop(): void {
     this.router?.stop()
+    for (const { catalog } of this.#databases.values()) catalog.close()
+  }
+
+  /** Through this proxy somebody changed what there is in a database. */
+  schemaChanged(database: string): void {
+    this.#databases.get(database)?.catalog.ddlSeen()
   }
 
   /** undefined: whatever it sends is the primary's. */
@@ -79,20 +96,24 @@ export class ReadSessions {
   }
 
   #classifierOf(database: string): Classifier {
-    const known = this.#classifiers.get(database)
-    if (known !== undefined) return known
-    const classifier = (this.#parts?.classifierOf ?? everythingToPrimary)((sql) => {
-      const pool = this.#pools.get(database)
-      return pool === undefined ? Promise.reject(new Error('nobody is there')) : queryThrough(pool, sql)
+    const given = this.#parts?.classifier
+    if (given !== undefined) return given
+    const known = this.#databases.get(database)
+    if (known !== undefined) return known.classifier
+    // A client of the port for writes may ask for another target, and be the first to need it.
+    void loadParser()
+    const catalog = new CatalogReader({
+      query: (sql) => this.#query(database, sql),
+      clock: { nowMs: () => performance.now(), timestamp: () => new Date().toISOString() },
+      log: this.#log,
     })
-    this.#classifiers.set(database, classifier)
+    const classifier = createClassifier(catalog)
+    this.#databases.set(database, { catalog, classifier })
     return classifier
   }
-}
 
-function everythingToPrimary(): Classifier {
-  return {
-    classify: () => ({ kind: 'primary', reason: 'nothing is read from standbys', hint: null }),
-    learnWrite: () => {},
+  #query(database: string, sql: string): Promise<Rows> {
+    const pool = this.#pools.get(database)
+    return pool === undefined ? Promise.reject(new Error('nobody is there')) : queryThrough(pool, sql)
   }
 }
