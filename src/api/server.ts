@@ -15,6 +15,7 @@ import { errorBody } from './failures.ts'
 import { declareHealth, isStale } from './health.ts'
 import { historyEntries } from './history.ts'
 import { METRICS_CONTENT_TYPE, type MetricsInput, renderMetrics } from './metrics.ts'
+import { declarePositions, type PositionSource } from './positions.ts'
 
 /** What the API tells; the agent behind it. */
 export interface ApiSource extends ControlSource {
@@ -28,6 +29,7 @@ export interface ApiSource extends ControlSource {
   /** null during the first moments. */
   health(): SeenHealth | null
   metrics(): MetricsInput
+  readonly positions: PositionSource
 }
 
 export interface RunningApi {
@@ -70,6 +72,7 @@ export function createApi(source: ApiSource, token: string): Hono {
     context.body(renderMetrics(source.metrics()), 200, { 'content-type': METRICS_CONTENT_TYPE }),
   )
   declareHealth(app, () => source.health())
+  declarePositions(app, source.positions)
   declareControls(app, source, token)
   app.notFound((context) => context.json(errorBody('usage', `there is nothing at ${context.req.path}`), 404))
   app.onError((error, context) => context.json(errorBody('internal', error.message), 500))

@@ -3,12 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { AgentPositions } from '../api/positions.ts'
 import { isLoopback } from '../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 import type { RoutedNode } from '../ports/proxy.ts'
 import { socketPath } from '../postgres/layout.ts'
 import { PostgresLogins } from '../postgres/logins.ts'
+import { PostgresPrimaryPositions } from '../postgres/primary-positions.ts'
 import { readSecret } from '../postgres/secrets.ts'
 import type { OpenTarget } from '../proxy/open-target.ts'
 import { Presence } from '../proxy/presence.ts'
@@ -55,6 +57,12 @@ export async function composeProxy(
     nowMs: systemClock.nowMs,
   })
   await readProxyPassword(config)
+  const positions = new AgentPositions(() => files.nodes)
+  const primaryPositions = new PostgresPrimaryPositions({
+    socketDirectory: ({ name }) => socketDirectoryOf(files.nodes.find((node) => node.name === name)),
+    password: () => readProxyPassword(config),
+    caPem,
+  })
   const proxy = new ProxyWorker(settings, {
     routing,
     logins,
@@ -62,6 +70,7 @@ export async function composeProxy(
     secureContext: () => files.secureContext,
     log,
     worker: 0,
+    reads: { positions, primaryPositions },
   })
   const presence = new Presence({
     name: `${node?.name ?? hostname()}-${randomBytes(4).toString('hex')}`,
@@ -81,6 +90,8 @@ export async function composeProxy(
       files.stop()
       routing.stop()
       logins.close()
+      positions.close()
+      primaryPositions.close()
       store.close()
     },
   }
@@ -101,12 +112,22 @@ function settingsOf(config: ResolvedConfig, node: ResolvedNode | null): ProxySet
   const { proxy } = config
   if (proxy === null) {
     throw new UnderstudyError('config-invalid', `${config.file} has no proxy`, {
-      hint: 'Add `proxy: { ports: { readWrite: 6433 } }`; docs/reference/configuration.md lists its keys.',
+      hint: 'Add `proxy: { ports: { auto: 6432, readWrite: 6433, readOnly: 6434 } }`; docs/reference/configuration.md lists its keys.',
     })
   }
   return {
     listen: listenOf(config, node),
-    ports: { readWrite: proxy.ports.readWrite ?? null },
+    ports: {
+      auto: proxy.ports.auto ?? null,
+      readWrite: proxy.ports.readWrite ?? null,
+      readOnly: proxy.ports.readOnly ?? null,
+    },
+    reads: {
+      level: proxy.reads.level,
+      maxLagMs: proxy.reads.maxLag,
+      waitMs: proxy.reads.wait,
+      readOnlyFallback: proxy.reads.readOnlyFallback,
+    },
     poolMode: proxy.poolMode,
     defaultPoolSize: proxy.defaultPoolSize,
     maxClients: proxy.maxClients,
@@ -141,12 +162,16 @@ function lookupOrder(nodes: readonly ResolvedNode[], routing: StoreRouting): rea
   const isFirst = (node: ResolvedNode): number => (node.name === primary ? 0 : 1)
   return [...nodes]
     .sort((a, b) => isFirst(a) - isFirst(b))
-    .map(({ name, host, port, socketDirectory }) => ({
-      name,
-      host,
-      port,
-      socketDirectory: existsSync(socketPath(socketDirectory, port)) ? socketDirectory : undefined,
+    .map((node) => ({
+      ...{ name: node.name, host: node.host, port: node.port },
+      socketDirectory: socketDirectoryOf(node),
     }))
+}
+
+/** undefined: the node is on another machine. */
+function socketDirectoryOf(node: ResolvedNode | undefined): string | undefined {
+  if (node === undefined) return undefined
+  return existsSync(socketPath(node.socketDirectory, node.port)) ? node.socketDirectory : undefined
 }
 
 type LookupNode = RoutedNode & { readonly socketDirectory: string | undefined }

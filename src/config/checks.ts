@@ -51,17 +51,12 @@ function sharedPlaces(nodes: Nodes, proxy: ClusterConfig['proxy']): CrossFinding
         `the directory ${directory} on ${host}`,
       )
   }
-  const readWrite = proxy.ports.readWrite
   const machines = new Set(
     proxy.host === undefined ? nodes.map(([, { host }]) => host.toLowerCase()) : [proxy.host.toLowerCase()],
   )
-  for (const host of readWrite === undefined ? [] : machines)
-    take(
-      `${host} ${readWrite}`,
-      ['proxy', 'ports', 'readWrite'],
-      'the proxy',
-      `${hostInUri(host)}:${readWrite}`,
-    )
+  for (const [name, port] of Object.entries(proxy.ports))
+    for (const host of port === undefined ? [] : machines)
+      take(`${host} ${port}`, ['proxy', 'ports', name], 'the proxy', `${hostInUri(host)}:${port}`)
   return findings
 }
 

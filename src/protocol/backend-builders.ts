@@ -103,3 +103,46 @@ function int32(value: number): Buffer {
   bytes.writeInt32BE(value, 0)
   return bytes
 }
+
+/** The same fields as an error's, and nothing fails. */
+export function noticeResponse(notice: ErrorText): Buffer {
+  return frame(BACKEND.NoticeResponse, errorBody(notice))
+}
+
+export function emptyQueryResponse(): Buffer {
+  return frame(BACKEND.EmptyQueryResponse)
+}
+
+export interface FieldDescription {
+  readonly name: string
+  /** Of the type, and its size; below 0: it varies. */
+  readonly oid: number
+  readonly bytes: number
+  /** 0: text, 1: binary. */
+  readonly format: number
+}
+
+/** Of columns that are of no table. */
+export function rowDescription(fields: readonly FieldDescription[]): Buffer {
+  const parts = fields.map(({ name, oid, bytes, format }) => {
+    const rest = Buffer.alloc(18)
+    rest.writeUInt32BE(oid, 6)
+    rest.writeInt16BE(bytes, 10)
+    rest.writeInt32BE(-1, 12)
+    rest.writeInt16BE(format, 16)
+    return Buffer.concat([Buffer.from(`${name}\0`, 'utf8'), rest])
+  })
+  return frame(BACKEND.RowDescription, int16(fields.length), ...parts)
+}
+
+/** null: NULL. */
+export function dataRow(values: readonly (Buffer | null)[]): Buffer {
+  const parts = values.flatMap((value) => (value === null ? [int32(-1)] : [int32(value.length), value]))
+  return frame(BACKEND.DataRow, int16(values.length), ...parts)
+}
+
+function int16(value: number): Buffer {
+  const bytes = Buffer.alloc(2)
+  bytes.writeInt16BE(value, 0)
+  return bytes
+}

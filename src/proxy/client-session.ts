@@ -16,6 +16,8 @@ import { lossOf } from './lost-server.ts'
 import { Outbox } from './outbox.ts'
 import { type Parameters, setStatement } from './parameters.ts'
 import type { Pool, WaitingClient } from './pool.ts'
+import { type ReadingSession, ReadPath } from './reads/read-path.ts'
+import type { SessionReads } from './reads/session-reads.ts'
 import type { LinkedClient, ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
 import type { Statement, StatementRegistry } from './statements.ts'
@@ -27,6 +29,10 @@ export interface SessionOptions {
   readonly parameters: Parameters
   readonly registry: StatementRegistry
   readonly maxPreparedStatements: number
+  /** Left out: whatever it sends is the primary's. */
+  readonly reads?: SessionReads | undefined
+  /** It made, changed or dropped something that others may name. */
+  readonly schemaChanged?: () => void
   readonly onEnd: () => void
 }
 
@@ -35,7 +41,15 @@ const PAUSED = { waiting: 1, server: 2, client: 4 } as const
 /** Of a client that waits for a server; the rest stays in its own buffers. */
 const MAX_PENDING_BYTES = 64 * 1024
 
-export class ClientSession implements MessageVisitor, LinkedClient, WaitingClient, Cancellable {
+/** Answers in place of a server. */
+interface LocalAnswerer {
+  readonly isOver: boolean
+  take(type: number, body: Buffer): void
+}
+
+export class ClientSession
+  implements MessageVisitor, LinkedClient, WaitingClient, Cancellable, ReadingSession
+{
   readonly mode: PoolMode
   readonly parameters: Parameters
   readonly statements: ClientStatements
@@ -48,10 +62,12 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   readonly #outbox: Outbox
   #pending: Buffer[] = []
   #pendingBytes = 0
-  #waiting = false
+  /** The pool in which it waits for a server. */
+  #waitingIn: Pool | null = null
   /** A server is linked, and is being set up before the client's bytes go there. */
   #preparing = false
-  #local: LocalAnswers | null = null
+  #local: LocalAnswerer | null = null
+  readonly #reads: ReadPath | null
   #paused = 0
   #ended = false
 
@@ -62,6 +78,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.mode = options.mode
     this.parameters = options.parameters
     this.statements = new ClientStatements(options.registry)
+    this.#reads = options.reads === undefined ? null : new ReadPath(this, options.reads)
     this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
     this.#outbox = new Outbox(options.socket)
     options.socket.on('data', (chunk: Buffer) => this.take(chunk))
@@ -72,12 +89,13 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   /** Nothing of it is under way: it could end and miss nothing. */
   get isQuiet(): boolean {
-    if (this.#waiting || this.#local !== null || this.#pending.length > 0) return false
+    if (this.#isWaiting || this.#local !== null || this.#pending.length > 0) return false
     return this.server === null || (this.server.isIdle && !this.#preparing)
   }
 
-  /** A statement or a transaction of it is under way on a server. */
+  /** A statement or a transaction of it is under way on the primary. */
   get isUnderWay(): boolean {
+    if (this.#reads?.isAtStandby === true) return false
     return this.server !== null && (!this.server.isIdle || this.#preparing)
   }
 
@@ -97,13 +115,13 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   }
 
   cancelWaiting(): void {
-    if (!this.#waiting) return
-    this.#pool.leave(this)
+    if (!this.#isWaiting) return
+    this.#waitNoMore()
     this.refused(CLIENT_ERRORS.cancelled())
   }
 
   cancelled(server: ServerConnection): void {
-    this.#pool.cancelled(server)
+    server.home?.cancelled(server)
   }
 
   take(chunk: Buffer): void {
@@ -123,23 +141,30 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   /** The pool has a server for it. */
   granted(server: ServerConnection): void {
-    this.#waiting = false
+    this.#waitingIn = null
     this.server = server
     server.client = this
-    if (server.parameters.number !== this.parameters.number) {
-      const differences = this.parameters.differences(server.parameters)
-      if (differences.length > 0) {
-        this.#prepare(server, differences)
-        return
-      }
+    if (this.#reads?.mustAsk(server) !== true) {
+      this.#setUp(server)
+      return
     }
-    if (this.mode === 'transaction') server.closeExcess(this.#options.maxPreparedStatements)
-    this.#drain()
+    this.#preparing = true
+    this.#reads.ask(server, () => {
+      this.#preparing = false
+      if (this.#ended) this.#leave(server)
+      else this.#setUp(server)
+    })
+  }
+
+  elsewhere(): void {
+    this.#waitingIn = null
+    this.#reads?.elsewhere()
   }
 
   /** Nothing was sent; the statement that waits is refused. `fatal` ends the session. */
   refused(error: ErrorText): void {
-    this.#waiting = false
+    this.#waitingIn = null
+    this.#reads?.dropped()
     if (error.severity === 'FATAL') {
       this.fail(error)
       return
@@ -172,7 +197,9 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#scanner.discardRest()
       return NOTHING
     }
-    return readFrontendMessage(this, type, chunk, start, seenEnd, end)
+    const passes = readFrontendMessage(this, type, chunk, start, seenEnd, end)
+    if (this.#reads?.endsAt(type, end <= chunk.length) === true) this.#scanner.halt()
+    return passes
   }
 
   forward(bytes: Buffer): void {
@@ -216,14 +243,32 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.statements.forgetNamed()
   }
 
+  schemaChanged(): void {
+    this.#options.schemaChanged?.()
+  }
+
   serverDrained(): void {
     this.#resume(PAUSED.server)
   }
 
   serverReady(server: ServerConnection): void {
     if (this.mode === 'session' || this.#scanner.inMessage) return
+    this.#reads?.answered(server)
     this.#unlink(server)
-    this.#pool.release(server)
+    server.home?.release(server)
+    if (this.#reads !== null) this.#drain()
+  }
+
+  serverInTransaction(): void {
+    if (this.#reads === null) return
+    this.#reads.answeredInTransaction()
+    this.#drain()
+  }
+
+  serverRefused(server: ServerConnection, code: string): void {
+    this.#unlink(server)
+    server.home?.release(server)
+    this.#reads?.refusedByStandby(code)
   }
 
   serverLost(server: ServerConnection, why: string): void {
@@ -234,10 +279,13 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     if (this.#preparing) {
       // Not a byte of the client went there.
       this.#preparing = false
+      this.#reads?.lost(server)
       this.#seekServer()
       return
     }
-    const loss = lossOf(server, this.mode, why)
+    const onlyRead = this.#reads?.isReading === true
+    if (this.#reads?.lost(server) === true) return
+    const loss = lossOf(server, this.mode, why, onlyRead)
     if (loss.kind === 'fatal') {
       this.fail(loss.error)
       return
@@ -252,15 +300,80 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.#drain()
   }
 
+  inHand(): Buffer | null {
+    const { held } = this.#scanner
+    const [first] = this.#pending
+    if (held.length === 0 && this.#pending.length === 1) return first ?? null
+    return held.length + this.#pending.length === 0 ? null : Buffer.concat([...held, ...this.#pending])
+  }
+
+  acquire(pool: Pool): void {
+    this.#waitingIn = pool
+    pool.acquire(this)
+  }
+
+  answerWith(answers: LocalAnswerer): void {
+    this.#local = answers
+  }
+
+  reply(bytes: Buffer): void {
+    this.#outbox.add(bytes)
+  }
+
+  goOn(): void {
+    this.#drain()
+  }
+
+  putBack(bytes: Buffer): void {
+    this.#pending.unshift(bytes)
+    this.#pendingBytes += bytes.length
+  }
+
+  leave(): void {
+    this.#end()
+  }
+
+  letGo(server: ServerConnection): void {
+    this.#preparing = false
+    if (this.server !== server) return
+    this.#unlink(server)
+    server.home?.release(server)
+  }
+
   /** There is somebody to answer what the client sends. */
   get #canPump(): boolean {
-    return (this.server !== null && !this.#preparing) || this.#local !== null
+    if (this.#local !== null) return true
+    return this.server !== null && !this.#preparing && this.#reads?.isBatchSent !== true
+  }
+
+  get #isWaiting(): boolean {
+    return this.#waitingIn !== null || this.#reads?.isPlacing === true
+  }
+
+  #waitNoMore(): void {
+    this.#waitingIn?.leave(this)
+    this.#waitingIn = null
+    this.#reads?.cancelPlacing()
   }
 
   #seekServer(): void {
-    if (this.#waiting || this.#ended || this.server !== null) return
-    this.#waiting = true
-    this.#pool.acquire(this)
+    if (this.#isWaiting || this.#ended || this.server !== null) return
+    if (this.#reads === null) this.acquire(this.#pool)
+    else this.#reads.seek()
+  }
+
+  /** Makes the server the client's, and sends what is in hand. */
+  #setUp(server: ServerConnection): void {
+    if (server.parameters.number !== this.parameters.number) {
+      const differences = this.parameters.differences(server.parameters)
+      if (differences.length > 0) {
+        this.#prepare(server, differences)
+        return
+      }
+    }
+    if (this.mode === 'transaction') server.closeExcess(this.#options.maxPreparedStatements)
+    this.#reads?.sending(server)
+    this.#drain()
   }
 
   #prepare(server: ServerConnection, differences: readonly (readonly [string, string])[]): void {
@@ -273,7 +386,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#preparing = false
       if (error !== null) {
         this.#unlink(server)
-        this.#pool.release(server)
+        server.home?.release(server)
         this.fail({ severity: 'FATAL', code: error.code, message: error.message })
         return
       }
@@ -283,6 +396,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
         this.#leave(server)
         return
       }
+      this.#reads?.sending(server)
       this.#drain()
     })
   }
@@ -366,10 +480,11 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   /** Once: `#ended` was set before. */
   #close(): void {
-    this.#pool.leave(this)
+    this.#waitNoMore()
     this.#pending = []
     const { server } = this
     if (server !== null && !this.#preparing) this.#leave(server)
+    this.#reads?.end()
     this.#socket.destroySoon()
     this.#options.onEnd()
   }
@@ -378,6 +493,6 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   #leave(server: ServerConnection): void {
     const abandonedInMessage = this.#scanner.inMessage
     this.#unlink(server)
-    this.#pool.abandon(server, abandonedInMessage)
+    server.home?.abandon(server, abandonedInMessage)
   }
 }

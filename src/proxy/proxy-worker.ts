@@ -6,11 +6,13 @@ import type { Log } from '../ports/log.ts'
 import type { Logins, Routing } from '../ports/proxy.ts'
 import { errorResponse } from '../protocol/backend-builders.ts'
 import { CancelKeys } from './cancel.ts'
+import type { Target } from './classify/verdict.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { ClientLogin, type LoggedIn, type LoginContext } from './client-login.ts'
 import { ClientSession } from './client-session.ts'
 import type { OpenTarget } from './open-target.ts'
 import { Pools } from './pools.ts'
+import { type ReadParts, ReadSessions } from './reads/read-sessions.ts'
 import type { ProxySettings } from './settings.ts'
 
 export interface ProxyDependencies {
@@ -22,6 +24,8 @@ export interface ProxyDependencies {
   readonly log: Log
   /** Which of several workers this is. */
   readonly worker: number
+  /** Left out: the ports for reads are served by the primary alone. */
+  readonly reads?: ReadParts | undefined
 }
 
 const SWEEP_INTERVAL_MS = 100
@@ -33,6 +37,7 @@ export class ProxyWorker {
   readonly #settings: ProxySettings
   readonly #log: Log
   readonly #pools: Pools
+  readonly #reads: ReadSessions
   readonly #cancelKeys: CancelKeys
   readonly #loginContext: LoginContext
   readonly #sessions = new Set<ClientSession>()
@@ -47,13 +52,16 @@ export class ProxyWorker {
   constructor(settings: ProxySettings, dependencies: ProxyDependencies) {
     this.#settings = settings
     this.#log = dependencies.log
-    this.#pools = new Pools(settings, dependencies.routing, dependencies.openTarget)
+    this.#reads = new ReadSessions(settings, dependencies)
+    this.#pools = new Pools(settings, dependencies.routing, dependencies.openTarget, this.#reads.router)
     this.#cancelKeys = new CancelKeys(dependencies.openTarget, dependencies.worker)
     this.#loginContext = {
       logins: dependencies.logins,
       secureContext: dependencies.secureContext,
       clientTls: settings.clientTls,
-      welcome: (key, keys, gone) => this.#pools.poolOf(key, keys).welcome(gone),
+      reads: settings.reads,
+      welcome: (key, keys, gone, target) =>
+        this.#reads.poolToGreet(this.#pools.poolOf(key, keys), target).welcome(gone),
       cancel: (processId, secretKey) => this.#cancelKeys.request(processId, secretKey),
       takeKey: () => this.#cancelKeys.take(),
       warn: (message) => this.#log.warn(message),
@@ -84,9 +92,16 @@ export class ProxyWorker {
   /** Errors: port-taken, wrong-host. */
   async start(): Promise<void> {
     const { listen, ports } = this.#settings
-    const { readWrite } = ports
-    if (readWrite !== null)
-      for (const address of listen) this.#servers.push(await this.#listenOn(address, readWrite))
+    const served: readonly (readonly [Target, number | null])[] = [
+      ['auto', ports.auto],
+      ['read-write', ports.readWrite],
+      ['read-only', ports.readOnly],
+    ]
+    for (const [target, port] of served) {
+      if (port === null) continue
+      for (const address of listen) this.#servers.push(await this.#listenOn(address, port, target))
+    }
+    await this.#reads.start()
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS)
   }
 
@@ -109,6 +124,7 @@ export class ProxyWorker {
     }
     for (const login of this.#logins.keys()) login.refuse(CLIENT_ERRORS.shuttingDown())
     if (this.#sweeper !== null) clearInterval(this.#sweeper)
+    this.#reads.stop()
     this.#pools.close('the proxy is shutting down')
     // The last words are with the kernel by now; who does not read them is not waited for.
     for (const socket of this.#sockets) socket.destroySoon()
@@ -118,19 +134,19 @@ export class ProxyWorker {
   }
 
   /** Every address: both families where the machine has both. */
-  async #listenOn(address: string, port: number): Promise<Server> {
-    if (address !== '*') return this.#listen(address, port)
+  async #listenOn(address: string, port: number, target: Target): Promise<Server> {
+    if (address !== '*') return this.#listen(address, port, target)
     try {
-      return await this.#listen('::', port)
+      return await this.#listen('::', port, target)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAFNOSUPPORT') throw error
-      return this.#listen('0.0.0.0', port)
+      return this.#listen('0.0.0.0', port, target)
     }
   }
 
-  #listen(host: string, port: number): Promise<Server> {
+  #listen(host: string, port: number, target: Target): Promise<Server> {
     const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_IDLE_MS }
-    const server = createServer(options, (socket) => this.#accept(socket))
+    const server = createServer(options, (socket) => this.#accept(socket, target))
     return new Promise((resolve, reject) => {
       server.once('error', (error: NodeJS.ErrnoException) => reject(listenFailure(error, host, port)))
       server.listen({ host, port, backlog: 1024 }, () => {
@@ -142,7 +158,7 @@ export class ProxyWorker {
     })
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: Socket, target: Target): void {
     socket.on('error', () => socket.destroy())
     this.#sockets.add(socket)
     socket.on('close', () => this.#sockets.delete(socket))
@@ -154,11 +170,11 @@ export class ProxyWorker {
       socket.destroySoon()
       return
     }
-    void this.#login(socket)
+    void this.#login(socket, target)
   }
 
-  async #login(socket: Socket): Promise<void> {
-    const login = new ClientLogin(socket, this.#loginContext)
+  async #login(socket: Socket, target: Target): Promise<void> {
+    const login = new ClientLogin(socket, this.#loginContext, target)
     this.#logins.set(login, performance.now())
     try {
       const loggedIn = await login.run()
@@ -171,10 +187,13 @@ export class ProxyWorker {
     }
   }
 
-  #begin({ socket, key, parameters, processId, left, keys }: LoggedIn): void {
+  #begin({ socket, key, parameters, processId, left, keys, reads }: LoggedIn): void {
+    const pool = this.#pools.poolOf(key, keys)
     const session: ClientSession = new ClientSession({
       socket,
-      pool: this.#pools.poolOf(key, keys),
+      pool,
+      reads: this.#reads.begin(reads, pool),
+      schemaChanged: () => this.#reads.schemaChanged(key.database),
       mode: this.#settings.poolMode,
       parameters,
       registry: this.#pools.registry,

@@ -10,7 +10,38 @@ function key<T extends z.ZodType>(schema: T, description: string, example?: unkn
 
 const ports = z
   .strictObject({
+    auto: key(
+      port.optional(),
+      'The port on which reads go to standbys, as fresh as `reads` says, and everything else to the primary. Left out: it is not served.',
+      6432,
+    ),
     readWrite: key(port.optional(), 'The port that is always the primary. Left out: it is not served.', 6433),
+    readOnly: key(
+      port.optional(),
+      'The port for reads alone, which standbys serve. Left out: it is not served.',
+      6434,
+    ),
+  })
+  .prefault({})
+
+const reads = z
+  .strictObject({
+    level: key(
+      z.enum(['eventual', 'monotonic', 'session', 'token', 'primary']).default('session'),
+      'How fresh a read must be, unless a client says otherwise (docs/proxy.md). `session`: nobody misses what he wrote himself.',
+    ),
+    maxLag: key(
+      duration('10ms', '1d').prefault('10s'),
+      'A standby that is further behind is read from by nobody.',
+    ),
+    wait: key(
+      duration('0ms', '1m').prefault('30ms'),
+      'How long a read waits for a standby that has what it must see, before it goes to the primary.',
+    ),
+    readOnlyFallback: key(
+      z.boolean().default(true),
+      'Whether the primary serves the port `readOnly` while no standby may. With `false` its clients wait, at most `holdTimeout`.',
+    ),
   })
   .prefault({})
 
@@ -59,6 +90,7 @@ const proxy = z.strictObject({
     '127.0.0.1',
   ),
   ports: documented(ports, { description: 'The ports, one per kind of target.' }),
+  reads: documented(reads, { description: 'Reads on standbys, over the ports `auto` and `readOnly`.' }),
   poolMode: key(
     z.enum(['session', 'transaction']).default('transaction'),
     'Whether a server connection belongs to a client until its transaction ends, or until it leaves.',
