@@ -2,7 +2,10 @@
  * `npm test`: sets up what is missing, runs every test project, says what was skipped and what to install for it, and ends with the
  * line `N passed, N failed, N skipped`. Fails when a test failed, when the test runner itself did, when nothing ran, and when a
  * process of a test was left running. Arguments: files or folders to run only those (`npm test -- test/store`), `--project NAME`,
- * `--forbid-skips` (a skipped test fails the run), and whatever else vitest takes.
+ * `--forbid-skips` (a skipped test fails the run), `--no-second-try`, and whatever else vitest takes.
+ *
+ * Files with real servers whose tests failed are run once more, alone: whoever shares the machine can make a server late. What
+ * passes only then is said at the end with the reason of its first failure, because it is a defect of the test or of the product.
  */
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -18,6 +21,10 @@ import { missingPrograms } from './requirements.mjs'
 const REASON_LINES = 20
 
 const PROJECTS = ['fast', 'component', 'sim', 'cluster', 'faults']
+/** Their tests depend on how fast the machine is; those of the others do not. */
+const TRIED_TWICE = ['component', 'cluster', 'faults']
+/** More than these have a common cause, which a second try would only hide for longer. */
+const MAX_FILES_TRIED_TWICE = 3
 
 const say = (text = '') => process.stdout.write(`${text}\n`)
 
@@ -27,7 +34,7 @@ process.on('SIGINT', () => {
   interrupted = true
 })
 
-const total = { passed: 0, failed: 0, skipped: 0 }
+const total = { passed: 0, failed: 0, skipped: 0, unsteady: 0 }
 try {
   await main()
 } catch (error) {
@@ -49,7 +56,7 @@ async function main() {
   } finally {
     rmSync(temporary.results, { recursive: true, force: true })
     // Kept for looking at when something went wrong.
-    if (total.failed === 0) rmSync(temporary.forTests, { recursive: true, force: true })
+    if (total.failed + total.unsteady === 0) rmSync(temporary.forTests, { recursive: true, force: true })
     else if (readdirSync(temporary.forTests).length > 0)
       say(`\nfiles of the failed tests: ${temporary.forTests}`)
   }
@@ -57,18 +64,25 @@ async function main() {
 
 async function runAll(options, temporary) {
   const marker = randomBytes(8).toString('hex')
-  const results = []
+  const runs = []
   for (const project of options.projects) {
     if (interrupted) break
-    results.push(await runProject(project, options.passedOn, temporary, marker))
+    runs.push(await runProject(project, options.passedOn, temporary, marker))
   }
+  const unsteady = options.secondTry ? await tryAgain(runs, options, temporary, marker) : []
+  total.unsteady = unsteady.length
+  const results = runs.map((run) => ({ ...run, ...count(run) }))
   for (const { passed, failed, skipped } of results) {
     total.passed += passed
     total.failed += failed
     total.skipped += skipped.length
   }
   tellProjects(results)
-  tellFailures(results)
+  tellFailures(
+    'FAILED',
+    results.flatMap((result) => result.failures),
+  )
+  tellFailures('PASSED ONLY AT THE SECOND TRY', unsteady)
   tellSkipped(results, options)
   tellMissing()
   await tellLeftovers(marker, temporary)
@@ -79,6 +93,31 @@ async function runAll(options, temporary) {
     total.failed++
     say('\nInterrupted.')
   }
+}
+
+/** Gives what failed at first and passed then; in `runs` the second try takes the place of the first. */
+async function tryAgain(runs, { passedOn }, temporary, marker) {
+  const failed = runs
+    .filter(({ project }) => TRIED_TWICE.includes(project))
+    .map((first) => ({ first, before: count(first).failures }))
+    .filter(({ before }) => before.length > 0)
+    .map((entry) => ({ ...entry, files: [...new Set(entry.before.map(({ file }) => file))] }))
+  const files = failed.flatMap((entry) => entry.files)
+  if (interrupted || files.length === 0 || files.length > MAX_FILES_TRIED_TWICE || files.includes(null))
+    return []
+  say(`\nONCE MORE, alone: ${files.join(', ')}`)
+  const filters = passedOn.filter((arg, i) => arg.startsWith('-') || passedOn[i - 1]?.startsWith('-'))
+  const unsteady = []
+  for (const { first, before, files: own } of failed) {
+    const second = await runProject(first.project, [...own, ...filters], temporary, marker)
+    const again = new Set(second.testResults.map(({ name }) => name))
+    first.testResults = [...first.testResults.filter(({ name }) => !again.has(name)), ...second.testResults]
+    first.code = second.code
+    first.durationMs += second.durationMs
+    const still = new Set(count(first).failures.map(({ test }) => test))
+    unsteady.push(...before.filter(({ test }) => !still.has(test)))
+  }
+  return unsteady
 }
 
 /** One vitest run per project: cluster tests find the machine to themselves, and each project has a duration of its own. */
@@ -101,31 +140,37 @@ async function runProject(project, passedOn, temporary, marker) {
     ],
     { ...process.env, TMPDIR: temporary.forTests, UNDERSTUDY_TEST_RUN: marker },
   )
-  return { project, durationMs: performance.now() - startedAtMs, ...count(readResults(file), code) }
+  return { project, durationMs: performance.now() - startedAtMs, testResults: readResults(file), code }
 }
 
-/** null when vitest wrote none: it crashed, or its configuration is broken. */
+/** None when vitest wrote none: it crashed, or its configuration is broken. */
 function readResults(file) {
   try {
-    return JSON.parse(readFileSync(file, 'utf8'))
+    return JSON.parse(readFileSync(file, 'utf8')).testResults
   } catch {
-    return null
+    return []
+  } finally {
+    rmSync(file, { force: true })
   }
 }
 
-function count(results, code) {
-  const files = results?.testResults ?? []
+function count({ testResults: files, code }) {
   const tests = files.flatMap((file) => file.assertionResults.map((test) => ({ ...test, file: file.name })))
   const failures = tests
     .filter((test) => test.status === 'failed')
-    .map((test) => ({ test: describe(test), why: reasonOf(test.failureMessages?.join('\n')) }))
+    .map((test) => ({
+      test: describe(test),
+      file: path.relative(ROOT, test.file),
+      why: reasonOf(test.failureMessages?.join('\n')),
+    }))
   // A file that cannot be loaded, or whose beforeAll failed, has no failed test of its own.
   for (const file of files) {
     if (file.status !== 'failed' || file.assertionResults.some((test) => test.status === 'failed')) continue
-    failures.push({ test: path.relative(ROOT, file.name), why: reasonOf(file.message) })
+    const name = path.relative(ROOT, file.name)
+    failures.push({ test: name, file: name, why: reasonOf(file.message) })
   }
   if (code !== 0 && failures.length === 0)
-    failures.push({ test: `vitest ended with code ${code} although no test failed`, why: '' })
+    failures.push({ test: `vitest ended with code ${code} although no test failed`, file: null, why: '' })
   return {
     files: files.length,
     passed: tests.filter((test) => test.status === 'passed').length,
@@ -157,10 +202,9 @@ function tellProjects(results) {
   }
 }
 
-function tellFailures(results) {
-  const failures = results.flatMap((result) => result.failures)
+function tellFailures(heading, failures) {
   if (failures.length === 0) return
-  say('\nFAILED')
+  say(`\n${heading}`)
   for (const { test, why } of failures) {
     say(`  ${test}`)
     if (why !== '') say(why.replace(/^/gm, '      '))
@@ -217,10 +261,11 @@ function run(program, args, env) {
 }
 
 function parseArguments(args) {
-  const options = { projects: [], forbidSkips: false, passedOn: [] }
+  const options = { projects: [], forbidSkips: false, secondTry: true, passedOn: [] }
   const left = [...args]
   for (let arg = left.shift(); arg !== undefined; arg = left.shift()) {
     if (arg === '--forbid-skips') options.forbidSkips = true
+    else if (arg === '--no-second-try') options.secondTry = false
     else if (arg === '--project') options.projects.push(left.shift() ?? '')
     else if (arg.startsWith('--project=')) options.projects.push(arg.slice('--project='.length))
     else options.passedOn.push(arg)

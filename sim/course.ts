@@ -20,6 +20,8 @@ export interface Course {
   readonly nodes: 3 | 5
   readonly durability: 'quorum' | 'async'
   readonly settings?: Settings
+  /** There is no cluster yet; otherwise there is one, and it is well. */
+  readonly empty?: boolean
   readonly steps: readonly Step[]
 }
 

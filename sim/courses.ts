@@ -24,6 +24,22 @@ function goesBy(name: string, names: string): Step['when'] {
 }
 
 export const COURSES = {
+  theBeginningIsInterrupted: {
+    tells:
+      'the agent that begins the cluster is killed in the moment in which its data directory has got its name',
+    seed: 1,
+    nodes: 3,
+    durability: 'quorum',
+    empty: true,
+    steps: [
+      {
+        when: ({ nodes }) => nodes.some(({ disk }) => disk.present),
+        does: (world) => {
+          for (const node of world.nodes) if (node.disk.present) world.faults.crashAgent(node, 'killed', 500)
+        },
+      },
+    ],
+  },
   aRuleIsGivenUp: {
     tells:
       'the rule changes to one more standby, both standbys are cut off, and when it is given up after 15 s the agent freezes and only the new standby comes back',

@@ -201,6 +201,11 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     decide,
     shell: { keepsOldDocument: true },
   },
+  ownUnknown: {
+    why: 'a node that is killed while it begins the cluster does not know its own data again (I7)',
+    decide,
+    shell: { remembersWhatItMadeAfterwards: true },
+  },
   noSettle: {
     why: 'SHOW is taken for settings in effect (I5)',
     decide: seeing((view) =>

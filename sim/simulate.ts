@@ -45,7 +45,7 @@ export interface RunResult {
 
 export function simulate(options: RunOptions): RunResult {
   return live(new World(options), options.seed, (world) => {
-    if (world.random.chance(0.1)) world.startEmpty()
+    if (world.random.chance(0.1)) beginFromNothing(world)
     else world.startSteady()
     world.clients.start(2)
     const endAtMs = options.minutes * 60_000
@@ -58,9 +58,10 @@ export function simulate(options: RunOptions): RunResult {
 /** Instead of faults by chance those of the course, at its moments. */
 export function simulateCourse(course: Course, broken: Broken = {}): RunResult {
   return live(new World({ ...course, ...broken }), course.seed, (world) => {
-    world.startSteady()
+    if (course.empty === true) world.startEmpty()
+    else world.startSteady()
     world.clients.start(2)
-    awaitHealth(world, null)
+    if (course.empty !== true) awaitHealth(world, null)
     world.clients.pauseMs = 100
     play(world, course)
     world.clients.pauseMs = 600
@@ -92,6 +93,16 @@ function live(world: World, seed: number, life: (world: World) => number): RunRe
     counts: Object.fromEntries(world.counts),
     lines: world.lines,
   }
+}
+
+/** Agents die while they make the cluster. */
+function beginFromNothing(world: World): void {
+  const { random, loop } = world
+  world.startEmpty()
+  world.crashesBetween = random.chance(0.7)
+  world.crashesBetweenP = random.between(0.05, 0.9)
+  loop.runUntil(loop.now + random.between(1_000, 20_000))
+  world.faults.heal()
 }
 
 function episode(world: World): number {

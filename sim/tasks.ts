@@ -56,12 +56,20 @@ export function startTask(
       return
     case 'initialize':
       agent.startTask('initialize', (task, end) => {
+        const systemIdentifier = `made by ${agent.session}`
+        const remember = (): void => {
+          node.state.initialized = systemIdentifier
+        }
+        const [first, second] = world.shell.remembersWhatItMadeAfterwards
+          ? [() => makeDirectory(node.disk, systemIdentifier), remember]
+          : [remember, () => makeDirectory(node.disk, systemIdentifier)]
         agent.later(world.random.between(800, 3_000), () => {
           if (task.aborted) return
-          const systemIdentifier = `made by ${agent.session}`
-          makeDirectory(node.disk, systemIdentifier)
-          node.state.initialized = systemIdentifier
-          end(null)
+          first()
+          agent.later(world.random.delay(0.5, 5, 2_000), () => {
+            second()
+            agent.later(1, () => end(null))
+          })
         })
       })
       return

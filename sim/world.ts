@@ -56,6 +56,8 @@ export interface BrokenShell {
   readonly keepsDrained?: boolean
   /** Of the documents of who is primary only the first is written down. */
   readonly keepsOldDocument?: boolean
+  /** What is the own, of all that is on the disk, is written down when it is there, and not before. */
+  readonly remembersWhatItMadeAfterwards?: boolean
   /** The operator raises the epoch of what the store still knows. */
   readonly recoversOnlyTheEpoch?: boolean
 }

@@ -164,7 +164,9 @@ export class Actor {
           kind: 'initialize',
           message: 'makes the first data directory (initdb, roles, database)',
         })
-        this.#tasks.start('initialize', (signal) => this.#initialize(signal))
+        this.#tasks.start('initialize', (signal) =>
+          this.#dependencies.postgres.initialize(signal, (made) => this.#directory.rememberInitialized(made)),
+        )
         return
       case 'start':
         this.#tasks.start('start', () => this.#start(action))
@@ -196,13 +198,6 @@ export class Actor {
       case 'settle':
         this.#tasks.start('settle', () => this.#settle())
     }
-  }
-
-  async #initialize(signal: AbortSignal): Promise<Outcome> {
-    const made = await this.#dependencies.postgres.initialize(signal)
-    if (made.kind !== 'ok') return made
-    await this.#directory.rememberInitialized(made.value.systemIdentifier)
-    return DONE
   }
 
   async #clone(

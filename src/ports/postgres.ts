@@ -43,9 +43,9 @@ export interface Postgres {
   /**
    * initdb, roles, database: everything that a first primary needs, in a directory beside the data directory, which gets its final
    * name (rename, directory fsynced) only at the end, with the server shut down cleanly. Interrupted at any point it leaves nothing
-   * under the final name.
+   * under the final name. `beforeNamed` is awaited right before that: whoever is killed then finds its own data again, and knows it.
    */
-  initialize(signal: AbortSignal): Promise<Outcome<{ readonly systemIdentifier: string }>>
+  initialize(signal: AbortSignal, beforeNamed: (systemIdentifier: string) => Promise<void>): Promise<Outcome>
   /** Removes what interrupted initialize/clone runs left beside the data directory. Never touches the data directory. */
   removeLeftovers(): Promise<readonly string[]>
 

@@ -151,7 +151,10 @@ class LocalPostgres implements Postgres {
     return ok(look.value.facts)
   }
 
-  async initialize(signal: AbortSignal): Promise<Outcome<{ readonly systemIdentifier: string }>> {
+  async initialize(
+    signal: AbortSignal,
+    beforeNamed: (systemIdentifier: string) => Promise<void>,
+  ): Promise<Outcome> {
     const directory = await this.inspectDirectory()
     if (directory.kind === 'unusable') return failed(directory.code, directory.reason)
     if (directory.kind === 'cluster') {
@@ -160,7 +163,8 @@ class LocalPostgres implements Postgres {
     const { binaries, secrets, applicationRole, database } = this.#options
     const superuser = this.#options.superuser ?? 'postgres'
     const roles = { superuser, applicationRole, database }
-    return initialize({ layout: this.#layout, binaries, secrets, log: this.#log, ...roles }, signal)
+    const options = { layout: this.#layout, binaries, secrets, log: this.#log, ...roles }
+    return initialize(options, signal, beforeNamed)
   }
 
   removeLeftovers(): Promise<readonly string[]> {

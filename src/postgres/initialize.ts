@@ -40,10 +40,12 @@ export interface InitializeOptions {
   readonly log: AdapterLog
 }
 
+/** `beforeNamed` hears of the new cluster before its directory gets the final name: who finds that one must know whose it is. */
 export async function initialize(
   options: InitializeOptions,
   signal: AbortSignal,
-): Promise<Outcome<{ readonly systemIdentifier: string }>> {
+  beforeNamed: (systemIdentifier: string) => Promise<void>,
+): Promise<Outcome> {
   const { layout } = options
   const unfinished = join(layout.nodeDir, `${UNFINISHED_PREFIX}${randomBytes(6).toString('hex')}`)
   const statements = await prepareStatements(options)
@@ -68,10 +70,11 @@ export async function initialize(
     if (control.value.state !== 'shutDown') {
       return failed('initdb-failed', `the new cluster was not shut down cleanly (${control.value.state})`)
     }
+    await beforeNamed(control.value.systemIdentifier)
     // rename refuses to replace a directory that has something in it: a data directory is never overwritten.
     await rename(unfinished, layout.dataDir)
     await fsyncDirectory(layout.nodeDir)
-    return ok({ systemIdentifier: control.value.systemIdentifier })
+    return DONE
   } catch (error) {
     return fileFailure(error, layout.nodeDir)
   } finally {

@@ -152,7 +152,7 @@ export class Workspace {
     const node = await this.node(name, major, more)
     const template = join(this.path, `template-${major}`)
     if (!(await exists(template))) {
-      value(await node.postgres.initialize(new AbortController().signal))
+      value(await node.postgres.initialize(new AbortController().signal, async () => {}))
       cpSync(node.dataDir, template, { recursive: true })
     } else {
       cpSync(template, node.dataDir, { recursive: true })

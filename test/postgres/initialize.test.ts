@@ -10,6 +10,7 @@ import { compiledDirectory } from './compiled.ts'
 import { eventually, exists, MAJORS, PRIMARY, type TestNode, value, Workspace } from './fixture.ts'
 
 const forever = new AbortController().signal
+const unheard = async (): Promise<void> => {}
 
 afterAll(() => rmSync(compiledDirectory, { recursive: true, force: true }))
 
@@ -23,12 +24,17 @@ describe.each(MAJORS)('initialize of PostgreSQL %i', (major) => {
   test('makes a whole cluster, shut down cleanly, and nothing beside it', async () => {
     const node = await workspace.node('whole', major)
     expect(await node.postgres.inspectDirectory()).toEqual({ kind: 'absent' })
-    const made = value(await node.postgres.initialize(forever))
+    let made: string | null = null
+    const beforeNamed = async (systemIdentifier: string): Promise<void> => {
+      made = systemIdentifier
+      expect(await node.postgres.inspectDirectory()).toEqual({ kind: 'absent' })
+    }
+    value(await node.postgres.initialize(forever, beforeNamed))
     expect(await node.postgres.inspectDirectory()).toMatchObject({
       kind: 'cluster',
       major,
       control: {
-        systemIdentifier: made.systemIdentifier,
+        systemIdentifier: made,
         state: 'shutDown',
         timelineId: 1,
         dataChecksums: true,
@@ -50,14 +56,20 @@ describe.each(MAJORS)('initialize of PostgreSQL %i', (major) => {
 
   test('refuses a directory that holds anything, and leaves it as it is', async () => {
     const node = await workspace.node('taken', major)
-    value(await node.postgres.initialize(forever))
-    expect(await node.postgres.initialize(forever)).toMatchObject({ kind: 'failed', code: 'foreign-data' })
+    value(await node.postgres.initialize(forever, unheard))
+    expect(await node.postgres.initialize(forever, unheard)).toMatchObject({
+      kind: 'failed',
+      code: 'foreign-data',
+    })
     expect((await node.postgres.inspectDirectory()).kind).toBe('cluster')
     const other = await workspace.node('foreign', major)
     mkdirSync(other.dataDir)
     writeFileSync(join(other.dataDir, 'thesis.txt'), 'all of it')
     expect(await other.postgres.inspectDirectory()).toMatchObject({ kind: 'unusable', code: 'foreign-data' })
-    expect(await other.postgres.initialize(forever)).toMatchObject({ kind: 'failed', code: 'foreign-data' })
+    expect(await other.postgres.initialize(forever, unheard)).toMatchObject({
+      kind: 'failed',
+      code: 'foreign-data',
+    })
     expect(readdirSync(other.dataDir)).toEqual(['thesis.txt'])
   })
 
@@ -66,7 +78,7 @@ describe.each(MAJORS)('initialize of PostgreSQL %i', (major) => {
     const node = await workspace.node('older', major, {
       secrets: { ...workspace.secrets, proxy },
     })
-    value(await node.postgres.initialize(forever))
+    value(await node.postgres.initialize(forever, unheard))
     value(await node.postgres.configure(PRIMARY))
     value(await node.postgres.start(30_000))
     const roles = `SELECT count(*)::int AS there FROM pg_roles WHERE rolname = 'understudy_proxy'`
@@ -77,20 +89,29 @@ describe.each(MAJORS)('initialize of PostgreSQL %i', (major) => {
   test('says so when it may not write, or a password is missing or open to others', async () => {
     const node = await workspace.node('closed', major)
     chmodSync(node.options.nodeDir, 0o500)
-    expect(await node.postgres.initialize(forever)).toMatchObject({ kind: 'failed', code: 'no-permission' })
+    expect(await node.postgres.initialize(forever, unheard)).toMatchObject({
+      kind: 'failed',
+      code: 'no-permission',
+    })
     chmodSync(node.options.nodeDir, 0o700)
     const secrets = { ...node.options.secrets, agent: join(workspace.path, 's', 'open') }
     const open = await workspace.node('open', major, { secrets })
-    expect(await open.postgres.initialize(forever)).toMatchObject({ kind: 'failed', code: 'no-permission' })
+    expect(await open.postgres.initialize(forever, unheard)).toMatchObject({
+      kind: 'failed',
+      code: 'no-permission',
+    })
     writeFileSync(secrets.agent, 'known to all\n', { mode: 0o644 })
-    expect(await open.postgres.initialize(forever)).toMatchObject({ kind: 'failed', code: 'no-permission' })
+    expect(await open.postgres.initialize(forever, unheard)).toMatchObject({
+      kind: 'failed',
+      code: 'no-permission',
+    })
     expect(readdirSync(open.options.nodeDir)).toEqual([])
   })
 
   test('aborted, it leaves nothing', async () => {
     const node = await workspace.node('aborted', major)
     const controller = new AbortController()
-    const running = node.postgres.initialize(controller.signal)
+    const running = node.postgres.initialize(controller.signal, unheard)
     await eventually('it has begun', async () => readdirSync(node.options.nodeDir).length > 0)
     await sleep(50)
     controller.abort()
@@ -132,7 +153,11 @@ describe.each(MAJORS)('initialize of PostgreSQL %i', (major) => {
       const directory = await node.postgres.inspectDirectory()
       const context = `killed after ${killAfterMs} ms`
       if (await exists(node.dataDir)) {
-        expect(directory, context).toMatchObject({ kind: 'cluster', control: { state: 'shutDown' } })
+        const systemIdentifier = readFileSync(notedFile(node), 'utf8')
+        expect(directory, context).toMatchObject({
+          kind: 'cluster',
+          control: { state: 'shutDown', systemIdentifier },
+        })
         whole++
         rmSync(node.dataDir, { recursive: true })
       } else {
@@ -147,18 +172,25 @@ describe.each(MAJORS)('initialize of PostgreSQL %i', (major) => {
       )
     }
     expect(whole, 'some runs were killed in the middle').toBeLessThan(8)
-    value(await node.postgres.initialize(forever))
+    value(await node.postgres.initialize(forever, unheard))
   })
 })
+
+function notedFile(node: TestNode): string {
+  return `${node.options.nodeDir}.noted`
+}
 
 /** initialize() in a process of its own, ended by SIGKILL: what of it goes on runs without a parent. */
 async function killDuringInitialize(node: TestNode, killAfterMs: number): Promise<void> {
   const script = `
     import { initialize } from ${JSON.stringify(join(compiledDirectory, 'postgres', 'initialize.js'))}
+    import { writeFileSync } from 'node:fs'
     import { nodeLayout } from ${JSON.stringify(join(compiledDirectory, 'postgres', 'layout.js'))}
     const options = ${JSON.stringify({ ...node.options, superuser: 'postgres', log: undefined })}
     process.stdout.write('begins')
-    await initialize({ ...options, layout: nodeLayout(options.nodeDir), log: () => {} }, new AbortController().signal)
+    const noted = async (identifier) => writeFileSync(${JSON.stringify(notedFile(node))}, identifier)
+    const forever = new AbortController().signal
+    await initialize({ ...options, layout: nodeLayout(options.nodeDir), log: () => {} }, forever, noted)
   `
   const child: ChildProcess = spawn(process.execPath, ['--input-type=module', '-e', script], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -29,13 +29,13 @@ const CAUGHT: Readonly<Record<string, Catch>> = {
   pgFirst: { seed: 3, nodes: 5, by: /^I2/ },
   noProbe: { seed: 3, nodes: 5, by: /^I2/ },
   deadAnoSentVote: { seed: 9, nodes: 3, by: /^progress/ },
-  noSettle: { seed: 12, nodes: 5, by: /^(I2|I5)/ },
+  noSettle: { seed: 34, nodes: 5, by: /^(I2|I5)/ },
   noHistoryCheck: { seed: 1, nodes: 3, by: /^I8/ },
   zeroCandNoLease: { seed: 1, nodes: 5, by: /^I10/, durability: 'async' },
   nextRuleForgotten: { seed: 28, nodes: 3, by: /^I2/ },
   staleBelieved: { seed: 1, nodes: 3, by: /^(I6|I7|P1)/ },
   onlyEpochRecovered: { seed: 30, nodes: 5, by: /^P1/ },
-  oldDocumentKept: { seed: 84, nodes: 3, by: /^I6/ },
+  oldDocumentKept: { seed: 34, nodes: 3, by: /^(I6|P1)/ },
   trustMemory: { seed: 3, nodes: 3, by: /^I7/ },
   handMadeVotes: { seed: 2, nodes: 3, by: /^(I6|progress)/ },
   diskLossAnySrc: { seed: 2, nodes: 3, by: /^I12/ },
@@ -44,6 +44,7 @@ const CAUGHT: Readonly<Record<string, Catch>> = {
 
 /** What chance brings about too seldom: told from beginning to end, and caught there. */
 const CAUGHT_ON_COURSE: Readonly<Record<string, { readonly course: CourseName; readonly by: RegExp }>> = {
+  ownUnknown: { course: 'theBeginningIsInterrupted', by: /^progress/ },
   abortUnsafe: { course: 'aRuleIsGivenUp', by: /^I2/ },
   rejoinCounts: { course: 'aRewoundStandbyAcknowledges', by: /^P1/ },
   sentinelNoBlock: { course: 'theOnlyOtherCopyIsPromotedByHand', by: /^I2/ },
