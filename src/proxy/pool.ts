@@ -27,7 +27,13 @@ export interface WaitingClient {
 export type Destination =
   | { readonly kind: 'open'; readonly epoch: number; readonly node: RoutedNode }
   /** `reason` is for people. */
-  | { readonly kind: 'held'; readonly epoch: number; readonly reason: string }
+  | {
+      readonly kind: 'held'
+      readonly epoch: number
+      readonly reason: string
+      /** Nothing is heard from there: what was asked may never be answered. */
+      readonly isSilent?: boolean
+    }
 
 export interface PoolKey {
   readonly user: string
@@ -204,7 +210,11 @@ export class Pool implements Home {
   destinationChanged(): void {
     const destination = this.#context.destination()
     if (destination.kind !== 'open') {
-      if (this.#context.role === 'standby') this.#sendElsewhere(destination.reason)
+      if (this.#context.role !== 'standby') return
+      this.#sendElsewhere(destination.reason)
+      if (destination.isSilent !== true) return
+      // Whoever has seen nothing of an answer yet can have it from another node.
+      for (const server of [...this.#servers]) if (server.isWithholding) server.close(destination.reason)
       return
     }
     for (const server of [...this.#servers]) {

@@ -195,6 +195,22 @@ describe.each([15, 18])('reads, PostgreSQL %i', (major) => {
       await fixture.standby(name).start()
     })
 
+    test('with a standby that freezes: the same statement on another node, when nothing is heard from it', async () => {
+      const client = await login()
+      client.send(query('SELECT pg_sleep(1), pg_is_in_recovery()'))
+      await until(async () => (await runningAt(fixture)) !== null, 'it to run')
+      const name = (await runningAt(fixture)) ?? ''
+      const { pid } = fixture.standby(name)
+      const [row] = await fixture
+        .standby(name)
+        .sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(1)%'")
+      for (const each of [pid, Number(row?.['pid'])]) process.kill(each, 'SIGSTOP')
+      running.positions.change(name, () => null)
+      expect(shown(await client.until())).toMatch(/^T D\(,[tf]\) C\(SELECT 1\) Z\(I\)$/)
+      for (const each of [Number(row?.['pid']), pid]) process.kill(each, 'SIGCONT')
+      running.positions.change(name, (reading) => reading)
+    })
+
     test('with a standby that dies in the middle of the rows: 40001, and the connection stays', async () => {
       const client = await login()
       client.send(query("SELECT i, repeat('x', 1000), pg_sleep(0.01) FROM generate_series(1, 500) AS i"))

@@ -35,7 +35,7 @@ const reads = z
       'A standby that is further behind is read from by nobody.',
     ),
     wait: key(
-      duration('0ms', '1m').prefault('30ms'),
+      duration('0ms', '1m').prefault('50ms'),
       'How long a read waits for a standby that has what it must see, before it goes to the primary.',
     ),
     readOnlyFallback: key(

@@ -97,8 +97,10 @@ export class ReadRouter {
   /** Where the servers of a standby are; held while nobody may read there. */
   destination(name: string): Destination {
     const node = this.#cluster?.members.find((member) => member.name === name)
-    if (node === undefined || !this.isInRotation(name)) return NO_STANDBY
-    return { kind: 'open', epoch: 0, node }
+    if (node !== undefined && this.isInRotation(name)) return { kind: 'open', epoch: 0, node }
+    const entry = this.entries().find((each) => each.node === name)
+    if (entry === undefined || entry.outBecause === null) return NO_STANDBY
+    return { kind: 'held', epoch: 0, reason: `${name}: ${entry.outBecause}`, isSilent: entry.isSilent }
   }
 
   get hasStandbys(): boolean {

@@ -23,6 +23,8 @@ export interface RotationEntry {
   readonly node: string
   /** null: it is in rotation. */
   readonly outBecause: string | null
+  /** Nothing is heard from there. */
+  readonly isSilent: boolean
   readonly replayLsn: Lsn | null
   /** null: not known. */
   readonly replayLagMs: number | null
@@ -41,6 +43,8 @@ interface Watched {
   readonly goodSinceMs: number | null
 }
 
+const NOT_HEARD = 'its agent is not heard'
+const NO_ANSWER = 'its server does not answer'
 /** A reading comes at least every 200 ms. */
 const SILENT_AFTER_MS = 1_000
 /** A walreceiver that connects anew. */
@@ -126,7 +130,9 @@ export class Rotation {
       const lsn = watched?.reading.lsn ?? null
       return {
         node,
-        outBecause: watched === undefined ? 'its agent is not heard' : watched.outBecause,
+        outBecause: watched === undefined ? NOT_HEARD : watched.outBecause,
+        isSilent:
+          watched === undefined || watched.outBecause === NOT_HEARD || watched.outBecause === NO_ANSWER,
         replayLsn: lsn,
         replayLagMs: lsn === null ? null : this.#lagMs(lsn, nowMs),
         replayLagBytes: lsn === null ? null : this.#lagBytes(lsn),
@@ -163,8 +169,8 @@ export class Rotation {
   /** What speaks against reading there; null: nothing. */
   #against({ reading, receivedAtMs, movedAtMs, streamLostAtMs }: Watched, nowMs: number): string | null {
     const { role, systemIdentifier, timelineId, lsn, heldBack } = reading
-    if (nowMs - receivedAtMs > SILENT_AFTER_MS) return 'its agent is not heard'
-    if (role !== 'standby' || lsn === null) return 'its server does not answer'
+    if (nowMs - receivedAtMs > SILENT_AFTER_MS) return NOT_HEARD
+    if (role !== 'standby' || lsn === null) return NO_ANSWER
     if (this.#line === null) return 'the cluster is not known yet'
     if (systemIdentifier !== this.#line.systemIdentifier) return 'it has another cluster’s data'
     if (timelineId === null) return 'its timeline is not known'
