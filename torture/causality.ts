@@ -59,7 +59,9 @@ else {
 }
 
 async function main(options: Options): Promise<boolean> {
-  console.log(`seed ${options.seed}, ${options.minutes} minutes, PostgreSQL ${options.pg}, ${options.durability}`)
+  console.log(
+    `seed ${options.seed}, ${options.minutes} minutes, PostgreSQL ${options.pg}, ${options.durability}`,
+  )
   const cluster = await BenchCluster.make(options.pg, ['--durability', options.durability, '--rto', '1s'])
   try {
     await cluster.up({ first: true })
@@ -72,7 +74,11 @@ async function main(options: Options): Promise<boolean> {
 
 function causal(cluster: BenchCluster): CausalCluster {
   const portOf = (name: string): number => cluster.nodes.find((each) => each.name === name)?.port ?? 0
-  const asSuperuser = { user: 'postgres', password: cluster.secret('superuser'), connectionTimeoutMillis: 2000 }
+  const asSuperuser = {
+    user: 'postgres',
+    password: cluster.secret('superuser'),
+    connectionTimeoutMillis: 2000,
+  }
   return {
     nodes: cluster.nodes.map(({ name }) => name),
     places: [cluster.directory],
@@ -85,11 +91,15 @@ function causal(cluster: BenchCluster): CausalCluster {
 function report({ check, deaths, standbyReads, errors }: CausalRun, lie: boolean): boolean {
   const { violations, reads, writes, lost, demanding } = check
   console.log(`${deaths} primaries died; ${writes} writes, ${lost} of them lost with a primary`)
-  console.log(`${reads} reads, ${demanding} of which had something to miss; standbys still know of ${standbyReads} scans`)
+  console.log(
+    `${reads} reads, ${demanding} of which had something to miss; standbys still know of ${standbyReads} scans`,
+  )
   console.log(`errors: ${[...errors].map(([code, count]) => `${code} ${count}`).join(', ') || 'none'}`)
   for (const { kind, sentence } of violations.slice(0, SHOWN)) console.log(`${kind}: ${sentence}`)
   if (lie) {
-    console.log(violations.length > 0 ? `found, as it must be: ${violations.length}` : 'NOT FOUND: the sessions lied')
+    console.log(
+      violations.length > 0 ? `found, as it must be: ${violations.length}` : 'NOT FOUND: the sessions lied',
+    )
     return violations.length > 0
   }
   const wrong = violations.length

@@ -1,7 +1,7 @@
 /** P4 on whole clusters, for a short while; `npm run causality` goes on for as long as it is told. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { startCluster, type TestCluster } from '../support/cluster-harness.ts'
 import { type CausalCluster, runCausality } from '../lab/clients/causal-run.ts'
+import { startCluster, type TestCluster } from '../support/cluster-harness.ts'
 
 describe('through the auto port, with late standbys', () => {
   let cluster: TestCluster
@@ -27,7 +27,13 @@ describe('through the auto port, with late standbys', () => {
   })
 
   test('P4: no session reads less than its level promises, also when its primary dies', async () => {
-    const run = await runCausality(causal(), { seed: 1, forMs: 12_000, sessions: 8, failoverMs: 6000, lie: false })
+    const run = await runCausality(causal(), {
+      seed: 1,
+      forMs: 12_000,
+      sessions: 8,
+      failoverMs: 6000,
+      lie: false,
+    })
     expect(run.check.violations).toEqual([])
     expect(run.deaths).toBe(1)
     expect(run.check.demanding).toBeGreaterThan(50)

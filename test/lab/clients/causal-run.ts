@@ -47,12 +47,20 @@ export async function runCausality(cluster: CausalCluster, options: CausalRunOpt
   await first.end()
   const ended = new AbortController()
   const disturbed = disturbStandbys(cluster, random, ended.signal)
-  const clients = new CausalClients({ seed, sessions, lie, connect: (parameters) => cluster.connect(parameters) })
-  const deaths = await live(cluster, random, options).finally(async () => {
+  const clients = new CausalClients({
+    seed,
+    sessions,
+    lie,
+    connect: (parameters) => cluster.connect(parameters),
+  })
+  let deaths = 0
+  try {
+    deaths = await live(cluster, random, options)
+  } finally {
     await clients.stop()
     ended.abort()
     await disturbed
-  })
+  }
   const primary = await cluster.healthy()
   const client = await cluster.superuser(primary)
   try {
@@ -63,7 +71,11 @@ export async function runCausality(cluster: CausalCluster, options: CausalRunOpt
   }
 }
 
-async function live(cluster: CausalCluster, random: Random, { forMs, failoverMs }: CausalRunOptions): Promise<number> {
+async function live(
+  cluster: CausalCluster,
+  random: Random,
+  { forMs, failoverMs }: CausalRunOptions,
+): Promise<number> {
   const until = performance.now() + forMs
   let deaths = 0
   while (performance.now() < until) {
@@ -91,10 +103,12 @@ async function killPrimary(cluster: CausalCluster): Promise<void> {
   const postmaster = all.find(({ kind, node }) => kind === 'postmaster' && node === primary)
   if (postmaster === undefined) throw new Error(`${primary} has no postmaster`)
   const children = all.filter(({ parent }) => parent === postmaster.pid)
-  for (const { pid } of children.filter(({ command }) => command.includes('walsender'))) signal(pid, 'SIGSTOP')
+  for (const { pid } of children.filter(({ command }) => command.includes('walsender')))
+    signal(pid, 'SIGSTOP')
   await sleep(SILENT_MS)
   signal(postmaster.pid, 'SIGKILL')
-  for (const { pid } of processesOf(cluster.places).filter(({ parent }) => parent === postmaster.pid)) signal(pid, 'SIGKILL')
+  for (const { pid } of processesOf(cluster.places).filter(({ parent }) => parent === postmaster.pid))
+    signal(pid, 'SIGKILL')
   for (const { pid } of children) signal(pid, 'SIGKILL')
 }
 
