@@ -1,7 +1,7 @@
 /**
  * Five speeds of tests: fast (pure, no processes), component (one real part each), sim (the decision in a simulated cluster, every core
  * for itself), cluster (whole clusters, one at a time), faults
- * (clusters whose parts are killed, frozen and cut off).
+ * (clusters whose parts are killed, frozen and cut off). A sixth, systemd, boots machines and is asked for: `npm run test:systemd`.
  * `npm test` runs the projects one after the other; the group order says the same to a plain `vitest run`.
  */
 import { defineConfig } from 'vitest/config'
@@ -66,6 +66,17 @@ export default defineConfig({
           maxWorkers: 2,
           env,
           sequence: { groupOrder: 4 },
+        },
+      },
+      {
+        test: {
+          name: 'systemd',
+          include: ['test/systemd/**/*.test.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+          env,
+          sequence: { groupOrder: 5 },
         },
       },
     ],

@@ -21,6 +21,8 @@ import { missingPrograms } from './requirements.mjs'
 const REASON_LINES = 20
 
 const PROJECTS = ['fast', 'component', 'sim', 'cluster', 'faults']
+/** Run only when they are named. */
+const ON_REQUEST = ['systemd']
 /** Their tests depend on how fast the machine is; those of the others do not. */
 const TRIED_TWICE = ['component', 'cluster', 'faults']
 /** More than these have a common cause, which a second try would only hide for longer. */
@@ -270,9 +272,12 @@ function parseArguments(args) {
     else if (arg.startsWith('--project=')) options.projects.push(arg.slice('--project='.length))
     else options.passedOn.push(arg)
   }
-  const unknown = options.projects.find((name) => !PROJECTS.includes(name))
+  const unknown = options.projects.find((name) => ![...PROJECTS, ...ON_REQUEST].includes(name))
   if (unknown !== undefined)
-    throw new Refusal(`There is no project "${unknown}".`, `They are ${PROJECTS.join(', ')}.`)
+    throw new Refusal(
+      `There is no project "${unknown}".`,
+      `They are ${[...PROJECTS, ...ON_REQUEST].join(', ')}.`,
+    )
   if (options.projects.length === 0) options.projects = PROJECTS
   return options
 }

@@ -410,6 +410,8 @@ export interface ReleaseAnswer {
     readonly startFile: string
     readonly startMode: string
     readonly configDirectory: string
+    /** Of systemd, under which it ran; null, or left out by an older agent: none. */
+    readonly unit?: { readonly name: string; readonly isEnabled: boolean } | null
   } | null
 }
 

@@ -23,6 +23,8 @@ export type Route =
       readonly primary: RoutedNode
       /** Left out: nothing is known that would let a standby be read from. */
       readonly cluster?: ReadableCluster
+      /** The first number of a transaction that this primary has given in its epoch, as text; null or left out: not known. */
+      readonly nextXid?: string | null
     }
   /** Nobody takes writes right now: clients wait. `reason` is for people. */
   | {

@@ -87,7 +87,7 @@ function addressLines(input: ConfigurationInput): readonly Setting[] {
     },
     {
       name: 'unix_socket_directories',
-      value: `"${input.socketDirectory.replaceAll('"', '""')}"`,
+      value: directoryList(input.socketDirectory),
       why: 'A short directory: the path of a socket ends at 107 bytes. The agent looks through it.',
     },
     {
@@ -281,4 +281,9 @@ function defaultLines(input: ConfigurationInput): readonly Setting[] {
     })
   }
   return lines
+}
+
+/** A list of one, in which quotes are for what would end it. Debian's tools read this setting, too, and know of no quotes. */
+function directoryList(directory: string): string {
+  return /[",\s]/.test(directory) ? `"${directory.replaceAll('"', '""')}"` : directory
 }

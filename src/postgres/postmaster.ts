@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Outcome, PostmasterState } from '../ports/postgres.ts'
 import type { AdapterLog } from './adapter-log.ts'
 import type { Binaries } from './binaries.ts'
-import { cleanEnvironment } from './environment.ts'
+import { cleanEnvironment, sparedEnvironment } from './environment.ts'
 import { isGiven } from './given.ts'
 import type { NodeLayout } from './layout.ts'
 import { markLogs, readLogsSince } from './log-tail.ts'
@@ -242,10 +242,11 @@ export class Postmaster {
       return fileFailure(error, layout.startupLog)
     }
     try {
+      const env = { ...cleanEnvironment(layout.nodeDir, binaries.env), ...sparedEnvironment() }
       if (!mayBegin()) return failed('timeout', 'the lease of the primary would have run out first')
       const spawned = spawn(binaries.postgres, postmasterArguments(layout), {
         cwd: '/',
-        env: cleanEnvironment(layout.nodeDir, binaries.env),
+        env,
         detached: true,
         stdio: ['ignore', output.fd, output.fd],
       })

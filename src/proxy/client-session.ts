@@ -8,38 +8,22 @@ import { MessageScanner, type MessageVisitor, NOTHING } from '../protocol/messag
 import { FRONTEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import type { Cancellable } from './cancel.ts'
+import { readChunks } from './chunk-reads.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { FRONTEND_SEEN, readFrontendMessage } from './client-messages.ts'
 import { ClientStatements } from './client-statements.ts'
 import { LocalAnswers, type LocalState } from './local-answers.ts'
-import { lossOf } from './lost-server.ts'
+import { answersToCommit, type LostServer, lossOf } from './lost-server.ts'
 import { Outbox } from './outbox.ts'
 import { type Parameters, setStatement } from './parameters.ts'
 import { PendingInput } from './pending-input.ts'
 import type { Pool, WaitingClient } from './pool.ts'
 import type { OwnAnswers } from './reads/own-answers.ts'
 import { type ReadingSession, ReadPath } from './reads/read-path.ts'
-import type { SessionReads } from './reads/session-reads.ts'
 import type { LinkedClient, ServerConnection } from './server-connection.ts'
+import type { SessionOptions } from './session-options.ts'
 import type { PoolMode } from './settings.ts'
-import type { Statement, StatementRegistry } from './statements.ts'
 import type { Traffic } from './traffic.ts'
-
-export interface SessionOptions {
-  readonly socket: Socket
-  readonly pool: Pool
-  readonly mode: PoolMode
-  readonly parameters: Parameters
-  readonly registry: StatementRegistry
-  readonly maxPreparedStatements: number
-  readonly maxStatementBytes: number
-  readonly traffic: Traffic
-  /** Left out: whatever it sends is the primary's. */
-  readonly reads?: SessionReads | undefined
-  /** It made, changed or dropped something that others may name. */
-  readonly schemaChanged?: () => void
-  readonly onEnd: () => void
-}
 
 /** Why the client is not read from. */
 const PAUSED = { waiting: 1, server: 2, client: 4 } as const
@@ -67,12 +51,14 @@ export class ClientSession
   #preparing = false
   #local: LocalAnswers | OwnAnswers | null = null
   readonly #reads: ReadPath | null
+  /** It is being found out whether its COMMIT took place. */
+  #resolving: AbortController | null = null
   #paused = 0
   #ended = false
 
   constructor(options: SessionOptions) {
     this.#options = options
-    this.#socket = options.socket
+    this.#socket = readChunks(options.socket, (chunk) => this.take(chunk))
     this.#pool = options.pool
     this.mode = options.mode
     this.parameters = options.parameters
@@ -81,16 +67,16 @@ export class ClientSession
     this.#reads = options.reads === undefined ? null : new ReadPath(this, options.reads)
     this.#pending = new PendingInput((bytes) => options.pool.holds(bytes))
     this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
-    this.#outbox = new Outbox(options.socket)
-    options.socket.on('data', (chunk: Buffer) => this.take(chunk))
-    options.socket.on('drain', () => this.#clientDrained())
-    options.socket.on('error', () => this.#end())
-    options.socket.on('close', () => this.#end())
+    this.#outbox = new Outbox(this.#socket)
+    this.#socket.on('drain', () => this.#clientDrained())
+    this.#socket.on('error', () => this.#end())
+    this.#socket.on('close', () => this.#end())
   }
 
   /** Nothing of it is under way: it could end and miss nothing. */
   get isQuiet(): boolean {
-    if (this.#isWaiting || this.#local !== null || !this.#pending.isEmpty) return false
+    if (this.#isWaiting || this.#local !== null || !this.#pending.isEmpty || this.#resolving !== null)
+      return false
     return this.server === null || (this.server.isIdle && !this.#preparing)
   }
 
@@ -102,6 +88,10 @@ export class ClientSession
 
   get pool(): Pool {
     return this.#pool
+  }
+
+  get resolvesCommits(): boolean {
+    return this.#options.resolveCommit !== null && this.#reads?.isAtStandby !== true
   }
 
   get isWaiting(): boolean {
@@ -237,22 +227,6 @@ export class ClientSession
     this.server?.pause()
   }
 
-  parameterChanged(name: string, value: string): void {
-    this.parameters.set(name, value)
-  }
-
-  statementGone(name: string, statement: Statement): void {
-    this.statements.forget(name, statement)
-  }
-
-  statementStays(name: string, statement: Statement): void {
-    this.statements.keep(name, statement)
-  }
-
-  statementsForgotten(): void {
-    this.statements.forgetNamed()
-  }
-
   schemaChanged(): void {
     this.#options.schemaChanged?.()
   }
@@ -295,6 +269,11 @@ export class ClientSession
     }
     const onlyRead = this.#reads?.isReading === true
     if (this.#reads?.lost(server) === true) return
+    if (this.#resolve(server, why)) return
+    this.#lost(server, why, onlyRead)
+  }
+
+  #lost(server: LostServer, why: string, onlyRead: boolean): void {
     const loss = lossOf(server, this.mode, why, onlyRead)
     if (loss.kind === 'fatal') {
       this.fail(loss.error)
@@ -344,6 +323,25 @@ export class ClientSession
     server.home?.release(server)
   }
 
+  /** True: what is said of its COMMIT is said later. */
+  #resolve(server: ServerConnection, why: string): boolean {
+    const { commitInDoubt: doubt, requests } = server
+    const { resolveCommit } = this.#options
+    if (resolveCommit === null || doubt === null || server.cutOff) return false
+    if (requests.owed !== 1 || requests.isOpen || (this.mode === 'session' && server.state.held !== null))
+      return false
+    this.#resolving = new AbortController()
+    const at = { epoch: server.epoch, node: server.node.name }
+    void resolveCommit(doubt, at, this.#pool, this.#resolving.signal).then((outcome) => {
+      this.#resolving = null
+      if (this.#ended) return
+      for (const bytes of answersToCommit(outcome, why)) this.#outbox.add(bytes)
+      this.flushToClient()
+      this.#drain()
+    })
+    return true
+  }
+
   /** There is somebody to answer what the client sends. */
   get #canPump(): boolean {
     if (this.#local !== null) return true
@@ -361,7 +359,7 @@ export class ClientSession
   }
 
   #seekServer(): void {
-    if (this.#isWaiting || this.#ended || this.server !== null) return
+    if (this.#isWaiting || this.#ended || this.server !== null || this.#resolving !== null) return
     if (this.#reads === null) this.acquire(this.#pool)
     else this.#reads.seek()
   }
@@ -483,6 +481,7 @@ export class ClientSession
   /** Once: `#ended` was set before. */
   #close(): void {
     this.#waitNoMore()
+    this.#resolving?.abort()
     this.#pending.clear()
     const { server } = this
     if (server !== null && !this.#preparing) this.#leave(server)

@@ -12,6 +12,7 @@ import type { Target } from './classify/verdict.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { ClientLogin, type LoggedIn, type LoginContext } from './client-login.ts'
 import { ClientSession } from './client-session.ts'
+import { resolveCommit } from './commit-resolver.ts'
 import { type ConsoleFacts, explainReadWrite, NO_CONSOLE_FACTS, type RouteRow } from './console/context.ts'
 import { consoleWelcome, isConsole } from './console/entry.ts'
 import { ConsoleSession } from './console/session.ts'
@@ -21,11 +22,12 @@ import type { Parameters } from './parameters.ts'
 import type { PoolKey } from './pool.ts'
 import { Pools } from './pools.ts'
 import { type ReadParts, ReadSessions } from './reads/read-sessions.ts'
+import type { ResolveCommit } from './session-options.ts'
 import type { ProxySettings } from './settings.ts'
 import { poolModeOf, shareOf } from './shares.ts'
 import { TrafficTable } from './traffic.ts'
 import { type Answerer, answerQuestion } from './worker-answers.ts'
-import type { SessionFacts } from './worker-look.ts'
+import { factsOf, type SessionFacts } from './worker-look.ts'
 
 export interface ProxyDependencies {
   readonly routing: Routing
@@ -325,6 +327,7 @@ export class ProxyWorker implements Answerer {
 
   #begin({ socket, key, parameters, processId, left, keys, reads }: LoggedIn): void {
     const pool = this.pools.poolOf(key, keys)
+    const facts = factsOf(socket, processId)
     const session: ClientSession = new ClientSession({
       socket,
       pool,
@@ -336,15 +339,21 @@ export class ProxyWorker implements Answerer {
       maxPreparedStatements: this.settings.maxPreparedStatements,
       maxStatementBytes: this.settings.maxClientStatements,
       traffic: this.traffic.of(key.database, key.user),
+      resolveCommit: this.settings.resolveCommits ? this.#resolveCommit : null,
       onEnd: () => {
         this.sessions.delete(session)
         this.#cancelKeys.forget(processId)
         if (!socket.destroyed) this.#lingering.set(socket, performance.now())
       },
     })
-    this.sessions.set(session, { id: processId, socket, connectedAtMs: performance.now() })
+    this.sessions.set(session, facts)
     this.#cancelKeys.bind(processId, session)
     if (left.length > 0) session.take(left)
+  }
+
+  readonly #resolveCommit: ResolveCommit = (doubt, before, pool, gone) => {
+    const { holdTimeoutMs } = this.settings
+    return resolveCommit(doubt, before, { pool, gone, holdTimeoutMs, routing: this.#dependencies.routing })
   }
 
   #beginConsole({ socket, key, processId, left }: LoggedIn): void {

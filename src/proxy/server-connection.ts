@@ -10,14 +10,19 @@ import { query, terminate } from '../protocol/frontend-messages.ts'
 import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../protocol/message-scanner.ts'
 import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
+import { readChunks } from './chunk-reads.ts'
+import type { ClientStatements } from './client-statements.ts'
+import { ASK_AHEAD, ASK_AHEAD_AGAIN, type CommitInDoubt, parseDoubt } from './commit-doubt.ts'
+import { HiddenExchange } from './hidden-exchange.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
 import { RowReader } from './reads/row-reader.ts'
 import { tellsNothing, WithheldAnswer } from './reads/withheld-answer.ts'
 import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
+import { codeOf, isFatal, isHidden, lostFields } from './server-answers.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
-import { PreparedStatements, type Statement, type UnnamedStatement } from './statements.ts'
+import { PreparedStatements, type UnnamedStatement } from './statements.ts'
 import type { Traffic } from './traffic.ts'
 import { PLAIN, type Traits } from './traits.ts'
 
@@ -36,12 +41,8 @@ export interface LinkedClient {
   readonly traffic: Traffic
   toClient(bytes: Buffer): void
   flushToClient(): void
-  parameterChanged(name: string, value: string): void
-  /** The server did not prepare what the client calls so. */
-  statementGone(name: string, statement: Statement): void
-  /** The server did not close it. */
-  statementStays(name: string, statement: Statement): void
-  statementsForgotten(): void
+  readonly parameters: Parameters
+  readonly statements: ClientStatements
   schemaChanged(): void
   /** Everything is answered and no transaction is open; comes after the answer was passed on. */
   serverReady(server: ServerConnection): void
@@ -82,6 +83,8 @@ export class ServerConnection implements MessageVisitor {
   mayCommit = false
   /** Something that may roll back was sent and is not answered: what follows it is in no transaction. */
   mayRollBack = false
+  /** What is known of the transaction whose COMMIT, and nothing else, is not answered; null: nothing. */
+  commitInDoubt: CommitInDoubt | null = null
   /** Of the statements that portals were bound to, in this transaction. */
   bound: { readonly unnamed: Traits; readonly named: Traits } = NOTHING_BOUND
   /** Cancel requests under way: until they are through they could hit the next client. */
@@ -95,6 +98,11 @@ export class ServerConnection implements MessageVisitor {
   #own: OwnCommand | null = null
   #withheld: WithheldAnswer | null = null
   #readyAtEnd = false
+  #hidden: Hidden | null = null
+  /** Which run of which server this is, once it was asked (commit-doubt.ts): a connection outlives none. */
+  #run: string | null = null
+  /** The client has been told an error for its COMMIT, which is answered with a tag now. */
+  #leaveOutTag = false
 
   constructor(
     socket: Socket,
@@ -105,8 +113,8 @@ export class ServerConnection implements MessageVisitor {
       readonly onClosed: (server: ServerConnection) => void
     },
   ) {
-    this.#socket = socket
-    this.#outbox = new Outbox(socket)
+    this.#socket = readChunks(socket, (chunk) => this.#take(chunk))
+    this.#outbox = new Outbox(this.#socket)
     this.#scanner = new MessageScanner(this, SEEN)
     this.#onClosed = options.onClosed
     this.epoch = options.epoch
@@ -115,11 +123,10 @@ export class ServerConnection implements MessageVisitor {
     this.processId = login.processId
     this.secretKey = login.secretKey
     this.requests = new RequestQueue((note) => this.#failed(note))
-    socket.on('data', (chunk: Buffer) => this.#take(chunk))
-    socket.on('drain', () => this.client?.serverDrained())
-    socket.on('error', (error) => this.#end(error.message))
-    socket.on('close', () => this.#end('the server closed the connection'))
-    socket.resume()
+    this.#socket.on('drain', () => this.client?.serverDrained())
+    this.#socket.on('error', (error) => this.#end(error.message))
+    this.#socket.on('close', () => this.#end('the server closed the connection'))
+    this.#socket.resume()
   }
 
   get isStandby(): boolean {
@@ -128,7 +135,7 @@ export class ServerConnection implements MessageVisitor {
 
   /** Nothing is under way, and no transaction is open, be it one that awaits its Sync. */
   get isIdle(): boolean {
-    return this.status === 'I' && this.requests.isSettled && this.#own === null
+    return this.status === 'I' && this.requests.isSettled && this.#own === null && this.#hidden === null
   }
 
   /** A message to the client has begun and cannot be finished. */
@@ -165,20 +172,37 @@ export class ServerConnection implements MessageVisitor {
 
   /** Runs a statement of the proxy's own; its answer goes to nobody else. The server must be idle, or in a transaction and quiet. */
   run(sql: string, done: (error: ErrorFields | null) => void): void {
-    this.#run(sql, { done, error: null, rows: null })
+    this.#begin(sql, { done, error: null, rows: null })
   }
 
   /** The same, for one whose rows are wanted. */
-  ask(sql: string, done: (rows: readonly (readonly (string | null)[])[] | ErrorFields) => void): void {
+  askRows(sql: string, done: (rows: readonly (readonly (string | null)[])[] | ErrorFields) => void): void {
     const rows = new RowReader()
-    this.#run(sql, { done: (error) => done(error ?? rows.rows), error: null, rows })
+    this.#begin(sql, { done: (error) => done(error ?? rows.rows), error: null, rows })
   }
 
-  #run(sql: string, own: OwnCommand): void {
+  #begin(sql: string, own: OwnCommand): void {
     this.#own = own
     // A simple query destroys it.
     this.unnamed = null
     this.#socket.write(query(sql))
+  }
+
+  /** Asks for one value, as `run` runs a statement. Never rejects: `code` is an SQLSTATE. */
+  ask(sql: string): Promise<HiddenAnswer> {
+    if (this.isClosed) return Promise.resolve(LOST)
+    this.unnamed = null
+    return new Promise((done) => {
+      this.#hidden = { exchange: new HiddenExchange(), done }
+      this.#socket.write(query(sql))
+    })
+  }
+
+  /** What is to be sent right before the client's COMMIT, while nothing else is under way: its answer is kept in `commitInDoubt`. */
+  askAheadOfCommit(): Buffer {
+    this.unnamed = null
+    this.#hidden = { exchange: new HiddenExchange(), done: null }
+    return this.#run === null ? ASKS_AHEAD : ASKS_AHEAD_AGAIN
   }
 
   /** Closes prepared statements beyond `max`; their answers come before the client's and are left out. */
@@ -215,6 +239,11 @@ export class ServerConnection implements MessageVisitor {
         this.requests.answered(REQUEST.Describe)
         return null
       case BACKEND.CommandComplete:
+        if (this.#leaveOutTag) {
+          this.#leaveOutTag = false
+          this.#scanner.discardRest()
+          return NOTHING
+        }
         this.#effect(chunk, start, seenEnd)
         this.requests.answered(REQUEST.Execute)
         return null
@@ -246,7 +275,8 @@ export class ServerConnection implements MessageVisitor {
   #take(chunk: Buffer): void {
     if (this.isClosed) return
     try {
-      this.#scanner.push(chunk)
+      const rest = this.#hidden === null ? chunk : this.#takeHidden(this.#hidden, chunk)
+      if (rest !== null && !this.isClosed) this.#scanner.push(rest)
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error
       this.close(error.message)
@@ -298,6 +328,29 @@ export class ServerConnection implements MessageVisitor {
     for (const piece of pieces) this.client?.toClient(piece)
   }
 
+  /** Gives what is not of the hidden answer; null: nothing. */
+  #takeHidden({ exchange, done }: Hidden, chunk: Buffer): Buffer | null {
+    const rest = exchange.take(chunk)
+    if (rest === null) return null
+    this.#hidden = null
+    for (const message of exchange.passed) this.client?.toClient(message)
+    if (done === null) this.#askedAhead(exchange)
+    else done({ value: exchange.value, code: exchange.error === null ? null : codeOf(exchange.error) })
+    return rest
+  }
+
+  #askedAhead({ value, error }: HiddenExchange): void {
+    if (error === null) {
+      const answer = parseDoubt(value, this.#run)
+      this.#run = answer.run
+      this.commitInDoubt = answer.doubt
+      return
+    }
+    // It was cancelled, or took too long: the transaction has failed by that, and its COMMIT rolls it back. The client hears why.
+    this.client?.toClient(error)
+    this.#leaveOutTag = true
+  }
+
   #ready(letter: number): Buffer | null {
     this.status = letter === 0x49 ? 'I' : letter === 0x54 ? 'T' : 'E'
     if (this.#own !== null) {
@@ -310,6 +363,7 @@ export class ServerConnection implements MessageVisitor {
     if (!this.requests.isEmpty) return null
     this.mayCommit = false
     this.mayRollBack = false
+    this.commitInDoubt = null
     if (this.status === 'I') this.bound = NOTHING_BOUND
     this.idleSinceMs = performance.now()
     this.#readyAtEnd = true
@@ -325,7 +379,7 @@ export class ServerConnection implements MessageVisitor {
     }
     if (effect === 'forgetsStatements' || effect === 'forgetsEverything') {
       this.prepared.clear()
-      if (this.#own === null) this.client?.statementsForgotten()
+      if (this.#own === null) this.client?.statements.forgetNamed()
     }
     // What the proxy sets it knows without being told.
     if (this.#own === null || effect === 'forgetsEverything') this.state.apply(effect)
@@ -365,7 +419,7 @@ export class ServerConnection implements MessageVisitor {
     const name = chunk.toString('utf8', start + 5, nameEnd)
     const value = chunk.toString('utf8', nameEnd + 1, valueEnd)
     this.parameters.set(name, value)
-    if (this.#own === null) this.client?.parameterChanged(name, value)
+    if (this.#own === null) this.client?.parameters.set(name, value)
     return null
   }
 
@@ -373,14 +427,14 @@ export class ServerConnection implements MessageVisitor {
     switch (note.kind) {
       case 'prepared':
         this.prepared.delete(note.statement)
-        if (note.name !== null) this.client?.statementGone(note.name, note.statement)
+        if (note.name !== null) this.client?.statements.forget(note.name, note.statement)
         return
       case 'unnamed':
         // Whatever is there now may be another client's.
         this.unnamed = null
         return
       case 'closed':
-        if (note.statement !== undefined) this.client?.statementStays(note.name, note.statement)
+        if (note.statement !== undefined) this.client?.statements.keep(note.name, note.statement)
         return
       default:
     }
@@ -394,6 +448,9 @@ export class ServerConnection implements MessageVisitor {
     const { client } = this
     const own = this.#own
     this.#own = null
+    const hidden = this.#hidden
+    this.#hidden = null
+    hidden?.done?.(LOST)
     this.#onClosed(this)
     this.client = null
     if (own !== null) own.done(lostFields(reason))
@@ -401,25 +458,26 @@ export class ServerConnection implements MessageVisitor {
   }
 }
 
+const ASKS_AHEAD = query(ASK_AHEAD)
+const ASKS_AHEAD_AGAIN = query(ASK_AHEAD_AGAIN)
+const LOST: HiddenAnswer = { value: null, code: '08006' }
+
+/** Of a question of the proxy's own. */
+export interface HiddenAnswer {
+  readonly value: string | null
+  /** SQLSTATE; null: it did not fail. */
+  readonly code: string | null
+}
+
+interface Hidden {
+  readonly exchange: HiddenExchange
+  /** null: it was asked ahead of a client's COMMIT. */
+  readonly done: ((answer: HiddenAnswer) => void) | null
+}
+
 interface OwnCommand {
   readonly done: (error: ErrorFields | null) => void
   error: ErrorFields | null
   /** null: they are not wanted. */
   readonly rows: RowReader | null
-}
-
-function isHidden(note: RequestNote | null): boolean {
-  if (note?.kind === 'prepared' || note?.kind === 'unnamed') return note.hidden
-  return note?.kind === 'hidden'
-}
-
-/** The second field is 'V', the severity that is never translated (PostgreSQL 9.6 and later): FATAL or PANIC. */
-function isFatal(chunk: Buffer, from: number, seenEnd: number): boolean {
-  const second = chunk.indexOf(0, from) + 1
-  if (second <= 0 || second + 1 >= seenEnd || chunk[second] !== 0x56) return false
-  return chunk[second + 1] === 0x46 || chunk[second + 1] === 0x50
-}
-
-function lostFields(message: string): ErrorFields {
-  return { severity: 'FATAL', code: '08006', message, all: new Map() }
 }

@@ -147,7 +147,7 @@ export function routeOf(
   hold: Hold | null = null,
 ): Route | null {
   if (primacy === null) return null
-  const { epoch, phase, primary, reason, history } = primacy.value
+  const { epoch, phase, primary, reason, nextXid, history } = primacy.value
   const cluster = readableOf(identity, history, members)
   const held = (why: string): Route => ({ kind: 'held', epoch, reason: why, ...cluster })
   if (phase !== 'steady')
@@ -156,7 +156,7 @@ export function routeOf(
   if (member === undefined) return held(`${primary} is not in the proxy's configuration`)
   // One of an older epoch has done what it was for.
   if (hold?.epoch === epoch) return { kind: 'held', epoch, reason: hold.reason, hold: hold.id, ...cluster }
-  return { kind: 'open', epoch, primary: member, ...cluster }
+  return { kind: 'open', epoch, primary: member, nextXid, ...cluster }
 }
 
 function readableOf(
@@ -171,7 +171,7 @@ function readableOf(
 /** What can change of a route without an epoch. */
 function sameRoute(a: Route, b: Route): boolean {
   if (a.epoch !== b.epoch || !sameCluster(a.cluster, b.cluster)) return false
-  if (a.kind === 'open') return b.kind === 'open' && sameNode(a.primary, b.primary)
+  if (a.kind === 'open') return b.kind === 'open' && sameNode(a.primary, b.primary) && a.nextXid === b.nextXid
   return b.kind === 'held' && a.reason === b.reason && a.hold === b.hold
 }
 

@@ -28,7 +28,10 @@ test('--dry-run says what is left, and does none of it', async () => {
   const words = ['join', '--config', config, '--from', 'postgresql:///postgres', '--dry-run', '--json']
   const result = await runCli(words)
   expect(result).toMatchObject({ code: 0 })
-  expect(JSON.parse(result.stdout)).toMatchObject({ done: [], left: ['node', 'guard', 'agent', 'restart'] })
+  expect(JSON.parse(result.stdout)).toMatchObject({
+    done: [],
+    left: ['node', 'units', 'guard', 'agent', 'restart'],
+  })
   expect(readFileSync(journalFile, 'utf8')).toBe(journal)
   expect(existsSync(nodeDirectory)).toBe(false)
 })

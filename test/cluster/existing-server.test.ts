@@ -5,7 +5,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { roleStatementsByHand } from '../../src/cli/existing/by-hand.ts'
-import { STEPS } from '../../src/cli/existing/carry-out.ts'
+import { JOIN_STEPS, STEPS } from '../../src/cli/existing/carry-out.ts'
 import { type Journal, readJournal } from '../../src/cli/existing/journal.ts'
 import { ROOT_ROLE } from '../../src/cli/existing/names.ts'
 import { agentPids } from '../../src/cli/existing/steps/agent.ts'
@@ -93,15 +93,8 @@ class Stage {
 
   /** Starts it, and kills it when so many steps are done, and a moment more. */
   async takeUntil(steps: number, momentMs: number): Promise<void> {
-    const child = spawn(process.execPath, [MAIN, ...this.words('--yes')], {
-      env: cliEnvironment(),
-      stdio: 'ignore',
-    })
-    const ended = collect(child)
-    while (child.exitCode === null && ((await this.note())?.done.length ?? -1) < steps) await sleep(1)
-    await sleep(momentMs)
-    child.kill('SIGKILL')
-    await ended
+    const isThatFar = async (): Promise<boolean> => ((await this.note())?.done.length ?? -1) >= steps
+    await killed(this.words('--yes'), momentMs, isThatFar)
     await this.note()
   }
 
@@ -353,7 +346,7 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
         stdio: 'ignore',
       })
       const ended = collect(child)
-      while (child.exitCode === null && !existsSync(path.join(ofBravo, 'released.json'))) await sleep(1)
+      while (child.exitCode === null && !existsSync(path.join(ofBravo, 'releasing.json'))) await sleep(1)
       child.kill('SIGKILL')
       await ended
       await until(async () => (await agents()).length === 1)
@@ -393,6 +386,57 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
     })
   })
 
+  test('and its standby are nodes, plain servers again, or released, wherever `join` and `release` were killed', async () => {
+    const random = numbersFrom(seedOfThisRun())
+    const { server } = await plain()
+    await withStandby(async (standing) => {
+      const { standby, join, agents } = standing
+      const rounds = numberFrom('UNDERSTUDY_ROUNDS', 2)
+      for (let round = 0; round < rounds; round++) {
+        // All of them in turn, where there are so many rounds.
+        const steps = rounds > JOIN_STEPS.length ? round % (JOIN_STEPS.length + 1) : Math.floor(random() * 6)
+        await standing.joinUntil(steps, Math.floor(random() * 80))
+        expect(await countPostmasters(standby.dataDirectory), `killed after ${steps} steps`).toBeLessThan(2)
+        if (random() < 0.5) {
+          expect(await join('--yes'), `finished after ${steps} steps`).toMatchObject({ code: 0 })
+          await until(async () => (await streaming(server)).includes('bravo'))
+        }
+        await killed(standing.joinWords('--undo', '--yes'), Math.floor(random() * 2_500))
+        if (await standing.isBegun()) expect(await join('--undo', '--yes')).toMatchObject({ code: 0 })
+        expect(await standby.sql('SHOW config_file')).toEqual([{ config_file: standby.startFile }])
+        await server.asApplication(`INSERT INTO item VALUES ('round ${round}')`)
+        await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 2 + round)
+      }
+      expect(await join('--yes')).toMatchObject({ code: 0 })
+      await until(async () => (await streaming(server)).includes('bravo'))
+
+      const words = ['release', '--yes', '--dir', current().home]
+      const began = async (): Promise<unknown> =>
+        Promise.all(
+          [server, standby].map((each) => each.sql('SELECT pg_postmaster_start_time()::text AS at')),
+        )
+      const before = await began()
+      for (let kill = 0; kill < 4; kill++) await killed(words, Math.floor(300 + random() * 1_500))
+      const client = clientOf(store)
+      const known = async (): Promise<number> => {
+        const found = await client.list(clusterKeys('main').all)
+        return found.kind === 'ok' ? found.value.entries.length : Number.NaN
+      }
+      // One of them may have come to its end, which is the removal of its record.
+      const isOver = textOf(path.join(current().home, '.released.json')) === null && (await known()) === 0
+      if (!isOver) {
+        const last = await runCli(words)
+        expect(last, `${last.stdout}${last.stderr}`).toMatchObject({ code: 0 })
+      }
+      await until(async () => (await agents()).length === 0)
+      expect(await began()).toEqual(before)
+      await server.asApplication("INSERT INTO item VALUES ('at last')")
+      await until(async () => (await standby.asApplication('SELECT name FROM item')).length === 2 + rounds)
+      expect(await known()).toBe(0)
+      client.close()
+    })
+  }, 900_000)
+
   test('is given back without what the store knows of another cluster that has got its name meanwhile', async () => {
     const { undo } = await plain()
     await current().takeUntil(2, 0)
@@ -406,9 +450,7 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
   })
 
   test('is finished or given back, at whichever step the command was killed', async () => {
-    const seed = Number(process.env['UNDERSTUDY_SEED'] ?? Date.now() % 1_000_000)
-    console.info(`seed ${seed} (UNDERSTUDY_SEED repeats it)`)
-    const random = numbersFrom(seed)
+    const random = numbersFrom(seedOfThisRun())
     const { take, undo } = await plain()
     for (let steps = 0; steps <= STEPS.length; steps++) {
       const finishes = random() < 0.5
@@ -423,13 +465,7 @@ onEtcd('a server of its own (apt install etcd-server)', () => {
       }
       if ((await current().note()) !== null) {
         // The way back is interrupted, too.
-        const child = spawn(process.execPath, [MAIN, 'init', '--undo', '--yes', '--dir', current().home], {
-          stdio: 'ignore',
-        })
-        const ended = collect(child)
-        await sleep(Math.floor(random() * 2_500))
-        child.kill('SIGKILL')
-        await ended
+        await killed(['init', '--undo', '--yes', '--dir', current().home], Math.floor(random() * 2_500))
         if ((await current().note()) !== null)
           expect(await undo(), `undone after ${steps} steps`).toMatchObject({ code: 0 })
       }
@@ -442,6 +478,11 @@ interface Standing {
   readonly standby: ExistingServer
   readonly nodeDirectory: string
   readonly join: (...more: readonly string[]) => Promise<CliResult>
+  readonly joinWords: (...more: readonly string[]) => readonly string[]
+  /** Starts it, and kills it when so many steps are done, and a moment more. */
+  readonly joinUntil: (steps: number, momentMs: number) => Promise<void>
+  /** There is something to finish or to undo. */
+  readonly isBegun: () => Promise<boolean>
   /** Of both nodes. */
   readonly agents: () => Promise<readonly number[]>
 }
@@ -469,9 +510,17 @@ async function withStandby(work: (standing: Standing) => Promise<void>): Promise
     // It finds its primary again within five seconds of a restart (wal_retrieve_retry_interval).
     await until(async () => (await streaming(server)).length > 0)
     const config = path.join(bundle, 'understudy.yaml')
+    const joinWords = (...more: readonly string[]): readonly string[] => [
+      ...['join', '--config', config, '--from', standby.url],
+      ...more,
+    ]
+    const begun = (): Promise<Journal | null> => readJournal(bundle).catch(() => null)
     await work({
-      ...{ standby, nodeDirectory },
-      join: (...more) => runCli(['join', '--config', config, '--from', standby.url, ...more]),
+      ...{ standby, nodeDirectory, joinWords },
+      join: (...more) => runCli(joinWords(...more)),
+      joinUntil: (steps, momentMs) =>
+        killed(joinWords('--yes'), momentMs, async () => ((await begun())?.done.length ?? -1) >= steps),
+      isBegun: async () => (await begun()) !== null,
       agents: async () => [...(await agentsOfStandby()), ...(await current().agents())],
     })
   } finally {
@@ -533,6 +582,30 @@ function current(): Stage {
 function writeScript(file: string): string {
   writeFileSync(file, 'while :; do sleep 1; done\n')
   return file
+}
+
+/** Starts a command, and kills it a moment after it has come so far, unless it ends before. */
+async function killed(
+  words: readonly string[],
+  momentMs: number,
+  isThatFar: () => Promise<boolean> = async () => true,
+): Promise<void> {
+  const child = spawn(process.execPath, [MAIN, ...words], { env: cliEnvironment(), stdio: 'ignore' })
+  const ended = collect(child)
+  while (child.exitCode === null && !(await isThatFar())) await sleep(1)
+  await Promise.race([ended, sleep(momentMs)])
+  child.kill('SIGKILL')
+  await ended
+}
+
+function seedOfThisRun(): number {
+  const seed = numberFrom('UNDERSTUDY_SEED', Date.now() % 1_000_000)
+  console.info(`seed ${seed} (UNDERSTUDY_SEED repeats it)`)
+  return seed
+}
+
+function numberFrom(variable: string, otherwise: number): number {
+  return Number(process.env[variable] ?? otherwise)
 }
 
 /** mulberry32. */

@@ -239,6 +239,17 @@ describe('what runs', () => {
    1: 0100007F:157D 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4343 1 0 100 0 0 10 0`
     expect(listeningInodes(tcp, 5501)).toEqual(['4242'])
     expect(listeningInodes(tcp, 5502)).toEqual([])
+    expect(listeningInodes(tcp, 5501, '127.0.0.1')).toEqual(['4242'])
+    expect(listeningInodes(tcp, 5501, '127.0.0.2')).toEqual([])
+    expect(listeningInodes(tcp, 5501, 'localhost')).toEqual(['4242'])
+    const tcp6 = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 000000FD000000000000000001000000:157D 0:0000 0A 0:0 0:0 0 0 0 1
+   1: 0000000000000000FFFF00000100007F:157D 0:0000 0A 0:0 0:0 0 0 0 2
+   2: 00000000000000000000000000000000:157E 0:0000 0A 0:0 0:0 0 0 0 3`
+    expect(listeningInodes(tcp6, 5501, 'fd00:0::1')).toEqual(['1'])
+    expect(listeningInodes(tcp6, 5501, '127.0.0.1')).toEqual(['2'])
+    expect(listeningInodes(tcp6, 5501, '::')).toEqual(['1', '2'])
+    expect(listeningInodes(tcp6, 5502, '127.0.0.1')).toEqual(['3'])
     const unix = `Num       RefCount Protocol Flags    Type St Inode Path
 0000: 00000002 00000000 00010000 0001 01 11 @understudy-up-1-2
 0000: 00000002 00000000 00010000 0001 01 12 @padded@@@@

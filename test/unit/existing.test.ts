@@ -9,6 +9,7 @@ import { type Joining, ofCluster } from '../../src/cli/existing/join.ts'
 import type { Journal } from '../../src/cli/existing/journal.ts'
 import { judge, type ToJudge } from '../../src/cli/existing/judge.ts'
 import { managerOf, otherManagers } from '../../src/cli/existing/machine.ts'
+import { unitIn } from '../../src/cli/existing/old-unit.ts'
 import { refuseKept, whyKept } from '../../src/cli/existing/others.ts'
 import { startModeOf } from '../../src/cli/existing/plan.ts'
 import {
@@ -270,6 +271,20 @@ describe('a server of which the journal does not know yet that it was restarted'
   })
 })
 
+describe('the unit under which a server runs', () => {
+  test.each([
+    ['0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n', 'postgresql@15-main.service'],
+    ['4:memory:/a\n1:name=systemd:/system.slice/database.service\n0::/\n', 'database.service'],
+    ['1:name=systemd:/\n0::/system.slice/database.service/inner\n', 'database.service'],
+    ['0::/user.slice/user-0.slice/session-1.scope\n', null],
+    ['0::/user.slice/user-1000.slice/user@1000.service/app.slice/database.service\n', null],
+    ['0::/../../system.slice/database.service\n', null],
+    ['', null],
+  ])('%j is %s', (text, unit) => {
+    expect(unitIn(text)).toBe(unit)
+  })
+})
+
 describe('a server that is given back', () => {
   const released = (service: ReleaseAnswer['service']): ReleaseAnswer => ({
     ...{ node: 'alpha', role: 'primary', dataDirectory: '/srv/data', nodeDirectory: '/srv/node' },
@@ -285,24 +300,39 @@ describe('a server that is given back', () => {
           ...{ startMode: 'auto', configDirectory: '/etc/postgresql/15/main' },
         }),
       },
+      true,
     ).join('\n')
     expect(lines).toContain('systemctl disable --now understudy-main-alpha.service')
     expect(lines).toContain(
       `echo "include '/srv/node/conf/postgresql.conf'" >> /etc/postgresql/15/main/postgresql.conf`,
     )
     expect(lines).toContain('echo auto > /etc/postgresql/15/main/start.conf')
-    expect(lines).toContain('pg_ctlcluster 15 main restart')
+    // `restart` would have systemd start a second one beside the server that runs.
+    expect(lines).toMatch(/pg_ctlcluster 15 main stop .*\n {2}pg_ctlcluster 15 main start/)
+    expect(lines).toContain('systemctl disable --now understudy-main-etcd.service')
+  })
+
+  test('by the unit of before is enabled and started as that', () => {
+    const plain = {
+      ...{ kind: 'plain' as const, cluster: null, startFile: '/srv/data/postgresql.conf', startMode: 'auto' },
+      ...{ configDirectory: '/srv/data', unit: { name: 'database.service', isEnabled: true } },
+    }
+    const lines = byHand({ cluster: 'main', proxy: null }, released(plain), false).join('\n')
+    expect(lines).toMatch(
+      /systemctl enable database\.service\n(.*\n)*.*pg_ctl stop.*\n {2}systemctl start database\.service$/,
+    )
+    expect(lines).not.toContain('etcd')
   })
 
   test('has no proxy of its own any more', () => {
     const lines = (proxy: unknown): string =>
-      byHand({ cluster: 'main', proxy: proxy as ResolvedConfig['proxy'] }, released(null)).join('\n')
+      byHand({ cluster: 'main', proxy: proxy as ResolvedConfig['proxy'] }, released(null), false).join('\n')
     expect(lines({})).toContain('systemctl disable --now understudy-main-alpha-proxy.service')
     expect(lines(null)).not.toContain('proxy')
   })
 
   test('that began with understudy is started by the words that are printed', () => {
-    expect(byHand({ cluster: 'main', proxy: null }, released(null)).join('\n')).toContain(
+    expect(byHand({ cluster: 'main', proxy: null }, released(null), false).join('\n')).toContain(
       '/usr/lib/postgresql/15/bin/postgres -D /srv/data -c config_file=/srv/node/conf/postgresql.conf',
     )
   })
@@ -382,6 +412,7 @@ function soundServer(): ToJudge {
       manager: { kind: 'debian', version: '15', name: 'main', directory: '/etc/postgresql/15/main' },
       startFile: '/etc/postgresql/15/main/start.conf',
       startText: 'auto\n',
+      unit: null,
       readOnly: null,
       ...{ hbaText: '', identText: '', autoConf: '', environment: [], externalPidFile: null },
       ...{ managers: [], traces: [], diskBytes: 1e11 },

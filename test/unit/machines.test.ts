@@ -103,7 +103,11 @@ describe('units', () => {
   const input = {
     ...{ cluster: 'main', node: 'alpha', configFile: '/etc/understudy/understudy.yaml' },
     ...{ user: 'postgres', group: 'postgres', command: ['/usr/bin/node', '/opt/100% sure/main.js'] },
-    ...{ writable: ['/var/lib/understudy/main/alpha'], withEtcd: true },
+    ...{ writable: ['/var/lib/understudy/main/alpha'], withEtcd: true, after: null },
+    ...{
+      socketDirectory: '/var/run/postgresql',
+      releasedFile: '/var/lib/understudy/main/alpha/released.json',
+    },
   }
 
   test('leave PostgreSQL running when the agent ends by itself, and escape what systemd would read', () => {
@@ -114,6 +118,16 @@ describe('units', () => {
     expect(unit).toContain('"/opt/100%% sure/main.js"')
     expect(unit).toMatch(/^After=.* understudy-main-etcd\.service$/m)
     expect(unit).toContain('\nProtectHome=yes\n')
+    expect(unit).toContain('\nConditionPathExists=!/var/lib/understudy/main/alpha/released.json\n')
+    expect(unit).toContain(
+      '\nRuntimeDirectory=postgresql\nRuntimeDirectoryMode=2775\nRuntimeDirectoryPreserve=yes\n',
+    )
+  })
+
+  test('wait for the unit of before, and make no directory that is not in /run', () => {
+    const unit = agentUnit({ ...input, after: 'postgresql@15-main.service', socketDirectory: '/srv/socket' })
+    expect(unit).toContain('\nAfter=postgresql@15-main.service\n')
+    expect(unit).not.toContain('RuntimeDirectory')
   })
 
   test('of a proxy write nothing and wait for no agent', () => {

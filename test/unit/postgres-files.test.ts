@@ -18,6 +18,7 @@ import { parseControlFile, readControlFile } from '../../src/postgres/control-fi
 import { crc32c } from '../../src/postgres/crc32c.ts'
 import { inspectDirectory } from '../../src/postgres/directory.ts'
 import { writeFileAtomic, writeFileIfDifferent } from '../../src/postgres/durable.ts'
+import { sparedEnvironment } from '../../src/postgres/environment.ts'
 import { nodeLayout } from '../../src/postgres/layout.ts'
 import { markLogs, readLogsSince } from '../../src/postgres/log-tail.ts'
 import { parsePostmasterPid } from '../../src/postgres/postmaster-pid.ts'
@@ -328,4 +329,13 @@ describe('files that we write', () => {
     expect(await reachableBy(other, join(root, 'missing'))).toBe(false)
     chmodSync(root, 0o700)
   })
+})
+
+test('backends are spared by the kernel only as much as any process, where the postmaster is', () => {
+  expect(sparedEnvironment(-900)).toEqual({
+    PG_OOM_ADJUST_FILE: '/proc/self/oom_score_adj',
+    PG_OOM_ADJUST_VALUE: '0',
+  })
+  expect(sparedEnvironment(0)).toEqual({})
+  expect(sparedEnvironment(200)).toEqual({})
 })

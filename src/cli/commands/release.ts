@@ -16,6 +16,7 @@ import { confirm } from '../confirm.ts'
 import { anyAgent, command } from '../control-client.ts'
 import { byHand, roleStatementsByHand } from '../existing/by-hand.ts'
 import { type Home, openHome, writePrivately } from '../machines/home.ts'
+import { etcdNodes } from '../machines/plan.ts'
 import { operatorName } from '../operator.ts'
 import { EXIT, note, print, printJson } from '../output.ts'
 
@@ -163,7 +164,8 @@ function tell(
   { json }: ReleaseOptions,
   released: boolean,
 ): number {
-  const hands = answers.map((each) => ({ ...each, byHand: byHand(config, each) }))
+  const etcd = etcdNodes(config.store, config.tls.caFile, config.nodes).map(({ name }) => name)
+  const hands = answers.map((each) => ({ ...each, byHand: byHand(config, each, etcd.includes(each.node)) }))
   if (json === true) {
     printJson({ cluster: config.cluster, released, nodes: hands })
     return EXIT.done

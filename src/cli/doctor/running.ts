@@ -22,7 +22,7 @@ async function probePorts({ ports, directory, cluster }: Scene): Promise<PortFac
       const code = await listenError(needed)
       if (code === null) return { ...needed, state: 'free', owner: null }
       if (code === 'EACCES') return { ...needed, state: 'forbidden', owner: null }
-      const owner = await listenerOf(needed.port)
+      const owner = await listenerOf(needed.port, needed.host)
       // A node's agent names its configuration, which lies elsewhere than its data.
       const configFile = cluster?.config.file
       const ours =

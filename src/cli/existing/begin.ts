@@ -1,5 +1,5 @@
 /** Looks at a server, plans what taking it over needs, and writes the journal with which it begins. */
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { networkInterfaces, tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseConfig, type ResolvedConfig, resolveConfig } from '../../config/load.ts'
@@ -9,8 +9,10 @@ import { knownParameters } from '../../postgres/judge-parameters.ts'
 import { clusterKeys } from '../../store/keys.ts'
 import { composeStore } from '../compose.ts'
 import { annotatedConfig, type ConfigValues } from '../config/annotate.ts'
+import { etcdDirectory } from '../machines/etcd.ts'
 import { homeLayout } from '../machines/home.ts'
 import { configValues, etcdNodes, type InitFlags, parseNodes, type StoreFiles } from '../machines/plan.ts'
+import { hasSystemd } from '../machines/systemctl.ts'
 import { agentUnitName } from '../machines/units.ts'
 import { connectTo, type Target } from './connect.ts'
 import { lookAtServer, type ServerLook } from './facts.ts'
@@ -26,7 +28,6 @@ import {
   type PlannedChange,
   type Wanted,
 } from './plan.ts'
-import { hasSystemd } from './steps/agent.ts'
 import { type SetAside, translateHba, translateIdent, translateSettings } from './translate.ts'
 
 export interface BeginOptions extends InitFlags {
@@ -99,7 +100,7 @@ export async function planExisting(options: BeginOptions): Promise<ExistingPlan>
     ? []
     : [
         ...(await ofStore(options, config)),
-        ...(await ofPlaces(journal)),
+        ...(await ofPlaces(journal, options.storeOn?.includes(own.name) === true)),
         ...(await ofParameters(wanted, config)),
       ]
   const places = {
@@ -204,12 +205,10 @@ function readFrom(
   }
 }
 
-async function ofPlaces({
-  bundleDirectory,
-  nodeDirectory,
-  node,
-  cluster,
-}: Journal): Promise<readonly Refusal[]> {
+async function ofPlaces(
+  { bundleDirectory, nodeDirectory, node, cluster }: Journal,
+  runsEtcd: boolean,
+): Promise<readonly Refusal[]> {
   const found: Refusal[] = []
   const present = await readTextIfPresent(path.join(bundleDirectory, 'bundle.json')).catch(() => '?')
   if (present !== null)
@@ -217,6 +216,13 @@ async function ofPlaces({
       code: 'foreign-data',
       message: `${bundleDirectory} holds a bundle already`,
       hint: `Name another place for the bundle of ${node} of ${cluster}: --bundle-directory DIR.`,
+    })
+  const etcd = etcdDirectory(cluster)
+  if (runsEtcd && (await readdir(etcd).catch(() => [])).length > 0)
+    found.push({
+      code: 'foreign-data',
+      message: `${etcd} holds the data of an etcd already`,
+      hint: 'Is it left from a cluster that is gone? Move it away, or choose another name with --cluster.',
     })
   if ((await stat(nodeDirectory).catch(() => null)) !== null)
     found.push({

@@ -4,13 +4,16 @@ import type { ReleaseAnswer } from '../../api/contract.ts'
 import type { ResolvedConfig } from '../../config/load.ts'
 import { AGENT_ROLE, PROXY_ROLE } from '../../postgres/layout.ts'
 import { shellQuote } from '../board.ts'
-import { agentUnitName, proxyUnitName } from '../machines/units.ts'
+import { etcdDirectory } from '../machines/etcd.ts'
+import { agentUnitName, etcdUnitName, proxyUnitName } from '../machines/units.ts'
 import { ROOT_ROLE } from './names.ts'
 import { guardedName } from './plan.ts'
 
 export function byHand(
   { cluster, proxy }: Pick<ResolvedConfig, 'cluster' | 'proxy'>,
   released: ReleaseAnswer,
+  /** An etcd of the cluster's own runs there. */
+  withEtcd: boolean,
 ): readonly string[] {
   const { node, role, service } = released
   return [
@@ -21,6 +24,11 @@ export function byHand(
       : [
           `  systemctl disable --now ${proxyUnitName({ cluster, node })}      # nobody tells it of the primary any more`,
         ]),
+    ...(withEtcd
+      ? [
+          `  systemctl disable --now ${etcdUnitName(cluster)}      # the store of this cluster; its data is in ${etcdDirectory(cluster)}`,
+        ]
+      : []),
     ...(service === null ? ownStart(released) : formerService(released, service)),
   ]
 }
@@ -35,7 +43,7 @@ function ownStart({ dataDirectory, configFile, binDirectory }: ReleaseAnswer): r
 /** One line at the end of its own configuration, where the last one wins: everything that it runs with now, replication included. */
 function formerService(
   { configFile, dataDirectory }: ReleaseAnswer,
-  { kind, cluster, startFile, startMode, configDirectory }: NonNullable<ReleaseAnswer['service']>,
+  { kind, cluster, startFile, startMode, configDirectory, unit }: NonNullable<ReleaseAnswer['service']>,
 ): readonly string[] {
   const main = shellQuote(path.join(configDirectory, 'postgresql.conf'))
   const moveBack = `  mv ${shellQuote(guardedName(startFile))} ${shellQuote(startFile)}`
@@ -44,12 +52,16 @@ function formerService(
     return [
       moveBack,
       include,
+      ...(unit?.isEnabled === true ? [`  systemctl enable ${unit.name}`] : []),
       `  pg_ctl stop -m fast -D ${shellQuote(dataDirectory)}      # when it is convenient; then its service starts it (pg_ctl restart would keep the old words)`,
+      ...(unit ? [`  systemctl start ${unit.name}`] : []),
     ]
   return [
     include,
     `  echo ${startMode} > ${shellQuote(startFile)}`,
-    `  pg_ctlcluster ${cluster ?? ''} restart      # when a restart is convenient: from then on it is Debian's`,
+    // Not in one word: systemd would find a unit that does not run, and start it beside the server.
+    `  pg_ctlcluster ${cluster ?? ''} stop -m fast      # when a restart is convenient`,
+    `  pg_ctlcluster ${cluster ?? ''} start             # from then on it is Debian's`,
   ]
 }
 

@@ -22,6 +22,7 @@ import { nodeStep } from './steps/node.ts'
 import { oldPostmaster, restartStep } from './steps/restart.ts'
 import { rolesStep } from './steps/roles.ts'
 import type { Step, StepContext } from './steps/step.ts'
+import { unitsStep } from './steps/units.ts'
 
 /** Nothing before `restart` is felt by a client; what could fail in it is found by then. */
 export const STEPS: readonly Step[] = [
@@ -29,13 +30,14 @@ export const STEPS: readonly Step[] = [
   bundleStep,
   rolesStep,
   nodeStep,
+  unitsStep,
   guardStep,
   agentStep,
   restartStep,
 ]
 
 /** A standby has its bundle and the roles of its primary already. */
-const JOIN_STEPS: readonly Step[] = [nodeStep, guardStep, agentStep, restartStep]
+export const JOIN_STEPS: readonly Step[] = [nodeStep, unitsStep, guardStep, agentStep, restartStep]
 
 function stepsOf({ role }: Journal): readonly Step[] {
   return role === 'primary' ? STEPS : JOIN_STEPS
@@ -99,8 +101,9 @@ export async function undo(begun: Journal, options: CarryOptions): Promise<void>
     await rolesStep.undo(context)
     options.say('the roles of understudy are dropped')
     await forgetCluster(context)
-    await bundleStep.undo(context)
   }
+  await unitsStep.undo(context)
+  if (journal.role === 'primary') await bundleStep.undo(context)
   await nodeStep.undo(context)
   if (journal.role === 'primary') await homeStep.undo(context)
   await rm(journalFile(options.directory), { force: true })
@@ -117,7 +120,7 @@ async function restoreAutoConf({ server }: Journal): Promise<void> {
 }
 
 /**
- * An etcd of the cluster's own went with the units; one that was there before keeps nothing of it. Another cluster that has got the name
+ * The store keeps nothing of it. Another cluster that has got the name
  * meanwhile is not forgotten.
  */
 async function forgetCluster({ journal, layout, say }: StepContext): Promise<void> {

@@ -11,6 +11,7 @@ import type { Target } from './connect.ts'
 import type { ServerLook } from './facts.ts'
 import type { MachineLook, Manager } from './machine.ts'
 import { JOURNAL_NAME } from './names.ts'
+import type { OldUnit } from './old-unit.ts'
 
 export interface Journal {
   readonly version: 1
@@ -40,6 +41,8 @@ export interface Journal {
     readonly manager: Manager
     readonly startFile: string
     readonly startText: string | null
+    /** Of systemd; null: none. An older version did not write it. */
+    readonly unit?: OldUnit | null
     readonly autoConf: string
     /** How it was started. */
     readonly command: readonly string[]
@@ -62,7 +65,7 @@ export function newJournal(
 ): Journal {
   const { password: _, ...where } = target
   const { dataDirectory, manager, startFile, startText, autoConf, command, outputFile } = machine
-  const { binDirectory, externalPidFile } = machine
+  const { binDirectory, externalPidFile, unit } = machine
   const owner = machine.owner ?? { name: 'postgres', uid: machine.ownerUid, gid: machine.ownerUid }
   return {
     version: 1,
@@ -72,7 +75,8 @@ export function newJournal(
     server: {
       ...{ systemIdentifier: server.systemIdentifier, dataDirectory },
       owner: { name: owner.name, uid: owner.uid, gid: owner.gid },
-      ...{ manager, startFile, startText, autoConf, command, outputFile, binDirectory, externalPidFile },
+      ...{ manager, startFile, startText, unit, autoConf, command, outputFile, binDirectory },
+      externalPidFile,
     },
     done: [],
     undoing: false,

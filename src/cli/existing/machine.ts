@@ -7,6 +7,7 @@ import { hasMarker, isPostgres, readProcess, startTicksOf, worksIn } from '../..
 import { findUser, type SystemUser } from '../../postgres/run-as.ts'
 import { listProcesses, type ProcessSeen } from '../doctor/proc.ts'
 import type { ServerLook } from './facts.ts'
+import { type OldUnit, unitOf } from './old-unit.ts'
 
 /** Who starts it: Debian's tools (pg_ctlcluster, and by it systemd), or whatever a person has made. */
 export type Manager =
@@ -29,6 +30,8 @@ export interface MachineLook {
   /** The file that its words go to beside the log collector's; null: none that could be opened again. */
   readonly outputFile: string | null
   readonly manager: Manager
+  /** Of systemd, under which it runs; null: none. */
+  readonly unit: OldUnit | null
   /** Of Debian's start.conf, or of a plain server's postgresql.conf: that another start reads. null: there is none. */
   readonly startFile: string
   readonly startText: string | null
@@ -71,6 +74,7 @@ export async function lookAtMachine(server: ServerLook): Promise<MachineLook> {
     command: await commandOf(pid, dataDirectory),
     outputFile: await outputOf(pid),
     manager,
+    unit: pid === 0 ? null : await unitOf(pid),
     startFile,
     startText: await readTextIfPresent(startFile).catch(() => null),
     readOnly: await whyReadOnly(startFile),

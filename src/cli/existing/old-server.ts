@@ -6,6 +6,7 @@ import { runCommand } from '../../postgres/command.ts'
 import { readPostmasterPid } from '../../postgres/postmaster-pid.ts'
 import { hasMarker, isAlive, isPostgres, signalProcess, worksIn } from '../../postgres/processes.ts'
 import { waitUntil } from '../../postgres/wait.ts'
+import { hasSystemd, systemctl } from '../machines/systemctl.ts'
 import type { Journal } from './journal.ts'
 
 const STOP_DEADLINE_MS = 120_000
@@ -33,8 +34,10 @@ async function isOurs(pid: number, dataDirectory: string, nodeDirectory: string)
 
 /** Errors: postgres-failed, timeout. */
 export async function startOldServer(journal: Journal): Promise<void> {
-  const { manager } = journal.server
+  const { manager, unit } = journal.server
+  // Under systemd, pg_ctlcluster has Debian's unit do it.
   if (manager.kind === 'debian') await startByDebian(manager.version, manager.name)
+  else if (unit && hasSystemd()) await systemctl('start', unit.name)
   else startAsBefore(journal)
   const { dataDirectory } = journal.server
   const answers = await waitUntil(START_DEADLINE_MS, async () => {

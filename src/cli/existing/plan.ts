@@ -145,11 +145,20 @@ export function changesOf(wanted: Wanted, config: ResolvedConfig, places: Places
       'the data stays where it lies; the agent’s configuration, logs and state are beside it',
       `${directory} is removed`,
     ),
+    ...(places.unit === null
+      ? []
+      : [
+          change(
+            `write and enable ${places.unit}`,
+            'whenever the machine goes down from here on, a boot finds a unit that starts the server; where it finds both, the one of before starts it',
+            'it is removed, when the service of before is back',
+          ),
+        ]),
     guardChange(machine),
     change(
-      places.unit === null ? `start the agent of ${node}` : `write, enable and start ${places.unit}`,
+      places.unit === null ? `start the agent of ${node}` : `start ${places.unit}`,
       'it looks after the server from then on; until then it only waits',
-      'it is ended, and its unit removed',
+      'it is ended',
     ),
     {
       what: 'stop the server and start it again, by the agent',
@@ -164,7 +173,7 @@ function change(what: string, why: string, undo: string): PlannedChange {
   return { what, why, undo, needsRestart: false }
 }
 
-function guardChange({ manager, startFile, startText }: MachineLook): PlannedChange {
+function guardChange({ manager, startFile, startText, unit }: MachineLook): PlannedChange {
   const why = 'two managers of one server would start it against each other'
   if (manager.kind === 'debian')
     return change(
@@ -172,7 +181,11 @@ function guardChange({ manager, startFile, startText }: MachineLook): PlannedCha
       `${why}: Debian’s tools start it neither at boot nor by hand`,
       `\`${startModeOf(startText)}\` is written there again`,
     )
-  return change(`rename ${startFile} to ${guardedName(startFile)}`, why, 'it gets its name again')
+  return change(
+    `rename ${startFile} to ${guardedName(startFile)}${unit?.isEnabled === true ? `, and disable ${unit.name}` : ''}`,
+    why,
+    'it gets its name again',
+  )
 }
 
 /** auto, manual or disabled (pg_createcluster(1)). */

@@ -3,6 +3,8 @@ import { chown } from 'node:fs/promises'
 import path from 'node:path'
 import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
 import type { Journal } from './journal.ts'
+import type { OldUnit } from './old-unit.ts'
+import { startModeOf } from './plan.ts'
 
 export interface FormerService {
   readonly kind: 'debian' | 'plain'
@@ -13,18 +15,21 @@ export interface FormerService {
   /** Of Debian's: auto, manual or disabled. */
   readonly startMode: string
   readonly configDirectory: string
+  /** Of systemd; null: none. An older version did not write it. */
+  readonly unit?: OldUnit | null
 }
 
 const NAME = 'service.json'
 
-export async function writeService({ nodeDirectory, server }: Journal, startMode: string): Promise<void> {
+export async function writeService({ nodeDirectory, server }: Journal): Promise<void> {
   const { manager, startFile, owner } = server
   const service: FormerService = {
     kind: manager.kind,
     cluster: manager.kind === 'debian' ? `${manager.version} ${manager.name}` : null,
     startFile,
-    startMode,
+    startMode: startModeOf(server.startText),
     configDirectory: manager.directory,
+    unit: server.unit ?? null,
   }
   const file = path.join(nodeDirectory, NAME)
   await writeFileAtomic(file, `${JSON.stringify(service)}\n`, { durable: true })

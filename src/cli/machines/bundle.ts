@@ -8,7 +8,7 @@ import { fsyncDirectory } from '../../postgres/durable.ts'
 import { type TarFile, tarArchive } from '../../protocol/tar-writer.ts'
 import { fileError } from '../local/prepare.ts'
 import { SECRET_NAMES } from '../secret-names.ts'
-import { type EtcdMember, etcdConfiguration } from './etcd.ts'
+import { type EtcdMember, etcdConfiguration, etcdDirectory } from './etcd.ts'
 import type { HomeLayout } from './home.ts'
 import { BUNDLE_NAME, type BundleMark } from './placement.ts'
 
@@ -98,8 +98,8 @@ export async function bundleFiles(options: BundleContents): Promise<readonly Tar
 }
 
 function etcdOf(config: ResolvedConfig, member: EtcdMember, members: readonly EtcdMember[]): string {
-  const dataDirectory = `/var/lib/understudy/${config.cluster}/etcd`
-  return etcdConfiguration({ cluster: config.cluster, member, members, dataDirectory })
+  const { cluster } = config
+  return etcdConfiguration({ cluster, member, members, dataDirectory: etcdDirectory(cluster) })
 }
 
 /** What understudy.yaml names for the store; on nodes with an etcd of ours, a node's own certificate is what lets it in. */

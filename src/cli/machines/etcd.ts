@@ -22,6 +22,11 @@ export interface EtcdOptions {
   readonly dataDirectory: string
 }
 
+/** Of a member, on its machine. */
+export function etcdDirectory(cluster: string): string {
+  return `/var/lib/understudy/${cluster}/etcd`
+}
+
 export function clientUrl(host: string): string {
   return `https://${hostInUri(host)}:${ETCD_CLIENT_PORT}`
 }

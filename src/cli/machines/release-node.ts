@@ -3,18 +3,17 @@
  * starts here any more until somebody removes the mark.
  */
 import { realpath } from 'node:fs/promises'
-import path from 'node:path'
 import type { ReleaseAnswer } from '../../api/contract.ts'
 import type { ResolvedConfig, ResolvedNode } from '../../config/load.ts'
 import { SLOT_PREFIX } from '../../core/cluster-view.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import type { Outcome, Postgres } from '../../ports/postgres.ts'
-import { readTextIfPresent, writeFileAtomic } from '../../postgres/durable.ts'
 import { nodeLayout } from '../../postgres/layout.ts'
 import { releaseFiles } from '../../postgres/release.ts'
 import { binariesOf, composePostgres } from '../compose.ts'
 import { readService } from '../existing/service.ts'
 import { demand } from '../local/prepare.ts'
+import { beginRelease, endRelease, readReleaseMark, releasedFile } from './release-mark.ts'
 
 const LOOK_MS = 5_000
 
@@ -36,30 +35,14 @@ export async function releaseNode(options: ReleaseNode): Promise<Outcome<Release
   if (inRecovery && walreceiver?.status !== 'streaming')
     return { kind: 'failed', code: 'not-streaming', reason: `${node.name} does not stream right now` }
   const answer = await answerOf(options, inRecovery)
-  if (!dryRun)
-    await writeMark(node, { at: new Date().toISOString(), by: options.by ?? null, finished: false })
+  if (!dryRun) await beginRelease(node.directory, { at: new Date().toISOString(), by: options.by ?? null })
   return { kind: 'ok', value: answer }
-}
-
-interface Mark {
-  readonly at: string
-  readonly by: string | null
-  readonly finished: boolean
-}
-
-async function readMark(node: ResolvedNode): Promise<Mark | null> {
-  const text = await readTextIfPresent(markOf(node))
-  return text === null ? null : (JSON.parse(text) as Mark)
-}
-
-async function writeMark(node: ResolvedNode, mark: Mark): Promise<void> {
-  await writeFileAtomic(markOf(node), `${JSON.stringify(mark)}\n`, { durable: true })
 }
 
 /** Nothing of PostgreSQL stops. Can be done twice. Errors: those of PostgreSQL. */
 export async function finishRelease(config: ResolvedConfig, node: ResolvedNode): Promise<void> {
-  const mark = await readMark(node)
-  if (mark === null || mark.finished) return
+  const begun = await readReleaseMark(node.directory)
+  if (begun === null || begun.isFinished) return
   const postgres = composePostgres(config, node, await binariesOf(config), () => {})
   try {
     const looked = await postgres.observe(LOOK_MS)
@@ -72,7 +55,7 @@ export async function finishRelease(config: ResolvedConfig, node: ResolvedNode):
   } finally {
     await postgres.close()
   }
-  await writeMark(node, { ...mark, finished: true })
+  await endRelease(node.directory, begun.mark)
 }
 
 async function answerOf({ node, binDirectory }: ReleaseNode, inRecovery: boolean): Promise<ReleaseAnswer> {
@@ -88,15 +71,11 @@ async function answerOf({ node, binDirectory }: ReleaseNode, inRecovery: boolean
   }
 }
 
-function markOf({ directory }: ResolvedNode): string {
-  return path.join(directory, 'released.json')
-}
-
 /** An agent that died on the way is followed by one that finishes what it began. Errors: released. */
 export async function refuseReleased(config: ResolvedConfig, node: ResolvedNode): Promise<void> {
-  if ((await readMark(node)) === null) return
+  if ((await readReleaseMark(node.directory)) === null) return
   await finishRelease(config, node)
   throw new UnderstudyError('released', `${node.name} was released: its PostgreSQL is plain PostgreSQL`, {
-    hint: `Disable the agent's unit (systemctl disable --now). To manage it again, begin anew: \`understudy init --from\`; ${markOf(node)} is what says so.`,
+    hint: `Disable the agent's unit (systemctl disable --now). To manage it again, begin anew: \`understudy init --from\`; ${releasedFile(node.directory)} is what says so.`,
   })
 }

@@ -13,6 +13,11 @@ export interface UnitInput {
   readonly writable: readonly string[]
   /** An etcd of the bundle runs beside it. */
   readonly withEtcd: boolean
+  readonly socketDirectory: string
+  /** It is there once the node was given up. */
+  readonly releasedFile: string
+  /** The unit under which its server ran before understudy; null: none, or it began with understudy. */
+  readonly after: string | null
 }
 
 export interface EtcdUnitInput {
@@ -39,7 +44,7 @@ export function etcdUnitName(cluster: string): string {
 }
 
 export function agentUnit(input: UnitInput): string {
-  const { cluster, node, configFile, user, group, command, writable, withEtcd } = input
+  const { cluster, node, configFile, user, group, command, writable, withEtcd, after } = input
   const etcd = withEtcd ? ` ${etcdUnitName(cluster)}` : ''
   const start = [...command, 'agent', '--config', configFile, '--node', node]
   return `# Written by \`understudy systemd\`. Changes belong into a drop-in: systemctl edit ${agentUnitName(input)}
@@ -47,6 +52,8 @@ export function agentUnit(input: UnitInput): string {
 Description=pg-understudy agent of ${node}, cluster ${cluster}, with its PostgreSQL
 After=network-online.target${etcd}
 Wants=network-online.target${etcd}
+${former(after)}# A node that was given up (understudy release) has no agent, and none is started again and again to say so.
+ConditionPathExists=!${unitPath(input.releasedFile)}
 # It is needed most when nothing works yet: starting it is never given up.
 StartLimitIntervalSec=0
 
@@ -64,8 +71,9 @@ RestartSec=1
 # systemctl stop: the agent stops PostgreSQL in order. Whatever else ends the agent must not end PostgreSQL, which the next one adopts.
 KillMode=process
 TimeoutStopSec=150
-# A backend that the kernel kills for memory costs a restart of PostgreSQL, not of the service.
+# A backend that the kernel kills for memory costs a restart of PostgreSQL, not of the service. Backends set this back for themselves.
 OOMPolicy=continue
+OOMScoreAdjust=-900
 
 User=${user}
 Group=${group}
@@ -73,7 +81,7 @@ UMask=0077
 LimitNOFILE=65536
 LimitCORE=0
 TasksMax=infinity
-
+${runtimeDirectory(input.socketDirectory)}
 ${hardening([configFile, ...command], writable)}
 [Install]
 WantedBy=multi-user.target
@@ -81,7 +89,9 @@ WantedBy=multi-user.target
 }
 
 /** It writes nothing, and needs neither the agent nor PostgreSQL of its node: the primary may be anywhere. */
-export function proxyUnit(input: Omit<UnitInput, 'writable' | 'withEtcd'>): string {
+export function proxyUnit(
+  input: Pick<UnitInput, 'cluster' | 'node' | 'configFile' | 'user' | 'group' | 'command'>,
+): string {
   const { cluster, node, configFile, user, group, command } = input
   const start = [...command, 'proxy', '--config', configFile, '--node', node]
   return `# Written by \`understudy systemd\`. Changes belong into a drop-in: systemctl edit ${proxyUnitName(input)}
@@ -140,6 +150,20 @@ ${hardening([program], [dataDirectory], [directory])}
 [Install]
 WantedBy=multi-user.target
 `
+}
+
+/** While a server is taken over or given back, a boot meets both units enabled: that one starts it, and the agent may not touch it. */
+function former(after: string | null): string {
+  return after === null
+    ? ''
+    : `# Where both are enabled, as in the middle of \`init --from\`, that one comes first and this one waits.\nAfter=${after}\n`
+}
+
+/** What is in /run is gone at a reboot, and what is not there cannot be made writable. Others have their sockets there, too. */
+function runtimeDirectory(socketDirectory: string): string {
+  const name = /^\/(?:var\/)?run\/([^/]+)$/.exec(socketDirectory)?.[1]
+  if (name === undefined) return ''
+  return `RuntimeDirectory=${unitPath(name)}\nRuntimeDirectoryMode=2775\nRuntimeDirectoryPreserve=yes\n`
 }
 
 /** `programs` and `readable` must be seen, `writable` be written. */

@@ -29,7 +29,7 @@ class Asking implements WaitingClient {
 
   granted(server: ServerConnection): void {
     const timer = setTimeout(() => server.close('it did not answer the proxy'), ANSWER_WITHIN_MS)
-    server.ask(this.#sql, (rows) => {
+    server.askRows(this.#sql, (rows) => {
       clearTimeout(timer)
       if ('code' in rows) this.#reject(new Error(rows.message))
       else this.#resolve(rows)

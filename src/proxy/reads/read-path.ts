@@ -175,7 +175,7 @@ export class ReadPath implements BatchReader {
     const bounds = this.#reads.boundsAt(plan.decision.level)
     // Without a bound there is nothing to compare with: one is taken for the next look.
     if (bounds.length === 0) this.#reads.mayHaveGoneBack()
-    server.ask(REPLAYED_SQL, (rows) => {
+    server.askRows(REPLAYED_SQL, (rows) => {
       const lsn = 'code' in rows ? null : parseLsn(rows[0]?.[0] ?? '')
       const isFar =
         lsn !== null &&

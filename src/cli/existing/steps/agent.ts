@@ -1,26 +1,22 @@
 /** The node's agent. It finds a server that it may not touch yet, and waits: whatever keeps it from running is found before the outage. */
 import { spawn } from 'node:child_process'
-import { closeSync, existsSync, fchownSync, openSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { closeSync, fchownSync, openSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { UnderstudyError } from '../../../errors/codes.ts'
-import { runCommand } from '../../../postgres/command.ts'
 import { askNode } from '../../api-client.ts'
 import { listProcesses } from '../../doctor/proc.ts'
 import { reachableProgram } from '../../local/privileges.ts'
-import { agentUnitName, etcdUnitName, proxyUnitName } from '../../machines/units.ts'
+import { hasSystemd, systemctl } from '../../machines/systemctl.ts'
+import { agentUnitName } from '../../machines/units.ts'
 import type { Journal } from '../journal.ts'
 import type { Step, StepContext } from './step.ts'
+import { isInstalled, unitNames } from './units.ts'
 
 const ANSWER_DEADLINE_MS = 60_000
 /** As long as a stop in order of PostgreSQL may take (the unit's TimeoutStopSec). */
 const END_DEADLINE_MS = 150_000
 const LOOK_AGAIN_MS = 100
-
-export function hasSystemd(): boolean {
-  return existsSync('/run/systemd/system') && process.getuid?.() === 0
-}
 
 export const agentStep: Step = {
   id: 'agent',
@@ -30,16 +26,16 @@ export const agentStep: Step = {
     await waitUntilReady(context)
   },
   async undo({ journal }) {
-    if (hasSystemd()) await removeUnits(journal)
+    // Its unit stays enabled until the service of before is: a boot in between starts the server, by one of them.
+    if (hasSystemd() && isInstalled(agentUnitName(journal))) await systemctl('stop', agentUnitName(journal))
     await endAgent(journal)
   },
 }
 
 async function startAgent({ journal, say }: StepContext): Promise<void> {
-  const config = path.join(journal.bundleDirectory, 'understudy.yaml')
   if (hasSystemd()) {
-    const { installUnits } = await import('../../commands/systemd.ts')
-    await installUnits({ config, node: journal.node })
+    // An etcd is ready only with a majority of its members, which may be elsewhere.
+    for (const unit of unitNames(journal).filter(isInstalled)) await systemctl('start', '--no-block', unit)
     return
   }
   if ((await agentPids(journal)).length > 0) return
@@ -82,7 +78,7 @@ async function waitUntilReady({ node, journal }: StepContext): Promise<void> {
     if (performance.now() > deadline) {
       const why = answer.kind === 'ok' ? answer.value.decision.reason : answer.reason
       throw new UnderstudyError('timeout', `the agent of ${journal.node} does not become ready: ${why}`, {
-        hint: `Its log says more (journalctl -u ${agentUnitName(journal)}, or ${path.join(journal.nodeDirectory, 'log', 'agent.log')}). The server runs as before, but would not start at boot: run the same command again, or \`understudy init --undo\`.`,
+        hint: `Its log says more (journalctl -u ${agentUnitName(journal)}, or ${path.join(journal.nodeDirectory, 'log', 'agent.log')}). The server runs as before, but its service of before would not start it: run the same command again, or \`understudy init --undo\`.`,
       })
     }
     await sleep(LOOK_AGAIN_MS)
@@ -91,28 +87,6 @@ async function waitUntilReady({ node, journal }: StepContext): Promise<void> {
 
 /** It waits for the server to be given to it, or has gone on from there before an interruption. */
 const READY = new Set(['postmaster-foreign', 'replace-existing', 'keep-running'])
-
-async function removeUnits(journal: Journal): Promise<void> {
-  // A member of the store that runs beside a standby is not this node's alone.
-  const units = [
-    proxyUnitName(journal),
-    agentUnitName(journal),
-    ...(journal.role === 'primary' ? [etcdUnitName(journal.cluster)] : []),
-  ]
-  for (const unit of units) {
-    if (!existsSync(path.join('/etc/systemd/system', unit))) continue
-    await systemctl('disable', '--now', unit)
-    await rm(path.join('/etc/systemd/system', unit), { force: true })
-  }
-  await systemctl('daemon-reload')
-}
-
-async function systemctl(...args: readonly string[]): Promise<void> {
-  await runCommand('systemctl', args, {
-    env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
-    deadlineMs: END_DEADLINE_MS,
-  })
-}
 
 /** SIGTERM stops what it has started in order; a server that it was not given goes on. Errors: timeout. */
 async function endAgent(journal: Journal): Promise<void> {

@@ -3,8 +3,9 @@ import { chown, rename, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { fsyncDirectory, readTextIfPresent, writeFileAtomic } from '../../../postgres/durable.ts'
 import { fileError } from '../../local/prepare.ts'
-import { guardedName, startModeOf } from '../plan.ts'
-import { writeService } from '../service.ts'
+import { hasSystemd, systemctl } from '../../machines/systemctl.ts'
+import type { Journal } from '../journal.ts'
+import { guardedName } from '../plan.ts'
 import type { Step, StepContext } from './step.ts'
 
 export const guardStep: Step = {
@@ -14,16 +15,14 @@ export const guardStep: Step = {
       ? `${journal.server.startFile}: disabled`
       : `${journal.server.startFile} moved aside`,
   async carryOut({ journal }) {
-    const { manager, startFile, startText } = journal.server
+    const { manager, startFile } = journal.server
     try {
-      await writeService(journal, startModeOf(startText))
-      if (manager.kind === 'debian') return await writeLike(startFile, DISABLED, manager.directory)
-      if ((await readTextIfPresent(guardedName(startFile))) !== null) return
-      await rename(startFile, guardedName(startFile))
-      await fsyncDirectory(path.dirname(startFile))
+      if (manager.kind === 'debian') await writeLike(startFile, DISABLED, manager.directory)
+      else await moveAside(journal)
     } catch (error) {
       throw fileError(error, startFile)
     }
+    await tellSystemd('disable', journal)
   },
   async undo(context) {
     const { manager, startFile, startText } = context.journal.server
@@ -31,18 +30,31 @@ export const guardStep: Step = {
       if (manager.kind === 'debian') {
         if ((await readTextIfPresent(startFile)) === DISABLED)
           await writeLike(startFile, startText ?? 'auto\n', manager.directory)
-        return
-      }
-      await moveBack(context)
+      } else await moveBack(context)
     } catch (error) {
       throw fileError(error, startFile)
     }
+    await tellSystemd('enable', context.journal)
   },
 }
 
 const DISABLED = `# This server is run by understudy: neither Debian's tools nor systemd start it. \`understudy init --undo\` gives it back.
 disabled
 `
+
+/** Debian's units follow start.conf, which systemd reads when it is told to look again. */
+async function tellSystemd(what: 'enable' | 'disable', { server }: Journal): Promise<void> {
+  if (!hasSystemd()) return
+  if (server.manager.kind === 'debian') await systemctl('daemon-reload')
+  else if (server.unit?.isEnabled === true) await systemctl(what, server.unit.name)
+}
+
+async function moveAside({ server }: Journal): Promise<void> {
+  const { startFile } = server
+  if ((await readTextIfPresent(guardedName(startFile))) !== null) return
+  await rename(startFile, guardedName(startFile))
+  await fsyncDirectory(path.dirname(startFile))
+}
 
 async function moveBack({ journal }: StepContext): Promise<void> {
   const { startFile } = journal.server

@@ -5,6 +5,7 @@ import { StateDirectory } from '../../../agent/state-directory.ts'
 import { UnderstudyError } from '../../../errors/codes.ts'
 import { fsyncDirectory } from '../../../postgres/durable.ts'
 import { fileError } from '../../local/prepare.ts'
+import { writeService } from '../service.ts'
 import type { Step, StepContext } from './step.ts'
 
 export const nodeStep: Step = {
@@ -31,6 +32,7 @@ export const nodeStep: Step = {
       for (const name of ['state.json', 'reserve'])
         await chown(path.join(state, name), uid, gid).catch(() => undefined)
       await fsyncDirectory(nodeDirectory)
+      await writeService(context.journal)
     } catch (error) {
       throw fileError(error, nodeDirectory)
     }

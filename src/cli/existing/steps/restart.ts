@@ -7,6 +7,7 @@ import { readPostmasterPid } from '../../../postgres/postmaster-pid.ts'
 import { hasMarker, isPostgres, startTicksOf, worksIn } from '../../../postgres/processes.ts'
 import { askNode } from '../../api-client.ts'
 import { connectTo } from '../connect.ts'
+import { holdUnit, letGoOfUnit } from '../old-unit.ts'
 import type { Step, StepContext } from './step.ts'
 
 /** A stop writes what is dirty; a checkpoint right before it leaves little of that. */
@@ -21,16 +22,20 @@ export const restartStep: Step = {
     const old = await oldPostmaster(context)
     if (old !== null) {
       await checkpoint(context)
+      if (journal.server.unit) await holdUnit(journal.server.unit)
       await give(journal.nodeDirectory, old)
     }
     await waitUntilInOffice(context)
     await takeBack(journal.nodeDirectory)
+    if (journal.server.unit) await letGoOfUnit(journal.server.unit, true)
     // Debian's postmaster leaves it behind, and systemd would take its number for the server's.
     const { externalPidFile } = journal.server
     if (externalPidFile !== null) await rm(externalPidFile, { force: true })
   },
   async undo({ journal }) {
     await takeBack(journal.nodeDirectory)
+    const hasEnded = (await oldPostmaster({ journal })) === null
+    if (journal.server.unit) await letGoOfUnit(journal.server.unit, hasEnded)
   },
 }
 
