@@ -3,7 +3,7 @@ import { isBroken } from '../test/lab/clients/checker.ts'
 import type { ContractResult, Told } from '../test/lab/clients/contract.ts'
 import { median } from './outage.ts'
 import type { RoundResult } from './round.ts'
-import type { PlannedRound } from './schedule.ts'
+import { isPlanned, type PlannedRound } from './schedule.ts'
 
 export class Figures {
   readonly #injected = new Map<string, number>()
@@ -46,7 +46,7 @@ export class Figures {
     this.#breaches += breaches.length
     for (const [told, times] of Object.entries(counts))
       this.#told.set(told as Told, (this.#told.get(told as Told) ?? 0) + times)
-    if (epochs === 0 || !planned.faults.every(({ kind }) => kind === 'switchover')) return
+    if (epochs === 0 || !isPlanned(planned)) return
     this.#planned += epochs
     if (breaches.length === 0) this.#unnoticed += epochs
   }

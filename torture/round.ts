@@ -11,7 +11,7 @@ import { faultOf } from '../test/lab/faults/catalogue.ts'
 import type { PlannedFault } from '../test/lab/faults/fault.ts'
 import type { Lab } from '../test/lab/lab.ts'
 import { type Outage, outagesOf } from './outage.ts'
-import type { PlannedRound } from './schedule.ts'
+import { isPlanned, type PlannedRound } from './schedule.ts'
 
 export interface RoundResult {
   readonly checked: Checked
@@ -72,8 +72,7 @@ export async function runRound(
   }))
   const checked = await checkRound(lab, workload)
   const epochs = ((await lab.status())?.epoch ?? status.epoch ?? 0) - epochBefore
-  const isPlanned = planned.faults.every(({ kind }) => kind === 'switchover')
-  const contract = lab.proxy === null ? null : checkContract(workload.operations, isPlanned)
+  const contract = lab.proxy === null ? null : checkContract(workload.operations, isPlanned(planned))
   return { checked, healthyAfterMs, epochs, outages, contract, troubles }
 }
 

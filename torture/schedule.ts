@@ -12,6 +12,11 @@ export interface PlannedRound {
   readonly faults: readonly PlannedFault[]
 }
 
+/** The primary changes because it was asked to, and for no other reason. */
+export function isPlanned({ faults }: PlannedRound): boolean {
+  return faults.every(({ kind }) => kind === 'switchover')
+}
+
 /** Most rounds have one or two, some more. */
 const ANOTHER = 0.45
 const MOST = 5

@@ -10,7 +10,7 @@ import type { Lab } from '../test/lab/lab.ts'
 import { Figures } from './figures.ts'
 import type { TortureOptions } from './options.ts'
 import { DeadEnd, type RoundResult, runRound } from './round.ts'
-import { type PlannedRound, printRound, readRounds, Schedule } from './schedule.ts'
+import { isPlanned, type PlannedRound, printRound, readRounds, Schedule } from './schedule.ts'
 
 /** More says nothing new. */
 const SHOWN_VIOLATIONS = 12
@@ -109,6 +109,7 @@ export class Torture {
       this.#figures.add(planned, result)
       this.#tellRound(result)
       this.#lab.removeAside()
+      if (isPlanned(planned)) await this.#lab.leaveSegment()
       const broken = result.checked.violations.filter(isBroken)
       const breaches = result.contract?.breaches ?? []
       if (broken.length + breaches.length === 0) return true

@@ -143,6 +143,7 @@ function settingsOf(config: ResolvedConfig, node: ResolvedNode | null): ProxySet
     serverConnectTimeoutMs: proxy.serverConnectTimeout,
     maxPreparedStatements: proxy.maxPreparedStatements,
     maxClientStatements: proxy.maxClientStatements,
+    resolveCommits: proxy.resolveCommits,
     clientTls: proxy.tls,
     consoleRoles: [postgres.superuser, ...proxy.consoleRoles],
   }

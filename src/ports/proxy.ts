@@ -9,7 +9,13 @@ export interface RoutedNode {
 /** Who may be written to, as far as is known. A later epoch always replaces an earlier one (I9). */
 export type Route =
   /** The primary of `epoch` takes writes. */
-  | { readonly kind: 'open'; readonly epoch: number; readonly primary: RoutedNode }
+  | {
+      readonly kind: 'open'
+      readonly epoch: number
+      readonly primary: RoutedNode
+      /** The first number of a transaction that this primary has given in its epoch, as text; null or left out: not known. */
+      readonly nextXid?: string | null
+    }
   /** Nobody takes writes right now: clients wait. `reason` is for people. */
   | {
       readonly kind: 'held'

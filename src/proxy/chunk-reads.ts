@@ -37,7 +37,8 @@ export function readChunks(socket: Socket, take: (chunk: Buffer) => void): Socke
   moved.once('close', () => socket.destroy())
   // Without a handle it would wait for ever to say that all is written.
   socket.destroySoon = () => moved.destroySoon()
-  socket.once('close', () => moved.destroySoon())
+  // Whoever does not read is waited for by destroySoon alone.
+  socket.once('close', () => moved.destroy())
   // What the stream has read already comes before anything else, and not before whoever asks for it is ready.
   const rest: unknown = socket.read()
   if (Buffer.isBuffer(rest)) process.nextTick(take, rest)

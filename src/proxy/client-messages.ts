@@ -21,6 +21,7 @@ import { FRONTEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import type { ClientStatements } from './client-statements.ts'
+import { isPlainCommit } from './commit-doubt.ts'
 import { REQUEST } from './request-queue.ts'
 import type { ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
@@ -34,6 +35,8 @@ export interface ReadSession {
   readonly server: ServerConnection | null
   readonly statements: ClientStatements
   readonly traffic: Traffic
+  /** COMMITs without an answer are looked up afterwards. */
+  readonly resolvesCommits: boolean
   /** What is left of the message that was replaced does not pass. */
   discardRest(): void
   /** The client says goodbye. */
@@ -129,7 +132,8 @@ function readQuery(
   seenEnd: number,
   end: number,
 ): Buffer | null {
-  const traits = seenEnd === end ? traitsOf(chunk.toString('latin1', start + HEADER_BYTES, end - 1)) : UNKNOWN
+  const text = seenEnd === end ? chunk.toString('latin1', start + HEADER_BYTES, end - 1) : null
+  const traits = text === null ? UNKNOWN : traitsOf(text)
   // A simple query destroys the unnamed statement.
   server.unnamed = null
   session.statements.unnamed = null
@@ -140,10 +144,12 @@ function readQuery(
     })
     return query(REFUSED_TEXT)
   }
+  const alone = server.requests.isSettled && server.status === 'T' && !server.copyIn
+  const asks = session.resolvesCommits && traits.mayCommit && alone && text !== null && isPlainCommit(text)
   server.requests.push(REQUEST.Query)
   note(server, traits)
   noteExecuted(server, traits)
-  return null
+  return asks ? Buffer.concat([server.askAheadOfCommit(), chunk.subarray(start, end)]) : null
 }
 
 function readParse(

@@ -12,8 +12,10 @@ import { readChunks } from './chunk-reads.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { FRONTEND_SEEN, readFrontendMessage } from './client-messages.ts'
 import { ClientStatements } from './client-statements.ts'
+import type { AskedServer, CommitInDoubt } from './commit-doubt.ts'
+import type { Resolved } from './commit-resolver.ts'
 import { LocalAnswers, type LocalState } from './local-answers.ts'
-import { lossOf } from './lost-server.ts'
+import { answersToCommit, type LostServer, lossOf } from './lost-server.ts'
 import { Outbox } from './outbox.ts'
 import { type Parameters, setStatement } from './parameters.ts'
 import type { Pool, WaitingClient } from './pool.ts'
@@ -31,8 +33,17 @@ export interface SessionOptions {
   readonly maxPreparedStatements: number
   readonly maxStatementBytes: number
   readonly traffic: Traffic
+  /** Finds out about a COMMIT without an answer; null: nobody asks. */
+  readonly resolveCommit: ResolveCommit | null
   readonly onEnd: () => void
 }
+
+export type ResolveCommit = (
+  doubt: CommitInDoubt,
+  before: AskedServer,
+  pool: Pool,
+  gone: AbortSignal,
+) => Promise<Resolved>
 
 /** Why the client is not read from. */
 const PAUSED = { waiting: 1, server: 2, client: 4 } as const
@@ -57,6 +68,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** A server is linked, and is being set up before the client's bytes go there. */
   #preparing = false
   #local: LocalAnswers | null = null
+  /** It is being found out whether its COMMIT took place. */
+  #resolving: AbortController | null = null
   #paused = 0
   #ended = false
 
@@ -77,7 +90,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   /** Nothing of it is under way: it could end and miss nothing. */
   get isQuiet(): boolean {
-    if (this.#waiting || this.#local !== null || this.#pending.length > 0) return false
+    if (this.#waiting || this.#local !== null || this.#pending.length > 0 || this.#resolving !== null)
+      return false
     return this.server === null || (this.server.isIdle && !this.#preparing)
   }
 
@@ -88,6 +102,10 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   get pool(): Pool {
     return this.#pool
+  }
+
+  get resolvesCommits(): boolean {
+    return this.#options.resolveCommit !== null
   }
 
   get isWaiting(): boolean {
@@ -252,6 +270,11 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#seekServer()
       return
     }
+    if (this.#resolve(server, why)) return
+    this.#lost(server, why)
+  }
+
+  #lost(server: LostServer, why: string): void {
     const loss = lossOf(server, this.mode, why)
     if (loss.kind === 'fatal') {
       this.fail(loss.error)
@@ -267,6 +290,25 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.#drain()
   }
 
+  /** True: what is said of its COMMIT is said later. */
+  #resolve(server: ServerConnection, why: string): boolean {
+    const { commitInDoubt: doubt, requests } = server
+    const { resolveCommit } = this.#options
+    if (resolveCommit === null || doubt === null || server.cutOff) return false
+    if (requests.owed !== 1 || requests.isOpen || (this.mode === 'session' && server.state.held !== null))
+      return false
+    this.#resolving = new AbortController()
+    const at = { epoch: server.epoch, node: server.node.name }
+    void resolveCommit(doubt, at, this.#pool, this.#resolving.signal).then((outcome) => {
+      this.#resolving = null
+      if (this.#ended) return
+      for (const bytes of answersToCommit(outcome, why)) this.#outbox.add(bytes)
+      this.flushToClient()
+      this.#drain()
+    })
+    return true
+  }
+
   /** Bytes that wait for a server, more or fewer than before; false when all clients together hold too many. */
   #holds(bytes: number): boolean {
     this.#pendingBytes += bytes
@@ -279,7 +321,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   }
 
   #seekServer(): void {
-    if (this.#waiting || this.#ended || this.server !== null) return
+    if (this.#waiting || this.#ended || this.server !== null || this.#resolving !== null) return
     this.#waiting = true
     this.#pool.acquire(this)
   }
@@ -388,6 +430,7 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   /** Once: `#ended` was set before. */
   #close(): void {
     this.#pool.leave(this)
+    this.#resolving?.abort()
     this.#pending = []
     this.#holds(-this.#pendingBytes)
     const { server } = this

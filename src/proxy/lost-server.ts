@@ -2,8 +2,14 @@
  * The contract when a server is lost under a client (docs/proxy.md): what is certain is said as certain, what may have happened is never
  * sent twice. Pure.
  */
-import { type ErrorText, errorResponse, readyForQuery } from '../protocol/backend-builders.ts'
+import {
+  commandComplete,
+  type ErrorText,
+  errorResponse,
+  readyForQuery,
+} from '../protocol/backend-builders.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
+import type { Resolved } from './commit-resolver.ts'
 import type { LocalState } from './local-answers.ts'
 import type { RequestQueue } from './request-queue.ts'
 import type { SessionState } from './session-state.ts'
@@ -32,6 +38,14 @@ export function lossOf(server: LostServer, mode: PoolMode, why: string): Loss {
   const held = server.state.held
   if (mode === 'session' && held !== null) return { kind: 'fatal', error: CLIENT_ERRORS.stateLost(held, why) }
   return server.status === 'I' ? outsideTransaction(server, why) : insideTransaction(server, why)
+}
+
+/** To a COMMIT, as a simple query, that was looked up afterwards. */
+export function answersToCommit(outcome: Resolved, why: string): readonly Buffer[] {
+  if (outcome === 'committed') return [commandComplete('COMMIT'), readyForQuery('I')]
+  const error =
+    outcome === 'notCommitted' ? CLIENT_ERRORS.transactionLost(why) : CLIENT_ERRORS.outcomeUnknown(why)
+  return [errorResponse(error), readyForQuery('I')]
 }
 
 function outsideTransaction({ requests }: LostServer, why: string): Loss {

@@ -10,7 +10,8 @@ import type { ScramLoginKeys } from '../protocol/scram.ts'
 import { CancelKeys, type ForeignCancel } from './cancel.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { ClientLogin, type LoggedIn, type LoginContext } from './client-login.ts'
-import { ClientSession } from './client-session.ts'
+import { ClientSession, type ResolveCommit } from './client-session.ts'
+import { resolveCommit } from './commit-resolver.ts'
 import { type ConsoleFacts, NO_CONSOLE_FACTS } from './console/context.ts'
 import { consoleWelcome, isConsole } from './console/entry.ts'
 import { ConsoleSession } from './console/session.ts'
@@ -23,7 +24,7 @@ import type { ProxySettings } from './settings.ts'
 import { poolModeOf, shareOf } from './shares.ts'
 import { TrafficTable } from './traffic.ts'
 import { type Answerer, answerQuestion } from './worker-answers.ts'
-import type { SessionFacts } from './worker-look.ts'
+import { factsOf, type SessionFacts } from './worker-look.ts'
 
 export interface ProxyDependencies {
   readonly routing: Routing
@@ -282,6 +283,7 @@ export class ProxyWorker implements Answerer {
   }
 
   #begin({ socket, key, parameters, processId, left, keys }: LoggedIn): void {
+    const facts = factsOf(socket, processId)
     const session: ClientSession = new ClientSession({
       socket,
       pool: this.pools.poolOf(key, keys),
@@ -291,15 +293,21 @@ export class ProxyWorker implements Answerer {
       maxPreparedStatements: this.settings.maxPreparedStatements,
       maxStatementBytes: this.settings.maxClientStatements,
       traffic: this.traffic.of(key.database, key.user),
+      resolveCommit: this.settings.resolveCommits ? this.#resolveCommit : null,
       onEnd: () => {
         this.sessions.delete(session)
         this.#cancelKeys.forget(processId)
         if (!socket.destroyed) this.#lingering.set(socket, performance.now())
       },
     })
-    this.sessions.set(session, { id: processId, socket, connectedAtMs: performance.now() })
+    this.sessions.set(session, facts)
     this.#cancelKeys.bind(processId, session)
     if (left.length > 0) session.take(left)
+  }
+
+  readonly #resolveCommit: ResolveCommit = (doubt, before, pool, gone) => {
+    const { holdTimeoutMs } = this.settings
+    return resolveCommit(doubt, before, { pool, gone, holdTimeoutMs, routing: this.#dependencies.routing })
   }
 
   #beginConsole({ socket, key, processId, left }: LoggedIn): void {

@@ -11,6 +11,8 @@ import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../prot
 import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import { readChunks } from './chunk-reads.ts'
+import { ASK_AHEAD, ASK_AHEAD_AGAIN, type CommitInDoubt, parseDoubt } from './commit-doubt.ts'
+import { HiddenExchange } from './hidden-exchange.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
 import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
@@ -65,6 +67,8 @@ export class ServerConnection implements MessageVisitor {
   mayCommit = false
   /** Something that may roll back was sent and is not answered: what follows it is in no transaction. */
   mayRollBack = false
+  /** What is known of the transaction whose COMMIT, and nothing else, is not answered; null: nothing. */
+  commitInDoubt: CommitInDoubt | null = null
   /** Of the statements that portals were bound to, in this transaction. */
   bound: { readonly unnamed: Traits; readonly named: Traits } = NOTHING_BOUND
   /** Cancel requests under way: until they are through they could hit the next client. */
@@ -77,6 +81,11 @@ export class ServerConnection implements MessageVisitor {
   #lastWords: ErrorFields | null = null
   #own: OwnCommand | null = null
   #readyAtEnd = false
+  #hidden: Hidden | null = null
+  /** Which run of which server this is, once it was asked (commit-doubt.ts): a connection outlives none. */
+  #run: string | null = null
+  /** The client has been told an error for its COMMIT, which is answered with a tag now. */
+  #leaveOutTag = false
 
   constructor(
     socket: Socket,
@@ -109,7 +118,7 @@ export class ServerConnection implements MessageVisitor {
 
   /** Nothing is under way, and no transaction is open, be it one that awaits its Sync. */
   get isIdle(): boolean {
-    return this.status === 'I' && this.requests.isSettled && this.#own === null
+    return this.status === 'I' && this.requests.isSettled && this.#own === null && this.#hidden === null
   }
 
   /** A message to the client has begun and cannot be finished. */
@@ -140,6 +149,23 @@ export class ServerConnection implements MessageVisitor {
     // A simple query destroys it.
     this.unnamed = null
     this.#socket.write(query(sql))
+  }
+
+  /** Asks for one value, as `run` runs a statement. Never rejects: `code` is an SQLSTATE. */
+  ask(sql: string): Promise<HiddenAnswer> {
+    if (this.isClosed) return Promise.resolve(LOST)
+    this.unnamed = null
+    return new Promise((done) => {
+      this.#hidden = { exchange: new HiddenExchange(), done }
+      this.#socket.write(query(sql))
+    })
+  }
+
+  /** What is to be sent right before the client's COMMIT, while nothing else is under way: its answer is kept in `commitInDoubt`. */
+  askAheadOfCommit(): Buffer {
+    this.unnamed = null
+    this.#hidden = { exchange: new HiddenExchange(), done: null }
+    return this.#run === null ? ASKS_AHEAD : ASKS_AHEAD_AGAIN
   }
 
   /** Closes prepared statements beyond `max`; their answers come before the client's and are left out. */
@@ -173,6 +199,11 @@ export class ServerConnection implements MessageVisitor {
         this.requests.answered(REQUEST.Describe)
         return null
       case BACKEND.CommandComplete:
+        if (this.#leaveOutTag) {
+          this.#leaveOutTag = false
+          this.#scanner.discardRest()
+          return NOTHING
+        }
         this.#effect(chunk, start, seenEnd)
         this.requests.answered(REQUEST.Execute)
         return null
@@ -204,7 +235,8 @@ export class ServerConnection implements MessageVisitor {
   #take(chunk: Buffer): void {
     if (this.isClosed) return
     try {
-      this.#scanner.push(chunk)
+      const rest = this.#hidden === null ? chunk : this.#takeHidden(this.#hidden, chunk)
+      if (rest !== null && !this.isClosed) this.#scanner.push(rest)
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error
       this.close(error.message)
@@ -219,6 +251,29 @@ export class ServerConnection implements MessageVisitor {
     else this.client?.serverReady(this)
   }
 
+  /** Gives what is not of the hidden answer; null: nothing. */
+  #takeHidden({ exchange, done }: Hidden, chunk: Buffer): Buffer | null {
+    const rest = exchange.take(chunk)
+    if (rest === null) return null
+    this.#hidden = null
+    for (const message of exchange.passed) this.client?.toClient(message)
+    if (done === null) this.#askedAhead(exchange)
+    else done({ value: exchange.value, code: exchange.error === null ? null : codeOf(exchange.error) })
+    return rest
+  }
+
+  #askedAhead({ value, error }: HiddenExchange): void {
+    if (error === null) {
+      const answer = parseDoubt(value, this.#run)
+      this.#run = answer.run
+      this.commitInDoubt = answer.doubt
+      return
+    }
+    // It was cancelled, or took too long: the transaction has failed by that, and its COMMIT rolls it back. The client hears why.
+    this.client?.toClient(error)
+    this.#leaveOutTag = true
+  }
+
   #ready(letter: number): Buffer | null {
     this.status = letter === 0x49 ? 'I' : letter === 0x54 ? 'T' : 'E'
     if (this.#own !== null) {
@@ -231,6 +286,7 @@ export class ServerConnection implements MessageVisitor {
     if (!this.requests.isEmpty) return null
     this.mayCommit = false
     this.mayRollBack = false
+    this.commitInDoubt = null
     if (this.status === 'I') this.bound = NOTHING_BOUND
     this.idleSinceMs = performance.now()
     this.#readyAtEnd = this.status === 'I'
@@ -311,11 +367,35 @@ export class ServerConnection implements MessageVisitor {
     const { client } = this
     const own = this.#own
     this.#own = null
+    const hidden = this.#hidden
+    this.#hidden = null
+    hidden?.done?.(LOST)
     this.#onClosed(this)
     this.client = null
     if (own !== null) own.done(lostFields(reason))
     else client?.serverLost(this, reason)
   }
+}
+
+const ASKS_AHEAD = query(ASK_AHEAD)
+const ASKS_AHEAD_AGAIN = query(ASK_AHEAD_AGAIN)
+const LOST: HiddenAnswer = { value: null, code: '08006' }
+
+/** Of a question of the proxy's own. */
+export interface HiddenAnswer {
+  readonly value: string | null
+  /** SQLSTATE; null: it did not fail. */
+  readonly code: string | null
+}
+
+interface Hidden {
+  readonly exchange: HiddenExchange
+  /** null: it was asked ahead of a client's COMMIT. */
+  readonly done: ((answer: HiddenAnswer) => void) | null
+}
+
+function codeOf(error: Buffer): string {
+  return parseErrorFields(error.subarray(5)).code
 }
 
 interface OwnCommand {

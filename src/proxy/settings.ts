@@ -42,6 +42,8 @@ export interface ProxySettings {
   readonly maxPreparedStatements: number
   /** Bytes of the texts that one client has prepared by name. */
   readonly maxClientStatements: number
+  /** COMMITs without an answer are looked up afterwards, at the price of a question ahead of each. */
+  readonly resolveCommits: boolean
   readonly clientTls: 'allow' | 'require'
   /** Who may use the console. */
   readonly consoleRoles: readonly string[]

@@ -144,7 +144,7 @@ export function routeOf(
   hold: Hold | null = null,
 ): Route | null {
   if (primacy === null) return null
-  const { epoch, phase, primary, reason } = primacy.value
+  const { epoch, phase, primary, reason, nextXid } = primacy.value
   if (phase !== 'steady') {
     return {
       kind: 'held',
@@ -157,7 +157,7 @@ export function routeOf(
     return { kind: 'held', epoch, reason: `${primary} is not in the proxy's configuration` }
   // One of an older epoch has done what it was for.
   if (hold?.epoch === epoch) return { kind: 'held', epoch, reason: hold.reason, hold: hold.id }
-  return { kind: 'open', epoch, primary: member }
+  return { kind: 'open', epoch, primary: member, nextXid }
 }
 
 function sameRoute(a: Route, b: Route): boolean {
@@ -165,6 +165,7 @@ function sameRoute(a: Route, b: Route): boolean {
     return (
       b.kind === 'open' &&
       a.epoch === b.epoch &&
+      a.nextXid === b.nextXid &&
       a.primary.name === b.primary.name &&
       a.primary.host === b.primary.host &&
       a.primary.port === b.primary.port

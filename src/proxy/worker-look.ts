@@ -14,8 +14,22 @@ import type { TrafficTable } from './traffic.ts'
 export interface SessionFacts {
   /** Process number of its cancel key: unique over the workers. */
   readonly id: number
-  readonly socket: Socket
+  readonly address: string
+  readonly port: number
+  /** '': no TLS. */
+  readonly tls: string
   readonly connectedAtMs: number
+}
+
+/** Asked before the session begins to read: then the socket may be another one. */
+export function factsOf(socket: Socket, id: number): SessionFacts {
+  return {
+    id,
+    address: socket.remoteAddress ?? '',
+    port: socket.remotePort ?? 0,
+    tls: tlsOf(socket),
+    connectedAtMs: performance.now(),
+  }
 }
 
 export interface LookedAt {
@@ -105,12 +119,12 @@ function sessionView(session: ClientSession, facts: SessionFacts, nowMs: number)
     user: pool.key.user,
     state: server !== null ? 'active' : session.isWaiting ? 'waiting' : 'idle',
     mode: session.mode,
-    address: facts.socket.remoteAddress ?? '',
-    port: facts.socket.remotePort ?? 0,
+    address: facts.address,
+    port: facts.port,
     connectedAt: instant(facts.connectedAtMs),
     waitMs: session.isWaiting && waitingSinceMs > 0 ? nowMs - waitingSinceMs : 0,
     serverPid: server?.processId ?? null,
-    tls: tlsOf(facts.socket),
+    tls: facts.tls,
     applicationName: session.parameters.get('application_name') ?? '',
     statements: session.statements.size,
   }

@@ -188,8 +188,24 @@ describe('a proxy of two workers', () => {
     })
   })
 
+  test('workers end with their primary process, and all of it is started again', async () => {
+    console.on('error', () => {})
+    const [before, [primary = 0]] = [cluster.pids('proxyWorker'), cluster.pids('proxy')]
+    await cluster.kill(primary)
+    await cluster.waitFor('other workers', () => {
+      const pids = cluster.pids('proxyWorker')
+      return pids.length === WORKERS && !pids.some((pid) => before.includes(pid))
+    })
+    await console.end().catch(() => {})
+    await cluster.waitFor('the proxy', async () => {
+      const client = await connect()
+      await client.query('SELECT 1')
+      await client.end()
+      return true
+    })
+  })
+
   test('down ends all of them', async () => {
-    await console.end()
     expect((await cluster.down()).code).toBe(0)
     expect(cluster.processes()).toEqual([])
   })

@@ -13,6 +13,8 @@ const EIGHT: readonly Way[] = [
   ...(['autocommit', 'autocommit', 'transaction', 'transaction'] as const),
   ...(['thoughtful', 'thoughtful', 'thoughtful', 'thoughtful'] as const),
 ]
+/** On one of the two with several workers; however busy this machine is, nobody is to be told that he has waited too long. */
+const settingsOf = (version: string): string => `holdTimeout: 2m, workers: ${version === EMBEDDED ? 2 : 1}`
 const versions = hasDebian ? [EMBEDDED, DEBIAN] : [EMBEDDED]
 
 describe.each(versions)('through the proxy, PostgreSQL %s (apt install postgresql-15)', (version) => {
@@ -60,8 +62,7 @@ describe.each(versions)('through the proxy, PostgreSQL %s (apt install postgresq
 
   test('a killed proxy is started again by the supervisor, with the settings that it has by then', async () => {
     const file = path.join(cluster.data, 'understudy.yaml')
-    // However busy this machine is, nobody is to be told that he has waited too long.
-    writeFileSync(file, readFileSync(file, 'utf8').replace('proxy: {', 'proxy: { holdTimeout: 2m,'))
+    writeFileSync(file, readFileSync(file, 'utf8').replace('proxy: {', `proxy: { ${settingsOf(version)},`))
     const idle = await connect()
     const ended = new Promise((resolve) => idle.once('end', resolve))
     const [proxy = 0] = cluster.pids('proxy')

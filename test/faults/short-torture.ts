@@ -14,15 +14,17 @@ const MINUTES = '1'
 const TIMEOUT_MS = 240_000
 const DEAD_END_S = '60'
 
-export function shortTorture(pg: string, seed: number): void {
+/** `throughProxy`: its clients keep their connections to a proxy, and hear nothing that the contract does not name. */
+export function shortTorture(pg: string, seed: number, { throughProxy = false } = {}): void {
+  const way = throughProxy ? ['--through-proxy'] : []
   describe.skipIf(!hasDebian)('torture (apt install postgresql-15)', () => {
     beforeAll(ensureBuilt)
 
     test(
-      `PostgreSQL ${pg}: nothing acknowledged is lost or twice, and the cluster always becomes whole again`,
+      `PostgreSQL ${pg}${throughProxy ? ', through the proxy' : ''}: nothing acknowledged is lost or twice, and the cluster always becomes whole again`,
       async () => {
         const limits = ['--minutes', MINUTES, '--dead-end-s', DEAD_END_S]
-        const { code, output } = await run(['--pg', pg, '--seed', String(seed), ...limits])
+        const { code, output } = await run(['--pg', pg, '--seed', String(seed), ...way, ...limits])
         expect(code, output).toBe(0)
       },
       TIMEOUT_MS,

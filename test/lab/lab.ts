@@ -448,6 +448,17 @@ export class Lab {
       rmSync(path.join(node.directory, 'aside'), { recursive: true, force: true, maxRetries: 3 })
   }
 
+  /**
+   * Each timeline begins with a segment of its own, and all of one place in the WAL are kept until the cluster has left it: one that changes
+   * its primary every few seconds and writes little would fill a small disk with them.
+   */
+  async leaveSegment(): Promise<void> {
+    const primary = await this.primary()
+    if (primary === null) return
+    await this.sql(primary, 'SELECT pg_switch_wal()')
+    for (const { name } of this.nodes) await this.sql(name, 'CHECKPOINT')
+  }
+
   /** The message, with what each agent says, the processes and the ends of all logs below it. */
   async explain(message: string): Promise<string> {
     const why = (await this.why()).map(({ node, rule, reason }) => `  ${node}: ${rule}: ${reason}`)

@@ -118,6 +118,8 @@ export class ProxyFixture {
       user: 'postgres',
       database: 'app',
     })
+    // A server that is killed meanwhile: the statement fails, and nothing else.
+    client.on('error', () => {})
     await client.connect()
     try {
       const result = await client.query<Record<string, unknown>>(text)
@@ -171,6 +173,7 @@ const DEFAULTS: ProxySettings = {
   serverConnectTimeoutMs: 3_000,
   maxPreparedStatements: 200,
   maxClientStatements: 8 * 1024 * 1024,
+  resolveCommits: false,
   clientTls: 'allow',
   consoleRoles: ['postgres'],
 }

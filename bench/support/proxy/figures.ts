@@ -3,11 +3,13 @@ import { median } from '../cluster-local.ts'
 import type { IdleSample } from './idle.ts'
 import type { OutageKind, OutageSample } from './outage.ts'
 import type { PeerName } from './peers.ts'
-import type { Sample } from './speed.ts'
+import type { ReadsSample } from './reads.ts'
+import { AUTO, type Sample } from './speed.ts'
 
 export interface Samples {
   readonly speed: readonly Sample[]
   readonly idle: readonly IdleSample[]
+  readonly reads: readonly ReadsSample[]
   readonly outages: readonly OutageSample[]
 }
 
@@ -23,22 +25,29 @@ export interface Figure {
 
 const COMPARED_CLIENTS = [10, 50, 100]
 const OURS = 'understudy'
+/** Of which a new build is compared with the one before. */
+const SECTIONS_BEFORE = ['simple', 'extended', 'prepared', 'tpcb', AUTO]
 
-/** Those that were measured. `peer`: with whom ours is compared, PgBouncer unless an earlier build is looked at. */
-export function figuresOf(
-  { speed, idle, outages }: Samples,
-  peer: PeerName = 'pgbouncer',
-): readonly Figure[] {
-  const speedFigure = (section: string, title: string, bar: number): Figure => ({
+/** Those that were measured, and with an earlier build beside them how much faster this one is. */
+export function figuresOf({ speed, idle, reads, outages }: Samples): readonly Figure[] {
+  const speedFigure = (
+    section: string,
+    title: string,
+    { peer, bar, aim }: { readonly peer: PeerName; readonly bar: number; readonly aim: number },
+  ): Figure => ({
     title: `${title} against ${peer}, geometric mean of ${COMPARED_CLIENTS.join(', ')} clients`,
     value: geometricMean(
       COMPARED_CLIENTS.map((clients) => ratioOf(speed, { section, clients }, peer, ({ tps }) => tps)),
     ),
-    ...{ unit: '', better: 'higher', bar, aim: 1 },
+    ...{ unit: '', better: 'higher', bar, aim },
   })
+  const peer = 'pgbouncer'
+  const before = { peer: 'before', bar: 1, aim: 1 } as const
   const all: Figure[] = [
-    speedFigure('simple', '-S, simple', 0.8),
-    speedFigure('tpcb', 'TPC-B, simple', 0.95),
+    speedFigure('simple', '-S, simple', { peer, bar: 0.8, aim: 1 }),
+    speedFigure('tpcb', 'TPC-B, simple', { peer, bar: 0.95, aim: 1 }),
+    speedFigure(AUTO, '-S on the port auto', { peer: 'pgpool', bar: 1.4, aim: 2 }),
+    ...SECTIONS_BEFORE.map((section) => speedFigure(section, section, before)),
     {
       title: `added latency at 1 client against ${peer}’s`,
       value: addedLatencyRatio(speed, peer),
@@ -54,9 +63,26 @@ export function figuresOf(
       value: median(idle.filter((each) => each.peer === OURS).map((each) => each.withClientsMb)),
       ...{ unit: ' MB', better: 'lower', bar: 300, aim: 200 },
     },
+    ...readsFigures(reads.filter((each) => each.peer === OURS)),
     ...outageFigures(outages),
   ]
   return all.filter(({ value }) => !Number.isNaN(value))
+}
+
+function readsFigures(reads: readonly ReadsSample[]): readonly Figure[] {
+  const missed = reads.reduce((sum, each) => sum + each.missed, 0)
+  return [
+    {
+      title: 'share of reads that standbys serve, 80/20, session causality',
+      value: median(reads.map((each) => (100 * each.atStandbys) / each.reads)),
+      ...{ unit: ' %', better: 'higher', bar: 90, aim: 97 },
+    },
+    {
+      title: 'reads that miss the session’s own write',
+      value: reads.length === 0 ? Number.NaN : missed,
+      ...{ unit: '', better: 'lower', bar: 0, aim: 0 },
+    },
+  ]
 }
 
 function outageFigures(outages: readonly OutageSample[]): readonly Figure[] {

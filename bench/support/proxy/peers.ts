@@ -39,6 +39,8 @@ interface Place {
   readonly directory: string
   readonly port: number
   readonly target: Target
+  /** Reads go to standbys. */
+  readonly balanced: boolean
 }
 
 const NO_POOL = `it takes one server connection for each client, more than ${MOST_DIRECT_CLIENTS} of which are not asked of the server`
@@ -50,7 +52,7 @@ const anything = (): null => null
 export async function startPeer(
   name: PeerName,
   server: BenchServer,
-  before: string | null,
+  { before, balanced }: { readonly before: string | null; readonly balanced: boolean },
 ): Promise<Peer | MissingPeer> {
   if (name === 'direct') {
     const given = 'the server’s Unix socket, nothing in between'
@@ -60,7 +62,7 @@ export async function startPeer(
   mkdirSync(directory)
   giveToServerUser(directory)
   const port = await freePort()
-  const place: Place = { server, directory, port, target: server.targetAt('127.0.0.1', port) }
+  const place: Place = { server, directory, port, target: server.targetAt('127.0.0.1', port), balanced }
   switch (name) {
     case 'understudy':
       return understudy(name, MAIN, place)
@@ -76,10 +78,10 @@ export async function startPeer(
 }
 
 async function understudy(name: 'understudy' | 'before', main: string, place: Place): Promise<Peer> {
-  const config = place.server.writeProxyConfiguration(name, place.port)
+  const config = place.server.writeProxyConfiguration(name, place.balanced ? 'auto' : 'readWrite', place.port)
   return serve(place, [process.execPath, main, 'proxy', '--config', config], {
     name,
-    given: `\`understudy proxy\` of ${name === 'before' ? main : 'this build'} on Node ${process.version}, transaction mode, pool of ${POOL_SIZE}, everything else as it comes`,
+    given: `\`understudy proxy\` of ${name === 'before' ? main : 'this build'} on Node ${process.version}, transaction mode, pool of ${POOL_SIZE}${place.balanced ? ', the port auto' : ''}, everything else as it comes`,
     missing: anything,
   })
 }
@@ -95,7 +97,7 @@ async function pgbouncer(place: Place): Promise<Peer | MissingPeer> {
     'pgbouncer.ini',
     [
       '[databases]',
-      `app = host=${server.socketDirectory} port=${server.port} dbname=app`,
+      `app = host=${server.primary.socketDirectory} port=${server.primary.port} dbname=app`,
       '[pgbouncer]',
       `listen_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =`,
       `auth_type = scram-sha-256\nauth_file = ${users}`,
@@ -127,7 +129,7 @@ async function haproxy(place: Place): Promise<Peer | MissingPeer> {
       'global\n  maxconn 3000',
       'defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h',
       `listen postgres\n  bind 127.0.0.1:${port}`,
-      `  server primary unix@${server.socketDirectory}/.s.PGSQL.${server.port}`,
+      `  server primary unix@${server.primary.socketDirectory}/.s.PGSQL.${server.primary.port}`,
       '',
     ].join('\n'),
   )
@@ -141,16 +143,15 @@ async function haproxy(place: Place): Promise<Peer | MissingPeer> {
 async function pgpool(place: Place): Promise<Peer | MissingPeer> {
   const version = versionOf('pgpool', '--version')
   if (version === null) return { name: 'pgpool', hint: 'apt install pgpool2' }
-  const { server, directory, port } = place
+  const { server, directory, port, balanced } = place
   write(directory, 'pool_passwd', `app:TEXT${server.password}\n`)
   const hba = write(directory, 'pool_hba.conf', 'host all all 127.0.0.1/32 scram-sha-256\n')
   const settings = {
     ...{ listen_addresses: '127.0.0.1', port, socket_dir: directory },
     ...{ pcp_listen_addresses: '', pcp_port: await freePort(), pcp_socket_dir: directory },
     ...{ pid_file_name: path.join(directory, 'pgpool.pid'), logdir: directory, work_dir: directory },
-    ...{ backend_hostname0: server.socketDirectory, backend_port0: server.port, backend_weight0: 1 },
-    ...{ backend_flag0: 'ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER' },
-    ...{ backend_clustering_mode: 'streaming_replication', load_balance_mode: 'off' },
+    ...backendsOf(server),
+    ...{ backend_clustering_mode: 'streaming_replication', load_balance_mode: balanced ? 'on' : 'off' },
     ...{ enable_pool_hba: 'on', pool_passwd: 'pool_passwd', allow_clear_text_frontend_auth: 'off' },
     ...{ num_init_children: MOST_DIRECT_CLIENTS + 10, max_pool: 1, connection_cache: 'on' },
     ...{ sr_check_period: 0, health_check_period: 0, log_min_messages: 'error', use_watchdog: 'off' },
@@ -161,9 +162,20 @@ async function pgpool(place: Place): Promise<Peer | MissingPeer> {
   const config = write(directory, 'pgpool.conf', `${lines.join('\n')}\n`)
   return serve(place, ['pgpool', '-n', '-f', config, '-a', hba], {
     name: 'pgpool',
-    given: `Pgpool-II ${version}, streaming_replication, load balancing off, a process with a server connection for each client (it has no other pooling)`,
+    given: `Pgpool-II ${version}, streaming_replication, load balancing ${balanced ? 'of each session over all nodes, as it comes' : 'off'}, a process with a server connection for each client (it has no other pooling)`,
     missing: withoutPool,
   })
+}
+
+function backendsOf({ nodes }: BenchServer): Record<string, string | number> {
+  return Object.fromEntries(
+    nodes.flatMap(({ socketDirectory, port }, index) => [
+      [`backend_hostname${index}`, socketDirectory],
+      [`backend_port${index}`, port],
+      [`backend_weight${index}`, 1],
+      [`backend_flag${index}`, `${index === 0 ? 'ALWAYS_PRIMARY|' : ''}DISALLOW_TO_FAILOVER`],
+    ]),
+  )
 }
 
 async function serve(

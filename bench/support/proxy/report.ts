@@ -65,12 +65,20 @@ function latencyRow(
   return [row([String(clients), ...cells])]
 }
 
-export function reportRest({ idle, outages }: Samples): readonly string[] {
+export function reportRest({ idle, reads, outages }: Samples): readonly string[] {
   const peers = [...new Set(idle.map(({ peer }) => peer))]
   const memory = peers.map((peer) => {
     const of = idle.filter((each) => each.peer === peer)
     const [without, withClients] = [of.map((each) => each.beforeMb), of.map((each) => each.withClientsMb)]
     return `idle: ${peer.padEnd(12)} ${spread(without, 0)} MB before, ${spread(withClients, 0)} MB with ${of[0]?.clients} clients`
+  })
+  const readers = [...new Set(reads.map(({ peer }) => peer))]
+  const served = readers.map((peer) => {
+    const of = reads.filter((each) => each.peer === peer)
+    const shares = of.map((each) => (100 * each.atStandbys) / each.reads)
+    const missed = of.reduce((sum, each) => sum + each.missed, 0)
+    const count = of.reduce((sum, each) => sum + each.reads, 0)
+    return `reads: ${peer.padEnd(12)} ${spread(shares, 1)} % at standbys (n=${of.length}); ${missed} of ${count} miss the session’s own write`
   })
   const kinds = [...new Set(outages.map(({ kind }) => kind))]
   const stalls = kinds.map((kind) => {
@@ -83,7 +91,7 @@ export function reportRest({ idle, outages }: Samples): readonly string[] {
       0,
     )} ms (n=${of.length}); ${errors}`
   })
-  return ['', ...memory, ...stalls]
+  return ['', ...memory, ...served, ...stalls]
 }
 
 export function reportFigures(figures: readonly Figure[]): readonly string[] {

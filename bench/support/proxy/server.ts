@@ -12,29 +12,31 @@ export const MOST_DIRECT_CLIENTS = 100
 /** Pgpool-II keeps its connections while the others have theirs, and some are still ending. */
 const MAX_CONNECTIONS = 3 * MOST_DIRECT_CLIENTS + 50
 const PARAMETERS = `{ max_connections: ${MAX_CONNECTIONS}, shared_buffers: 256MB }`
-const NODE = 'alpha'
 
 export class BenchServer {
   readonly cluster: BenchCluster
 
-  private constructor(cluster: BenchCluster) {
+  /** The primary first. */
+  readonly nodes: readonly ServerNode[]
+
+  private constructor(cluster: BenchCluster, nodes: readonly ServerNode[]) {
     this.cluster = cluster
+    this.nodes = nodes
   }
 
+  /** `nodes`: one, or three of which two are standbys. */
   static async start(
     pgbench: Pgbench,
-    options: { readonly pg: string; readonly scale: number },
+    options: { readonly pg: string; readonly scale: number; readonly nodes: 1 | 3 },
   ): Promise<BenchServer> {
-    const cluster = await BenchCluster.make(options.pg, ['--nodes', '1'])
+    const cluster = await BenchCluster.make(options.pg, ['--nodes', String(options.nodes)])
     try {
       await cluster.up({ first: true })
       await cluster.down()
-      const server = new BenchServer(cluster)
-      writeFileSync(
-        server.#configFile,
-        server.#configuration().replace('parameters: {}', `parameters: ${PARAMETERS}`),
-      )
+      const file = configFileOf(cluster)
+      writeFileSync(file, readFileSync(file, 'utf8').replace('parameters: {}', `parameters: ${PARAMETERS}`))
       await cluster.up({ first: false })
+      const server = new BenchServer(cluster, await nodesOf(cluster, options.nodes))
       await pgbench.initialise(server.target, options.scale)
       return server
     } catch (error) {
@@ -43,12 +45,10 @@ export class BenchServer {
     }
   }
 
-  get socketDirectory(): string {
-    return path.join(this.cluster.data, 'nodes', NODE, 'run')
-  }
-
-  get port(): number {
-    return this.cluster.nodes[0]?.port ?? 0
+  get primary(): ServerNode {
+    const [primary] = this.nodes
+    if (primary === undefined) throw new Error('there is no primary')
+    return primary
   }
 
   get password(): string {
@@ -57,7 +57,7 @@ export class BenchServer {
 
   /** Without anything in between, through the server's socket: as every proxy reaches it. */
   get target(): Target {
-    return this.targetAt(this.socketDirectory, this.port)
+    return this.targetAt(this.primary.socketDirectory, this.primary.port)
   }
 
   /** TCP without TLS, and SCRAM: for everybody the same. */
@@ -69,14 +69,15 @@ export class BenchServer {
   }
 
   /** The cluster's configuration with another proxy in it, as a file beside it. */
-  writeProxyConfiguration(name: string, port: number): string {
+  writeProxyConfiguration(name: string, kind: 'auto' | 'readWrite', port: number): string {
     const file = path.join(this.cluster.data, `${name}.yaml`)
-    const text = this.#configuration().replace(
+    const configFile = configFileOf(this.cluster)
+    const text = readFileSync(configFile, 'utf8').replace(
       /^proxy: .*$/m,
-      `proxy: { host: 127.0.0.1, ports: { readWrite: ${port} }, defaultPoolSize: ${POOL_SIZE} }`,
+      `proxy: { host: 127.0.0.1, ports: { ${kind}: ${port} }, defaultPoolSize: ${POOL_SIZE} }`,
     )
     writeFileSync(file, text, { mode: 0o600 })
-    const { uid, gid } = statSync(this.#configFile)
+    const { uid, gid } = statSync(configFile)
     chownSync(file, uid, gid)
     return file
   }
@@ -84,12 +85,22 @@ export class BenchServer {
   remove(): Promise<void> {
     return this.cluster.remove()
   }
+}
 
-  get #configFile(): string {
-    return path.join(this.cluster.data, 'understudy.yaml')
-  }
+export interface ServerNode {
+  readonly socketDirectory: string
+  readonly port: number
+}
 
-  #configuration(): string {
-    return readFileSync(this.#configFile, 'utf8')
-  }
+function configFileOf(cluster: BenchCluster): string {
+  return path.join(cluster.data, 'understudy.yaml')
+}
+
+async function nodesOf(cluster: BenchCluster, count: number): Promise<readonly ServerNode[]> {
+  const status = await cluster.status()
+  const isFirst = (name: string): number => (name === status?.primary ? 0 : 1)
+  return cluster.nodes
+    .slice(0, count)
+    .sort((a, b) => isFirst(a.name) - isFirst(b.name))
+    .map(({ name, port }) => ({ socketDirectory: path.join(cluster.data, 'nodes', name, 'run'), port }))
 }

@@ -35,6 +35,10 @@ const SCRIPTS = {
 
 export const SPEED_SECTIONS: readonly string[] = [...Object.keys(SCRIPTS), 'latency']
 
+/** On the port that leads reads to standbys, beside what balances them as well. */
+export const AUTO = 'auto'
+const AUTO_MOST_CLIENTS = 100
+
 /** Kept to the two where the figures ask for it, because keeping every transaction costs pgbench time. */
 const LATENCY_CLIENTS = [1, 100]
 
@@ -46,6 +50,8 @@ export function cellsOf(section: string, clients: readonly number[]): readonly C
     latencies,
   })
   if (section === 'latency') return LATENCY_CLIENTS.map(cell(SCRIPTS.simple, true))
+  if (section === AUTO)
+    return clients.filter((count) => count <= AUTO_MOST_CLIENTS).map(cell(SCRIPTS.simple, false))
   const what = SCRIPTS[section as keyof typeof SCRIPTS]
   return what === undefined ? [] : clients.map(cell(what, false))
 }

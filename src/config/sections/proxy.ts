@@ -115,6 +115,10 @@ const proxy = z.strictObject({
     'Whether a server connection belongs to a client until its transaction ends, or until it leaves. Another one counts for new clients.',
   ),
   tls: key(z.enum(['allow', 'require']).default('allow'), '`require` refuses clients without TLS.'),
+  resolveCommits: key(
+    z.boolean().default(false),
+    'A COMMIT that was left without an answer is looked up at the primary, as far as that is certain (docs/proxy.md). It costs a question ahead of each COMMIT.',
+  ),
   ...operation,
   ...limits,
   ...times,
