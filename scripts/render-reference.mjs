@@ -124,6 +124,7 @@ const TAKES_EFFECT = {
   agent: 'when the agents are started again; PostgreSQL goes on',
   postgres: 'when PostgreSQL is started again',
   proxy: 'when the proxy is started again',
+  reload: 'within seconds, or at once with `RELOAD` or SIGHUP; connections stay',
   fixed: 'for a new cluster only',
 }
 

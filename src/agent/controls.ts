@@ -1,4 +1,5 @@
 /** What operators ask of a running agent through its API: each checks, and writes what the decision then acts on. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type {
   CancelAnswer,
   FailoverAnswer,
@@ -6,6 +7,7 @@ import type {
   MemberAnswer,
   PauseAnswer,
   PauseBody,
+  ProxyStatus,
   RecoverStoreAnswer,
   RecoverStoreBody,
   ReinitAnswer,
@@ -102,6 +104,18 @@ export class Controls {
   }
 
   /** What the store has, and what this agent remembers beyond that; without the store, what it remembers. */
+  /** The proxies that run and say something of themselves; null when the store does not answer in time. */
+  async proxies(deadlineMs: number): Promise<readonly ProxyStatus[] | null> {
+    const late = new AbortController()
+    const read = await Promise.race([
+      this.#context.store.readProxies(),
+      sleep(deadlineMs, null, { signal: late.signal }).catch(() => null),
+    ])
+    late.abort()
+    if (read === null || read.kind !== 'ok') return null
+    return read.value.flatMap(({ name, state }) => (state === null ? [] : [{ name, ...state }]))
+  }
+
   async history(): Promise<readonly HistoryRecord[]> {
     const stored = await this.#context.store.readHistory()
     const known = new Map((stored.kind === 'ok' ? stored.value : []).map((each) => [each.epoch, each]))

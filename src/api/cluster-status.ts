@@ -23,6 +23,7 @@ export interface StatusInput {
   readonly paused: Paused | null
   readonly scheduled: ScheduledSwitchover | null
   readonly endpoints: Endpoints | null
+  readonly proxies: ClusterStatus['proxies']
   readonly members: readonly {
     readonly name: string
     readonly host: string
@@ -54,6 +55,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     healthy: isHealthy(primacy, nodes, problems),
     nodes,
     endpoints: input.endpoints,
+    proxies: input.proxies,
     paused: input.paused,
     scheduled: input.scheduled,
     whatIf: losses,

@@ -61,6 +61,8 @@ export interface ClusterStatus {
   readonly nodes: readonly NodeStatus[]
   /** host:port of the proxy's ports, with commas between several; null while there is no proxy. */
   readonly endpoints: Endpoints | null
+  /** Those that run, as they last said of themselves, some seconds ago; null while the store does not answer. */
+  readonly proxies: readonly ProxyStatus[] | null
   /** Nobody is elected by itself; null: failover is automatic. */
   readonly paused: Paused | null
   /** The next planned change of primary. */
@@ -68,6 +70,24 @@ export interface ClusterStatus {
   /** What would happen if each node were lost right now; null while there is no primary in office to begin from. */
   readonly whatIf: readonly NodeLoss[] | null
   readonly problems: readonly Problem[]
+}
+
+export interface ProxyStatus {
+  /** One that no other has, and another one after each start. */
+  readonly name: string
+  /** At which it runs; null: at none in particular. */
+  readonly node: string | null
+  readonly workers: number
+  readonly clients: number
+  /** Of these, for a server connection. */
+  readonly waiting: number
+  readonly servers: number
+  /** That it has followed to. */
+  readonly epoch: number
+  /** It knows no primary that takes writes. */
+  readonly held: boolean
+  /** By an operator, all of it or a database. */
+  readonly paused: boolean
 }
 
 /** null: the proxy does not serve it. */

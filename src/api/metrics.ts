@@ -4,6 +4,7 @@
  */
 import { parseLsn } from '../core/lsn.ts'
 import type { ClusterStatus, NodeDetail, SeenHealth } from './contract.ts'
+import { counter, gauge, type Labels, type Metric, renderMetric, type Sample } from './prometheus.ts'
 
 export interface MetricsInput {
   readonly cluster: string
@@ -20,18 +21,6 @@ export interface MetricsInput {
     readonly cpuSeconds: number
     readonly startedAtSeconds: number
   }
-}
-
-export const METRICS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
-
-type Labels = Readonly<Record<string, string>>
-type Sample = readonly [Labels, number | boolean | null | undefined]
-
-interface Metric {
-  readonly name: string
-  readonly type: 'gauge' | 'counter'
-  readonly help: string
-  readonly samples: readonly Sample[]
 }
 
 export function renderMetrics(input: MetricsInput): string {
@@ -170,35 +159,9 @@ function ofProcess({
 }: MetricsInput): readonly Metric[] {
   return [
     gauge('process_resident_memory_bytes', 'Memory of the agent.', [[{}, residentBytes]]),
-    {
-      name: 'process_cpu_seconds_total',
-      type: 'counter',
-      help: 'Processor time of the agent, user and system.',
-      samples: [[{}, cpuSeconds]],
-    },
+    counter('process_cpu_seconds_total', 'Processor time of the agent, user and system.', [[{}, cpuSeconds]]),
     gauge('process_start_time_seconds', 'When the agent was started, since 1970.', [[{}, startedAtSeconds]]),
   ]
-}
-
-function gauge(name: string, help: string, samples: readonly Sample[]): Metric {
-  return { name, type: 'gauge', help, samples }
-}
-
-/** What is not known is left out: absent says so, 0 would be a value. */
-function renderMetric({ name, type, help, samples }: Metric): string {
-  const known = samples.flatMap(([labels, value]) =>
-    value === null || value === undefined ? [] : [`${name}${renderLabels(labels)} ${Number(value)}\n`],
-  )
-  return known.length === 0 ? '' : `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${known.join('')}`
-}
-
-function renderLabels(labels: Labels): string {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`)
-  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
-}
-
-function escapeLabel(value: string): string {
-  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
 }
 
 /** As a number of bytes; above 2^53, far beyond any cluster's life, it would lose its last digits. */

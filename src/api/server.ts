@@ -2,20 +2,18 @@
  * The agent's HTTP API. Every answer comes from the last snapshot, never from a question to PostgreSQL inside a request, so that a
  * hung database cannot hang the health of its own node.
  */
-import type { Server } from 'node:http'
-import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https'
-import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { streamSSE } from 'hono/streaming'
 import type { HistoryRecord } from '../core/history.ts'
-import { UnderstudyError } from '../errors/codes.ts'
 import type { ClusterEvent, ClusterStatus, NodeDetail, SeenHealth, Why } from './contract.ts'
 import { type ControlSource, declareControls } from './controls.ts'
 import { errorBody } from './failures.ts'
 import { declareHealth, isStale } from './health.ts'
 import { historyEntries } from './history.ts'
-import { METRICS_CONTENT_TYPE, type MetricsInput, renderMetrics } from './metrics.ts'
+import { type ApiTls, type Listening, serveApp } from './listen.ts'
+import { type MetricsInput, renderMetrics } from './metrics.ts'
 import { declarePositions, type PositionSource } from './positions.ts'
+import { METRICS_CONTENT_TYPE } from './prometheus.ts'
 
 /** What the API tells; the agent behind it. */
 export interface ApiSource extends ControlSource {
@@ -30,12 +28,6 @@ export interface ApiSource extends ControlSource {
   health(): SeenHealth | null
   metrics(): MetricsInput
   readonly positions: PositionSource
-}
-
-export interface RunningApi {
-  stop(): Promise<void>
-  /** From the next connection on it shows this certificate. Does nothing without TLS. */
-  renew(tls: ApiTls): void
 }
 
 const HEARTBEAT_MS = 15_000
@@ -119,11 +111,6 @@ function sleep(ms: number, onWaker: (wake: () => void) => void): Promise<boolean
   })
 }
 
-export interface ApiTls {
-  readonly cert: string
-  readonly key: string
-}
-
 export interface ServeOptions {
   readonly node: string
   /** Addresses of this machine; '*' is every one. */
@@ -135,75 +122,7 @@ export interface ServeOptions {
 }
 
 /** Errors: port-taken, wrong-host. */
-export async function serveApi(source: ApiSource, options: ServeOptions): Promise<RunningApi> {
-  const app = createApi(source, options.token)
-  const servers: Server[] = []
-  const stop = async (): Promise<void> => {
-    await Promise.all(servers.map(close))
-  }
-  try {
-    for (const address of options.listen) servers.push(await listenOn(app, address, options))
-  } catch (error) {
-    await stop()
-    throw error
-  }
-  return {
-    stop,
-    renew: (tls) => {
-      for (const server of servers) if (server instanceof HttpsServer) server.setSecureContext(secured(tls))
-    },
-  }
-}
-
-/** Every address: both families where the machine has both. */
-async function listenOn(app: Hono, address: string, options: ServeOptions): Promise<Server> {
-  if (address !== '*') return bind(app, address, options)
-  try {
-    return await bind(app, '::', options)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EAFNOSUPPORT') throw error
-    return bind(app, '0.0.0.0', options)
-  }
-}
-
-function bind(app: Hono, hostname: string, options: ServeOptions): Promise<Server> {
-  const { port, tls } = options
-  const common = { fetch: app.fetch, hostname, port }
-  return new Promise((resolve, reject) => {
-    const ready = (): void => resolve(listening)
-    const listening = (
-      tls === null
-        ? serve(common, ready)
-        : serve({ ...common, createServer: createHttpsServer, serverOptions: secured(tls) }, ready)
-    ) as Server
-    listening.on('error', (error: NodeJS.ErrnoException) => reject(classify(error, hostname, options)))
-  })
-}
-
-function secured({ cert, key }: ApiTls): { cert: string; key: string; minVersion: 'TLSv1.2' } {
-  return { cert, key, minVersion: 'TLSv1.2' }
-}
-
-function close(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve())
-    // Event streams never end by themselves.
-    server.closeAllConnections()
-  })
-}
-
-function classify(error: NodeJS.ErrnoException, hostname: string, { node, port }: ServeOptions): Error {
-  if (error.code === 'EADDRINUSE')
-    return new UnderstudyError('port-taken', `port ${port} for the agent is in use by another program`, {
-      cause: error,
-    })
-  if (error.code === 'EADDRNOTAVAIL')
-    return new UnderstudyError(
-      'wrong-host',
-      `${hostname}, where ${node} is to listen, is no address of this machine`,
-      {
-        cause: error,
-      },
-    )
-  return error
+export function serveApi(source: ApiSource, options: ServeOptions): Promise<Listening> {
+  const { node, token, ...where } = options
+  return serveApp(createApi(source, token), { ...where, what: { owner: 'the agent', listener: node } })
 }

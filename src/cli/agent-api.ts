@@ -13,6 +13,7 @@ import { proxyEndpoints } from './connection.ts'
 import { packageVersion } from './version.ts'
 
 const PEER_DEADLINE_MS = 800
+const STORE_DEADLINE_MS = 500
 
 export interface AgentApiParts {
   readonly config: ResolvedConfig
@@ -54,6 +55,10 @@ export function agentApi(parts: AgentApiParts): ApiSource {
     cluster: async () => {
       const store = agent.view?.store
       const facts = store === undefined ? null : store.kind === 'read' ? store.facts : store.last
+      const [known, proxies] = await Promise.all([
+        details(),
+        config.proxy === null ? [] : agent.controls.proxies(STORE_DEADLINE_MS),
+      ])
       return clusterStatus({
         cluster: config.cluster,
         durability: config.durability,
@@ -63,8 +68,9 @@ export function agentApi(parts: AgentApiParts): ApiSource {
         paused: facts?.paused ?? null,
         scheduled: scheduledIn(facts?.switchover?.value ?? null),
         endpoints: proxyEndpoints(config),
+        proxies,
         members: config.nodes,
-        details: await details(),
+        details: known,
         now: systemClock.timestamp(),
       })
     },

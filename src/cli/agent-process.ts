@@ -6,8 +6,9 @@ import { mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { Agent } from '../agent/agent.ts'
 import type { BundleAnswer, BundleBody, ReleaseAnswer, ReleaseBody } from '../api/contract.ts'
+import type { ApiTls, Listening } from '../api/listen.ts'
 import { PeerClient } from '../api/peer-client.ts'
-import { type ApiTls, type RunningApi, serveApi } from '../api/server.ts'
+import { serveApi } from '../api/server.ts'
 import { loadConfig, nodeOf, type ResolvedConfig, type ResolvedNode } from '../config/load.ts'
 import { UnderstudyError } from '../errors/codes.ts'
 import type { NameClaim } from '../ports/cluster-store.ts'
@@ -123,7 +124,7 @@ async function startAgent(config: ResolvedConfig, node: ResolvedNode): Promise<R
   const { events } = agent
   const peers = new PeerClient()
   const readTls = (): Promise<ApiTls | null> => readTlsOf(config, node)
-  const running: { api?: RunningApi; upkeep?: Upkeep; released: boolean } = { released: false }
+  const running: { api?: Listening; upkeep?: Upkeep; released: boolean } = { released: false }
   const bundle = (body: BundleBody): Promise<Outcome<BundleAnswer>> =>
     takeBundle({ config, node, agent, body, lookAgain: () => running.upkeep?.look() })
   const release = async ({ by, dryRun = false }: ReleaseBody): Promise<Outcome<ReleaseAnswer>> => {

@@ -4,7 +4,7 @@
  */
 import type { ClusterStatus, NodeStatus, Problem, Why } from '../api/contract.ts'
 import { hostInUri } from '../config/fields.ts'
-import { humanBytes, humanDuration } from './humanise.ts'
+import { humanBytes, humanDuration, plural } from './humanise.ts'
 import { type Paint, paintFor, type Style } from './paint.ts'
 import { type Cell, type Column, renderTable } from './table.ts'
 import { oneLine, padEnd, truncate, wrap } from './text.ts'
@@ -51,6 +51,7 @@ export function renderBoard(status: ClusterStatus, options: BoardOptions): strin
     ].flatMap(([name, address]) => (address === null ? [] : [`${name} ${address}`]))
     if (served.length > 0) lines.push(...labelled('Proxy', served.join(', '), options.width, paint))
   }
+  lines.push(...proxyLines(status, options.width, paint))
   for (const why of options.why ?? [])
     lines.push(...labelled(why.node, `${oneLine(why.reason)} (${why.rule})`, options.width, paint))
   if (status.problems.length > 0) lines.push('', ...problemLines(status.problems, options.width, paint))
@@ -67,6 +68,23 @@ function lossLines({ whatIf }: ClusterStatus, width: number, paint: Paint): stri
   return [...sentences].flatMap(([sentence, nodes], index) => {
     const names = nodes.length === 1 ? nodes.join('') : `${nodes.slice(0, -1).join(', ')} or ${nodes.at(-1)}`
     return labelled(index === 0 ? 'If lost' : '', `${names}: ${sentence}`, width, paint)
+  })
+}
+
+/** One each; an agent that is older than this program says nothing of them. */
+function proxyLines({ proxies, epoch }: ClusterStatus, width: number, paint: Paint): string[] {
+  return (proxies ?? []).flatMap((proxy) => {
+    const words = [
+      plural(proxy.clients, 'client'),
+      ...(proxy.waiting === 0 ? [] : [`${proxy.waiting} waiting`]),
+      plural(proxy.servers, 'server connection'),
+      ...(proxy.workers === 1 ? [] : [`${proxy.workers} workers`]),
+      ...(proxy.held ? ['HELD: it knows no primary that takes writes'] : []),
+      ...(proxy.paused ? ['PAUSED by an operator (`RESUME` in its console)'] : []),
+      ...(epoch === null || proxy.epoch === epoch ? [] : [`still in epoch ${proxy.epoch}`]),
+    ]
+    const where = proxy.node === null ? '' : ` at ${oneLine(proxy.node)}`
+    return labelled('', `proxy${where}: ${words.join(', ')}`, width, paint)
   })
 }
 

@@ -48,6 +48,7 @@ export function unreachableStatus(config: KnownCluster, now: Date): ClusterStatu
       postmasterPid: null,
     })),
     endpoints: proxyEndpoints(config),
+    proxies: null,
     paused: null,
     scheduled: null,
     whatIf: null,

@@ -1,54 +1,69 @@
-/** Joins the proxy with the store, the servers and the certificates of one configuration. */
-import { randomBytes } from 'node:crypto'
+/** Joins a worker of the proxy with the store, the servers and the certificates of one configuration. */
+import { createHmac } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { AgentPositions } from '../api/positions.ts'
 import { isLoopback } from '../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { UnderstudyError } from '../errors/codes.ts'
+import type { ClusterStore } from '../ports/cluster-store.ts'
+import type { Log } from '../ports/log.ts'
 import type { RoutedNode } from '../ports/proxy.ts'
+import type { Reloaded } from '../ports/proxy-view.ts'
 import { socketPath } from '../postgres/layout.ts'
 import { PostgresLogins } from '../postgres/logins.ts'
 import { PostgresPrimaryPositions } from '../postgres/primary-positions.ts'
 import { readSecret } from '../postgres/secrets.ts'
+import { Drain } from '../proxy/drain.ts'
 import type { OpenTarget } from '../proxy/open-target.ts'
-import { Presence } from '../proxy/presence.ts'
 import { ProxyWorker } from '../proxy/proxy-worker.ts'
 import type { ProxySettings } from '../proxy/settings.ts'
 import { StoreRouting } from '../proxy/store-routing.ts'
+import type { WorkerLink } from '../proxy/worker-link.ts'
 import { openSocket } from '../replication/socket.ts'
-import { createClusterStore } from '../store/cluster-store.ts'
-import { composeStore, createLog, systemClock } from './compose.ts'
+import { systemClock } from './compose.ts'
 import { ProxyFiles } from './proxy-files.ts'
+import { configRows } from './proxy-keys.ts'
+import { packageVersion } from './version.ts'
 
-export interface ComposedProxy {
+export interface WorkerOptions {
+  readonly config: ResolvedConfig
+  /** The one at which it runs, whose address and certificate are the proxy's too; null: that of a local cluster. */
+  readonly node: ResolvedNode | null
+  readonly store: ClusterStore
+  readonly log: Log
+  /** Which of how many. */
+  readonly worker: number
+  readonly workers: number
+  /** null: it is alone, and the whole proxy. */
+  readonly link: WorkerLink | null
+  /** Nothing is under way any more under this hold. */
+  readonly onDrained: (hold: string) => void
+}
+
+export interface ComposedWorker {
   readonly proxy: ProxyWorker
-  /** Looks for the primary from now on. */
+  /** Looks for the primary from now on. Errors: port-taken, wrong-host. */
   start(): Promise<void>
+  /** The store is left to whoever has opened it. */
   stop(drainMs: number): Promise<void>
+  reload(): Promise<Reloaded>
 }
 
 const KEEPALIVE_IDLE_MS = 10_000
 /** Of a local cluster's own certificate for it. */
-const LOCAL_CERTIFICATE = 'proxy'
+export const LOCAL_CERTIFICATE = 'proxy'
 
-/**
- * `node`: the one at which it runs, whose address and certificate are the proxy's too; null: that of a local cluster. Errors: config-invalid
- * when it has no proxy, usage, not-found and no-permission for files that are missing, tls-failed.
- */
-export async function composeProxy(
-  config: ResolvedConfig,
-  node: ResolvedNode | null,
-): Promise<ComposedProxy> {
+/** Errors: config-invalid when there is no proxy, usage, not-found and no-permission for files that are missing, tls-failed. */
+export async function composeWorker(options: WorkerOptions): Promise<ComposedWorker> {
+  const { config, node, store, log, worker, workers, link } = options
   const settings = settingsOf(config, node)
-  const log = createLog({ part: 'proxy', ...(node !== null && { node: node.name }) })
   const caPem = await readFile(config.tls.caFile, 'utf8')
-  const store = createClusterStore(await composeStore(config), config.cluster)
   const routing = new StoreRouting({ store, members: config.nodes, log, clock: systemClock })
-  const files = await ProxyFiles.open({
+  const files: ProxyFiles = await ProxyFiles.open({
     ...{ config, certificate: node?.name ?? LOCAL_CERTIFICATE, log },
     onNodes: (nodes) => routing.setMembers(nodes),
+    onSettings: (changed) => proxy.reconfigure(settingsOf(changed, node)),
   })
   const logins = new PostgresLogins({
     nodes: () => lookupOrder(files.nodes, routing),
@@ -56,44 +71,49 @@ export async function composeProxy(
     caPem,
     nowMs: systemClock.nowMs,
   })
-  await readProxyPassword(config)
+  const password = await readProxyPassword(config)
   const positions = new AgentPositions(() => files.nodes)
   const primaryPositions = new PostgresPrimaryPositions({
     socketDirectory: ({ name }) => socketDirectoryOf(files.nodes.find((node) => node.name === name)),
     password: () => readProxyPassword(config),
     caPem,
   })
-  const proxy = new ProxyWorker(settings, {
-    routing,
-    logins,
+  const proxy: ProxyWorker = new ProxyWorker(settings, {
+    ...{ routing, logins, log, worker, workers },
     openTarget: openTargetOf(() => files.nodes, caPem),
     secureContext: () => files.secureContext,
-    log,
-    worker: 0,
     reads: { positions, primaryPositions },
+    ...(link !== null && {
+      fleet: link,
+      foreignCancel: (whose: number, processId: number, secretKey: Buffer) =>
+        link.cancel(whose, processId, secretKey),
+    }),
+    mockSecret: createHmac('sha256', password).update('salts of roles that do not exist').digest(),
+    reload: () => files.look(),
+    console: {
+      version: packageVersion(),
+      config: () => configRows(config.proxy, files.settings),
+      explainRoute: (sql) => proxy.explainRoute(sql),
+    },
   })
-  const presence = new Presence({
-    name: `${node?.name ?? hostname()}-${randomBytes(4).toString('hex')}`,
-    ...{ store, routing },
-    underWay: () => proxy.underWay,
-  })
+  const drain = new Drain({ routing, underWay: () => proxy.underWay, onDrained: options.onDrained })
   return {
     proxy,
     start: async () => {
       routing.start()
       files.start()
       await proxy.start()
-      presence.start()
     },
     stop: async (drainMs) => {
-      await Promise.all([proxy.stop(drainMs), presence.stop()])
+      await proxy.stop(drainMs)
+      drain.stop()
       files.stop()
       routing.stop()
       logins.close()
       positions.close()
       primaryPositions.close()
-      store.close()
     },
+    reload: () => files.look(),
   }
 }
 
@@ -109,7 +129,7 @@ async function readProxyPassword({ secrets }: ResolvedConfig): Promise<string> {
 }
 
 function settingsOf(config: ResolvedConfig, node: ResolvedNode | null): ProxySettings {
-  const { proxy } = config
+  const { proxy, postgres } = config
   if (proxy === null) {
     throw new UnderstudyError('config-invalid', `${config.file} has no proxy`, {
       hint: 'Add `proxy: { ports: { auto: 6432, readWrite: 6433, readOnly: 6434 } }`; docs/reference/configuration.md lists its keys.',
@@ -130,9 +150,11 @@ function settingsOf(config: ResolvedConfig, node: ResolvedNode | null): ProxySet
     },
     poolMode: proxy.poolMode,
     defaultPoolSize: proxy.defaultPoolSize,
+    pools: proxy.pools,
     maxClients: proxy.maxClients,
     maxLogins: proxy.maxLogins,
     maxWaiting: proxy.maxWaiting,
+    maxWaitingBytes: proxy.maxWaitingBytes,
     holdTimeoutMs: proxy.holdTimeout,
     loginTimeoutMs: proxy.loginTimeout,
     idleTransactionTimeoutMs: proxy.idleTransactionTimeout,
@@ -140,12 +162,14 @@ function settingsOf(config: ResolvedConfig, node: ResolvedNode | null): ProxySet
     serverLifetimeMs: proxy.serverLifetime,
     serverConnectTimeoutMs: proxy.serverConnectTimeout,
     maxPreparedStatements: proxy.maxPreparedStatements,
+    maxClientStatements: proxy.maxClientStatements,
     clientTls: proxy.tls,
+    consoleRoles: [postgres.superuser, ...proxy.consoleRoles],
   }
 }
 
 /** Errors: usage, when nothing says at which node this is. */
-function listenOf({ proxy, nodes }: ResolvedConfig, node: ResolvedNode | null): readonly string[] {
+export function listenOf({ proxy, nodes }: ResolvedConfig, node: ResolvedNode | null): readonly string[] {
   if (proxy?.host !== undefined) return [proxy.host]
   if (node !== null) return node.listen
   const hosts = [...new Set(nodes.map(({ host }) => host))]

@@ -71,3 +71,11 @@ export function list(text: string): readonly string[] {
   if (words.every((word) => word !== '')) return words
   throw new InvalidArgumentError('It is a list with commas between its words.')
 }
+
+/** "0/4": which of how many; the proxy itself writes it. */
+export function workerPlace(text: string): { readonly worker: number; readonly workers: number } {
+  const [, worker, workers] = /^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? []
+  if (worker !== undefined && Number(worker) < Number(workers))
+    return { worker: Number(worker), workers: Number(workers) }
+  throw new InvalidArgumentError('It is NUMBER/NUMBER, the first one from 0.')
+}

@@ -4,6 +4,7 @@
  */
 import { Command, Option } from 'commander'
 import type { AgentFlags } from './commands/agent.ts'
+import type { ProxyFlags } from './commands/proxy.ts'
 import { declare, example, type ProgramOptions, raiseUsageErrors } from './declare.ts'
 import {
   dataFlag,
@@ -15,6 +16,7 @@ import {
   port,
   portBase,
   rtoFlag,
+  workerPlace,
 } from './flags.ts'
 import { declareChanging } from './program-changing.ts'
 import { declareLooking } from './program-looking.ts'
@@ -126,22 +128,7 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
     .addOption(new Option('--json', 'with --explain: print JSON'))
     .action(async (flags: AgentFlags) => onExit(await (await import('./commands/agent.ts')).run(flags)))
 
-  declare(
-    program,
-    'proxy',
-    'run the proxy in the foreground: one address that follows the primary',
-    'understudy proxy --config understudy.yaml --node alpha',
-  )
-    .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)
-    .addOption(
-      new Option(
-        '--node <name>',
-        'the node at which it runs, whose address and certificate it has (default: that of the bundle)',
-      ).argParser(notEmpty),
-    )
-    .action(async (flags: { readonly config: string; readonly node?: string }) =>
-      onExit(await (await import('./commands/proxy.ts')).run(flags)),
-    )
+  declareProxy(program, onExit)
 
   declare(
     program,
@@ -180,4 +167,26 @@ function declareParts(program: Command, { onExit }: ProgramOptions): void {
     .action(async (shell: string) =>
       onExit(await (await import('./commands/completion.ts')).run({ shell, program })),
     )
+}
+
+function declareProxy(program: Command, onExit: ProgramOptions['onExit']): void {
+  declare(
+    program,
+    'proxy',
+    'run the proxy in the foreground: one address that follows the primary',
+    'understudy proxy --config understudy.yaml --node alpha',
+  )
+    .requiredOption('--config <file>', 'the configuration file of the cluster', notEmpty)
+    .addOption(
+      new Option(
+        '--node <name>',
+        'the node at which it runs, whose address and certificate it has (default: that of the bundle)',
+      ).argParser(notEmpty),
+    )
+    .addOption(
+      new Option('--worker <place>', 'one of several that the proxy has made')
+        .argParser(workerPlace)
+        .hideHelp(),
+    )
+    .action(async (flags: ProxyFlags) => onExit(await (await import('./commands/proxy.ts')).run(flags)))
 }

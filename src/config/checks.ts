@@ -54,10 +54,24 @@ function sharedPlaces(nodes: Nodes, proxy: ClusterConfig['proxy']): CrossFinding
   const machines = new Set(
     proxy.host === undefined ? nodes.map(([, { host }]) => host.toLowerCase()) : [proxy.host.toLowerCase()],
   )
-  for (const [name, port] of Object.entries(proxy.ports))
-    for (const host of port === undefined ? [] : machines)
-      take(`${host} ${port}`, ['proxy', 'ports', name], 'the proxy', `${hostInUri(host)}:${port}`)
+  for (const { port, path } of proxyPorts(proxy))
+    for (const host of machines)
+      take(`${host} ${port}`, ['proxy', ...path], 'the proxy', `${hostInUri(host)}:${port}`)
   return findings
+}
+
+function proxyPorts({ ports, metricsPort }: ClusterConfig['proxy']): readonly ProxyPort[] {
+  const served = Object.entries(ports).flatMap(([name, port]) =>
+    port === undefined ? [] : [{ port, path: ['ports', name] }],
+  )
+  if (served.length === 0) return []
+  return [...served, ...(metricsPort === undefined ? [] : [{ port: metricsPort, path: ['metricsPort'] }])]
+}
+
+interface ProxyPort {
+  readonly port: number
+  /** Below `proxy`. */
+  readonly path: readonly string[]
 }
 
 /** Slots know no hyphen: both names would become the same slot. */

@@ -5,8 +5,8 @@
 import { isIP, isIPv6 } from 'node:net'
 import { z } from 'zod'
 
-/** When a changed value counts; `fixed`: only for a new cluster. */
-export type TakesEffect = 'agent' | 'postgres' | 'proxy' | 'fixed'
+/** When a changed value counts; `reload`: within seconds, in a proxy that runs; `fixed`: only for a new cluster. */
+export type TakesEffect = 'agent' | 'postgres' | 'proxy' | 'reload' | 'fixed'
 
 export interface KeyMeta {
   /** Whole sentences; Markdown's `code` only. */
@@ -72,6 +72,37 @@ export function duration(least: string, most: string): z.ZodType<number, string>
     .regex(DURATION, message)
     .transform((text) => parseDuration(text) ?? 0)
     .refine((ms) => ms >= leastMs && ms <= mostMs, `it must be between ${least} and ${most}`)
+}
+
+const BYTES = /^(\d+)(B|kB|MB|GB)$/
+
+/** "64MB", "512kB" -> bytes, in PostgreSQL's units: 1 kB is 1,024 bytes. */
+export function parseBytes(text: string): number | null {
+  const match = BYTES.exec(text.trim())
+  if (match?.[1] === undefined || match[2] === undefined) return null
+  return Number(match[1]) * ({ B: 1, kB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }[match[2]] ?? 1)
+}
+
+/** The shortest way to write it that means the same. */
+export function formatBytes(bytes: number): string {
+  for (const [unit, size] of [
+    ['GB', 1024 ** 3],
+    ['MB', 1024 ** 2],
+    ['kB', 1024],
+  ] as const)
+    if (bytes >= size && bytes % size === 0) return `${bytes / size}${unit}`
+  return `${bytes}B`
+}
+
+/** Bytes after parsing; the bounds are inclusive. */
+export function byteSize(least: string, most: string): z.ZodType<number, string> {
+  const [leastBytes, mostBytes] = [parseBytes(least) ?? 0, parseBytes(most) ?? 0]
+  const message = 'a size is a number and B, kB, MB or GB: 64MB'
+  return z
+    .string({ error: message })
+    .regex(BYTES, message)
+    .transform((text) => parseBytes(text) ?? 0)
+    .refine((bytes) => bytes >= leastBytes && bytes <= mostBytes, `it must be between ${least} and ${most}`)
 }
 
 /** A host name (RFC 952, and the underscore that some networks use) or an address; never a URL, a port or a pattern. */

@@ -65,6 +65,22 @@ export interface ProxyReport {
   readonly name: string
   /** Of the hold under which nothing of it is under way on the primary any more; null: none. */
   readonly drained: string | null
+  /** For those who look; null: it says nothing of it. Some seconds old. */
+  readonly state: ProxyState | null
+}
+
+/** A proxy as its status shows it. */
+export interface ProxyState {
+  /** The node at which it runs; null: none in particular. */
+  readonly node: string | null
+  readonly workers: number
+  readonly clients: number
+  readonly waiting: number
+  readonly servers: number
+  /** In which it lets clients write, or would. */
+  readonly epoch: number
+  readonly held: boolean
+  readonly paused: boolean
 }
 
 /** The primary of this epoch is about to be another one: proxies let nothing begin there. Only ever for latency's sake. */

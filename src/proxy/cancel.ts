@@ -12,6 +12,9 @@ const DEADLINE_MS = 5_000
 /** Process numbers of one worker; above them stands which worker it is. */
 const PER_WORKER = 1 << 20
 
+/** Passes a request to the worker whose key it is; nobody hears whether there is one. */
+export type ForeignCancel = (worker: number, processId: number, secretKey: Buffer) => void
+
 export interface Cancellable {
   /** The server that works for it right now. */
   readonly busyServer: ServerConnection | null
@@ -29,12 +32,14 @@ interface Entry {
 export class CancelKeys {
   readonly #openTarget: OpenTarget
   readonly #worker: number
+  readonly #foreign: ForeignCancel | undefined
   readonly #entries = new Map<number, Entry>()
   #counter = 0
 
-  constructor(openTarget: OpenTarget, worker: number) {
+  constructor(openTarget: OpenTarget, worker: number, foreign?: ForeignCancel) {
     this.#openTarget = openTarget
     this.#worker = worker
+    this.#foreign = foreign
   }
 
   /** A key that no living session has. */
@@ -58,6 +63,11 @@ export class CancelKeys {
 
   /** Nobody hears whether the key was right. */
   request(processId: number, secretKey: Buffer): void {
+    const worker = Math.floor(processId / PER_WORKER)
+    if (worker !== this.#worker) {
+      this.#foreign?.(worker, processId, secretKey)
+      return
+    }
     const entry = this.#entries.get(processId)
     if (entry === undefined || entry.session === null) return
     if (secretKey.length !== SECRET_BYTES || !timingSafeEqual(secretKey, entry.secretKey)) return

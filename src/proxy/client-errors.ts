@@ -65,6 +65,19 @@ export const CLIENT_ERRORS = {
       `${limit} clients wait for a server connection already`,
       'It was not sent: try it again later.',
     ),
+  queueFullOfBytes: (limit: number): ErrorText =>
+    error(
+      '53300',
+      `what waits for a server connection has more than ${limit} bytes already`,
+      'It was not sent: try it again later.',
+    ),
+  tooManyStatements: (limit: number): ErrorText =>
+    error(
+      '53400',
+      `the texts of the prepared statements of this client have more than ${limit} bytes`,
+      'Deallocate some, or raise proxy.maxClientStatements.',
+    ),
+  killed: (): ErrorText => fatal('57P01', 'an operator has ended this session', 'Connect again.'),
   cancelled: (): ErrorText => error('57014', 'canceling statement due to user request'),
   listenRefused: (): ErrorText =>
     error(

@@ -2,7 +2,6 @@
  * From a new connection to a session: encryption, the start-up packet, SCRAM against the verifier that the servers themselves store, and
  * the greeting (manual: "Start-up", "SASL Authentication"). Everything here is from somebody unknown until the proof.
  */
-import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { type SecureContext, TLSSocket } from 'node:tls'
 import type { Logins } from '../ports/proxy.ts'
@@ -44,6 +43,8 @@ export interface LoginContext {
   readonly secureContext: () => SecureContext | null
   readonly clientTls: 'allow' | 'require'
   readonly reads: Pick<ReadDefaults, 'level'>
+  /** Of the salts of roles that do not exist, which must not change from one process to the next. */
+  readonly mockSecret: Buffer
   /** The greeting's parameters; or why there is no server for it. */
   readonly welcome: (
     key: PoolKey,
@@ -78,8 +79,6 @@ class Refusal extends Error {
     this.error = error
   }
 }
-
-const MOCK_SECRET = randomBytes(32)
 
 export class ClientLogin {
   readonly #context: LoginContext
@@ -222,12 +221,12 @@ export class ClientLogin {
   async #verifier(user: string): Promise<ScramVerifier> {
     const found = await this.#context.logins.lookUp(user)
     if (found.kind === 'unavailable') throw new Refusal(CLIENT_ERRORS.loginUnavailable(found.reason))
-    if (found.kind === 'unknown') return mockScramVerifier(user, MOCK_SECRET)
+    if (found.kind === 'unknown') return mockScramVerifier(user, this.#context.mockSecret)
     const verifier = found.verifier === null ? null : parseScramVerifier(found.verifier)
     if (verifier !== null) return verifier
     // Told to the operator only: to anybody else it would say that the role exists.
     this.#context.warn(`${user} has no SCRAM-SHA-256 password and cannot log in`)
-    return mockScramVerifier(user, MOCK_SECRET)
+    return mockScramVerifier(user, this.#context.mockSecret)
   }
 }
 

@@ -25,6 +25,7 @@ import { REQUEST } from './request-queue.ts'
 import type { ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
 import { NO_STATEMENT, STATEMENT_PREFIX, type Statement, type UnnamedStatement } from './statements.ts'
+import type { Traffic } from './traffic.ts'
 import { either, PLAIN, type Traits, traitsOf, UNKNOWN } from './traits.ts'
 
 /** What reading needs of a client's session. */
@@ -32,6 +33,7 @@ export interface ReadSession {
   readonly mode: PoolMode
   readonly server: ServerConnection | null
   readonly statements: ClientStatements
+  readonly traffic: Traffic
   /** What is left of the message that was replaced does not pass. */
   discardRest(): void
   /** The client says goodbye. */
@@ -70,16 +72,20 @@ export function readFrontendMessage(
   if (server === null) return null
   switch (type) {
     case FRONTEND.Query:
+      session.traffic.queries++
       return readQuery(session, server, chunk, start, seenEnd, end)
     case FRONTEND.Parse:
+      session.traffic.parses++
       return readParse(session, server, chunk, start, seenEnd, end)
     case FRONTEND.Bind:
+      session.traffic.binds++
       return readBind(session, server, chunk, start, seenEnd)
     case FRONTEND.Describe:
       return readDescribe(session, server, chunk, start, seenEnd)
     case FRONTEND.Close:
       return readClose(session, server, chunk, start, seenEnd)
     case FRONTEND.Execute:
+      session.traffic.queries++
       noteExecuted(server, either(server.bound.unnamed, server.bound.named))
       server.requests.push(REQUEST.Execute)
       return null
@@ -178,6 +184,8 @@ function readNamedParse(session: ReadSession, server: ServerConnection, name: st
   if (session.statements.get(name) !== undefined) {
     return refuse(session, server, CLIENT_ERRORS.duplicateStatement(name))
   }
+  if (!session.statements.hasRoomFor(rest.length))
+    return refuse(session, server, CLIENT_ERRORS.tooManyStatements(session.statements.maxBytes))
   const statement = session.statements.add(name, rest)
   if (statement.traits.listens) {
     session.statements.forget(name, statement)

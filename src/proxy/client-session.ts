@@ -15,12 +15,15 @@ import { LocalAnswers, type LocalState } from './local-answers.ts'
 import { lossOf } from './lost-server.ts'
 import { Outbox } from './outbox.ts'
 import { type Parameters, setStatement } from './parameters.ts'
+import { PendingInput } from './pending-input.ts'
 import type { Pool, WaitingClient } from './pool.ts'
+import type { OwnAnswers } from './reads/own-answers.ts'
 import { type ReadingSession, ReadPath } from './reads/read-path.ts'
 import type { SessionReads } from './reads/session-reads.ts'
 import type { LinkedClient, ServerConnection } from './server-connection.ts'
 import type { PoolMode } from './settings.ts'
 import type { Statement, StatementRegistry } from './statements.ts'
+import type { Traffic } from './traffic.ts'
 
 export interface SessionOptions {
   readonly socket: Socket
@@ -29,6 +32,8 @@ export interface SessionOptions {
   readonly parameters: Parameters
   readonly registry: StatementRegistry
   readonly maxPreparedStatements: number
+  readonly maxStatementBytes: number
+  readonly traffic: Traffic
   /** Left out: whatever it sends is the primary's. */
   readonly reads?: SessionReads | undefined
   /** It made, changed or dropped something that others may name. */
@@ -41,18 +46,13 @@ const PAUSED = { waiting: 1, server: 2, client: 4 } as const
 /** Of a client that waits for a server; the rest stays in its own buffers. */
 const MAX_PENDING_BYTES = 64 * 1024
 
-/** Answers in place of a server. */
-interface LocalAnswerer {
-  readonly isOver: boolean
-  take(type: number, body: Buffer): void
-}
-
 export class ClientSession
   implements MessageVisitor, LinkedClient, WaitingClient, Cancellable, ReadingSession
 {
   readonly mode: PoolMode
   readonly parameters: Parameters
   readonly statements: ClientStatements
+  readonly traffic: Traffic
   waitingSinceMs = 0
   server: ServerConnection | null = null
   readonly #socket: Socket
@@ -60,13 +60,12 @@ export class ClientSession
   readonly #options: SessionOptions
   readonly #scanner: MessageScanner
   readonly #outbox: Outbox
-  #pending: Buffer[] = []
-  #pendingBytes = 0
+  readonly #pending: PendingInput
   /** The pool in which it waits for a server. */
   #waitingIn: Pool | null = null
   /** A server is linked, and is being set up before the client's bytes go there. */
   #preparing = false
-  #local: LocalAnswerer | null = null
+  #local: LocalAnswers | OwnAnswers | null = null
   readonly #reads: ReadPath | null
   #paused = 0
   #ended = false
@@ -77,8 +76,10 @@ export class ClientSession
     this.#pool = options.pool
     this.mode = options.mode
     this.parameters = options.parameters
-    this.statements = new ClientStatements(options.registry)
+    this.statements = new ClientStatements(options.registry, options.maxStatementBytes)
+    this.traffic = options.traffic
     this.#reads = options.reads === undefined ? null : new ReadPath(this, options.reads)
+    this.#pending = new PendingInput((bytes) => options.pool.holds(bytes))
     this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
     this.#outbox = new Outbox(options.socket)
     options.socket.on('data', (chunk: Buffer) => this.take(chunk))
@@ -89,7 +90,7 @@ export class ClientSession
 
   /** Nothing of it is under way: it could end and miss nothing. */
   get isQuiet(): boolean {
-    if (this.#isWaiting || this.#local !== null || this.#pending.length > 0) return false
+    if (this.#isWaiting || this.#local !== null || !this.#pending.isEmpty) return false
     return this.server === null || (this.server.isIdle && !this.#preparing)
   }
 
@@ -101,6 +102,10 @@ export class ClientSession
 
   get pool(): Pool {
     return this.#pool
+  }
+
+  get isWaiting(): boolean {
+    return this.#isWaiting
   }
 
   /** Since when it keeps a server in a transaction and asks nothing; null when it does not. */
@@ -126,15 +131,15 @@ export class ClientSession
 
   take(chunk: Buffer): void {
     if (this.#ended) return
+    this.traffic.received += chunk.length
     if (this.#canPump) {
       this.#pump(chunk)
-    } else if (chunk[0] === FRONTEND.Terminate && this.#pending.length === 0 && this.#scanner.atBoundary) {
+    } else if (chunk[0] === FRONTEND.Terminate && this.#pending.isEmpty && this.#scanner.atBoundary) {
       // Nobody needs a server to say goodbye.
       this.#end()
     } else {
-      this.#pending.push(chunk)
-      this.#pendingBytes += chunk.length
-      if (this.#pendingBytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
+      const bearable = this.#pending.push(chunk)
+      if (!bearable || this.#pending.bytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
       this.#seekServer()
     }
   }
@@ -142,6 +147,9 @@ export class ClientSession
   /** The pool has a server for it. */
   granted(server: ServerConnection): void {
     this.#waitingIn = null
+    this.traffic.assignments++
+    if (this.waitingSinceMs > 0) this.traffic.waitMs += performance.now() - this.waitingSinceMs
+    this.waitingSinceMs = 0
     this.server = server
     server.client = this
     if (this.#reads?.mustAsk(server) !== true) {
@@ -164,6 +172,7 @@ export class ClientSession
   /** Nothing was sent; the statement that waits is refused. `fatal` ends the session. */
   refused(error: ErrorText): void {
     this.#waitingIn = null
+    this.waitingSinceMs = 0
     this.#reads?.dropped()
     if (error.severity === 'FATAL') {
       this.fail(error)
@@ -218,6 +227,7 @@ export class ClientSession
   }
 
   toClient(bytes: Buffer): void {
+    this.traffic.sent += bytes.length
     this.#outbox.add(bytes)
   }
 
@@ -301,10 +311,7 @@ export class ClientSession
   }
 
   inHand(): Buffer | null {
-    const { held } = this.#scanner
-    const [first] = this.#pending
-    if (held.length === 0 && this.#pending.length === 1) return first ?? null
-    return held.length + this.#pending.length === 0 ? null : Buffer.concat([...held, ...this.#pending])
+    return this.#pending.joined(this.#scanner.held)
   }
 
   acquire(pool: Pool): void {
@@ -312,21 +319,13 @@ export class ClientSession
     pool.acquire(this)
   }
 
-  answerWith(answers: LocalAnswerer): void {
+  answerWith(answers: OwnAnswers): void {
     this.#local = answers
-  }
-
-  reply(bytes: Buffer): void {
-    this.#outbox.add(bytes)
-  }
-
-  goOn(): void {
     this.#drain()
   }
 
   putBack(bytes: Buffer): void {
-    this.#pending.unshift(bytes)
-    this.#pendingBytes += bytes.length
+    this.#pending.putBack(bytes)
   }
 
   leave(): void {
@@ -408,14 +407,13 @@ export class ClientSession
   }
 
   #drain(): void {
-    while (this.#pending.length > 0 && !this.#ended) {
+    while (!this.#pending.isEmpty && !this.#ended) {
       if (!this.#canPump) {
         this.#seekServer()
         return
       }
       const chunk = this.#pending.shift()
       if (chunk === undefined) break
-      this.#pendingBytes -= chunk.length
       this.#pump(chunk)
     }
     this.#resume(PAUSED.waiting)
@@ -440,8 +438,7 @@ export class ClientSession
     // Nothing that is answered was sent (a Flush, the rest of a COPY that failed): no answer will tell that the server is free.
     else if (server.isIdle) this.serverReady(server)
     if (rest === null) return
-    this.#pending.unshift(rest)
-    this.#pendingBytes += rest.length
+    this.#pending.putBack(rest)
     this.#drain()
   }
 
@@ -481,7 +478,7 @@ export class ClientSession
   /** Once: `#ended` was set before. */
   #close(): void {
     this.#waitNoMore()
-    this.#pending = []
+    this.#pending.clear()
     const { server } = this
     if (server !== null && !this.#preparing) this.#leave(server)
     this.#reads?.end()

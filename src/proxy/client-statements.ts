@@ -4,11 +4,28 @@ import { PLAIN } from './traits.ts'
 
 export class ClientStatements {
   readonly #registry: StatementRegistry
+  readonly #maxBytes: number
   readonly #named = new Map<string, Statement>()
+  #bytes = 0
   unnamed: UnnamedStatement | null = null
 
-  constructor(registry: StatementRegistry) {
+  /** `maxBytes` is for the texts of all that have a name. */
+  constructor(registry: StatementRegistry, maxBytes = Number.POSITIVE_INFINITY) {
     this.#registry = registry
+    this.#maxBytes = maxBytes
+  }
+
+  get size(): number {
+    return this.#named.size
+  }
+
+  get maxBytes(): number {
+    return this.#maxBytes
+  }
+
+  /** One more of this length may have a name. */
+  hasRoomFor(bytes: number): boolean {
+    return this.#bytes + bytes <= this.#maxBytes
   }
 
   get(name: string): Statement | undefined {
@@ -18,7 +35,7 @@ export class ClientStatements {
   /** `rest` is the Parse's body behind the name; aliases a chunk. */
   add(name: string, rest: Buffer): Statement {
     const statement = this.#registry.intern(rest)
-    this.#named.set(name, statement)
+    this.keep(name, statement)
     return statement
   }
 
@@ -29,25 +46,34 @@ export class ClientStatements {
   }
 
   keep(name: string, statement: Statement): void {
+    this.#drop(name)
     this.#named.set(name, statement)
+    this.#bytes += statement.rest.length
   }
 
   /** Gives what the name meant. */
   close(name: string): Statement | undefined {
     if (name === '') this.unnamed = null
-    const statement = this.#named.get(name)
-    this.#named.delete(name)
-    return statement
+    return this.#drop(name)
   }
 
   /** Unless the name means another one by now. */
   forget(name: string, statement: Statement): void {
-    if (this.#named.get(name) === statement) this.#named.delete(name)
+    if (this.#named.get(name) === statement) this.#drop(name)
   }
 
   /** As DISCARD ALL and DEALLOCATE ALL do, which leave the unnamed one alone. */
   forgetNamed(): void {
     this.#named.clear()
+    this.#bytes = 0
+  }
+
+  #drop(name: string): Statement | undefined {
+    const statement = this.#named.get(name)
+    if (statement === undefined) return undefined
+    this.#named.delete(name)
+    this.#bytes -= statement.rest.length
+    return statement
   }
 
   textOf(name: string): string | null {

@@ -42,16 +42,19 @@ export interface PoolKey {
 }
 
 export interface PoolContext {
-  readonly size: number
+  readonly size: (key: PoolKey) => number
   readonly maxWaiting: number
+  readonly maxWaitingBytes: number
   readonly holdTimeoutMs: number
   readonly serverIdleTimeoutMs: number
   readonly serverLifetimeMs: number
   readonly role: 'primary' | 'standby'
   readonly ofStandby: (node: string) => PoolContext
   readonly destination: () => Destination
+  /** By an operator: nobody gets a server there. */
+  readonly isPaused: (database: string) => boolean
   /** Of all pools. */
-  readonly waiting: { count: number }
+  readonly waiting: Waiting
   /** Ends whatever the server is working on. */
   readonly cancel: (server: ServerConnection) => void
   /** Opens a connection and logs in. Throws ServerRefusal, or whatever broke. */
@@ -61,6 +64,23 @@ export interface PoolContext {
     keys: ScramLoginKeys,
     onClosed: (server: ServerConnection) => void,
   ) => Promise<ServerConnection>
+}
+
+export interface Waiting {
+  count: number
+  /** What they have sent already. */
+  bytes: number
+  refused: number
+}
+
+/** What a pool has right now. */
+export interface PoolLook {
+  readonly servers: readonly ServerConnection[]
+  readonly opening: number
+  readonly waiting: number
+  readonly size: number
+  /** 0: nobody waits. */
+  readonly longestWaitMs: number
 }
 
 const RETRY_FIRST_MS = 20
@@ -83,6 +103,8 @@ export class Pool implements Home {
   #retry: NodeJS.Timeout | null = null
   #lastFailure = ''
   #welcome: Parameters | null = null
+  /** Older servers are closed when they are free. */
+  #newSinceMs = 0
   #closed = false
 
   constructor(key: PoolKey, keys: ScramLoginKeys, context: PoolContext) {
@@ -143,13 +165,56 @@ export class Pool implements Home {
       client.granted(server)
       return
     }
-    if (this.#context.waiting.count >= this.#context.maxWaiting) {
-      client.refused(CLIENT_ERRORS.queueFull(this.#context.maxWaiting))
+    const { waiting, maxWaiting, maxWaitingBytes } = this.#context
+    if (waiting.count >= maxWaiting || waiting.bytes > maxWaitingBytes) {
+      const byBytes = waiting.count < maxWaiting
+      waiting.refused++
+      client.refused(
+        byBytes ? CLIENT_ERRORS.queueFullOfBytes(maxWaitingBytes) : CLIENT_ERRORS.queueFull(maxWaiting),
+      )
       return
     }
     client.waitingSinceMs = performance.now()
     this.#line.add(client)
-    this.#context.waiting.count++
+    waiting.count++
+    this.#open()
+  }
+
+  /** A client holds so many bytes more, or fewer, than before. False when all of them hold too many. */
+  holds(bytes: number): boolean {
+    const { waiting, maxWaitingBytes } = this.#context
+    waiting.bytes += bytes
+    return waiting.bytes <= maxWaitingBytes
+  }
+
+  look(nowMs: number): PoolLook {
+    const first = this.#line.first()
+    return {
+      servers: [...this.#servers],
+      opening: this.#opening,
+      waiting: this.#line.size,
+      size: this.#context.size(this.key),
+      longestWaitMs: first === null ? 0 : nowMs - first.waitingSinceMs,
+    }
+  }
+
+  /** Closes what is free; gives how many servers are not released yet. */
+  pause(): number {
+    for (const server of [...this.#idle]) server.close('an operator has paused the proxy')
+    return this.#servers.size + this.#opening
+  }
+
+  /** Closes what is free, and everything else when it is released. Gives how many these are. */
+  reconnect(): number {
+    this.#newSinceMs = performance.now()
+    const all = this.#servers.size
+    for (const server of [...this.#idle]) server.close('an operator asked for new connections')
+    return all
+  }
+
+  /** They may be handed out again. */
+  resume(): void {
+    this.#serveWaiting()
     this.#open()
   }
 
@@ -222,13 +287,15 @@ export class Pool implements Home {
     }
     this.#failures = 0
     this.#cancelRetry()
-    this.#open()
+    this.resume()
   }
 
   /** Time has passed: who has waited too long is told, what nobody needs is closed. */
   sweep(nowMs: number): void {
     const { holdTimeoutMs, serverIdleTimeoutMs } = this.#context
-    for (let client = this.#line.first(); client !== null; client = this.#line.first()) {
+    // Who is made to wait by an operator waits until the operator says so.
+    const isPaused = this.#context.isPaused(this.key.database)
+    for (let client = this.#line.first(); client !== null && !isPaused; client = this.#line.first()) {
       if (nowMs - client.waitingSinceMs < holdTimeoutMs) break
       this.leave(client)
       client.refused(CLIENT_ERRORS.noPrimary(holdTimeoutMs, this.#whyNone()))
@@ -244,8 +311,15 @@ export class Pool implements Home {
     for (const server of [...this.#servers]) server.close(why)
   }
 
-  #whyNone(): string {
+  /** Where servers are handed out right now. */
+  #destination(): Destination {
     const destination = this.#context.destination()
+    if (!this.#context.isPaused(this.key.database)) return destination
+    return { kind: 'held', epoch: destination.epoch, reason: 'an operator has paused the proxy' }
+  }
+
+  #whyNone(): string {
+    const destination = this.#destination()
     if (destination.kind === 'held') return destination.reason
     return this.#lastFailure === '' ? 'every server connection is in use' : this.#lastFailure
   }
@@ -258,11 +332,12 @@ export class Pool implements Home {
   }
 
   #isOld(server: ServerConnection): boolean {
-    return performance.now() - server.startedAtMs > this.#context.serverLifetimeMs
+    const { startedAtMs } = server
+    return startedAtMs < this.#newSinceMs || performance.now() - startedAtMs > this.#context.serverLifetimeMs
   }
 
   #takeIdle(): ServerConnection | null {
-    if (this.#context.destination().kind !== 'open') return null
+    if (this.#destination().kind !== 'open') return null
     for (let server = this.#idle.pop(); server !== undefined; server = this.#idle.pop()) {
       if (server.isClosed) continue
       if (this.#isUsable(server)) return server
@@ -273,7 +348,7 @@ export class Pool implements Home {
 
   #offer(server: ServerConnection): void {
     if (server.isClosed) return
-    if (this.#line.size > 0 && this.#context.destination().kind === 'open') {
+    if (this.#line.size > 0 && this.#destination().kind === 'open') {
       const client = this.#line.take()
       if (client !== null) {
         this.#context.waiting.count--
@@ -284,10 +359,20 @@ export class Pool implements Home {
     this.#idle.push(server)
   }
 
+  /** What was free while nobody was to have it. */
+  #serveWaiting(): void {
+    while (this.#line.size > 0) {
+      const server = this.#takeIdle()
+      if (server === null) return
+      this.#offer(server)
+    }
+  }
+
   #open(): void {
-    if (this.#closed || this.#retry !== null || this.#context.destination().kind !== 'open') return
+    if (this.#closed || this.#retry !== null || this.#destination().kind !== 'open') return
     const wanted = this.#line.size + (this.#welcome === null && this.#curious.size > 0 ? 1 : 0)
-    while (this.#opening < wanted && this.#servers.size + this.#opening < this.#context.size) {
+    const size = this.#context.size(this.key)
+    while (this.#opening < wanted && this.#servers.size + this.#opening < size) {
       this.#opening++
       void this.#openOne()
     }

@@ -3,11 +3,12 @@ import type { Routing } from '../ports/proxy.ts'
 import type { ScramLoginKeys } from '../protocol/scram.ts'
 import { sendCancel } from './cancel.ts'
 import type { OpenTarget } from './open-target.ts'
-import { type Destination, Pool, type PoolContext, type PoolKey } from './pool.ts'
+import { type Destination, Pool, type PoolContext, type PoolKey, type Waiting } from './pool.ts'
 import type { ReadRouter } from './reads/read-router.ts'
 import { ServerConnection } from './server-connection.ts'
 import { loginToServer } from './server-login.ts'
 import type { ProxySettings } from './settings.ts'
+import { poolSizeOf } from './shares.ts'
 import { StatementRegistry } from './statements.ts'
 
 /** Of all pools together; the ones over it are forgotten when they are unused. */
@@ -16,7 +17,9 @@ const NO_STANDBYS: Destination = { kind: 'held', epoch: 0, reason: 'no standby i
 
 export class Pools {
   readonly registry = new StatementRegistry(MAX_STATEMENTS)
-  readonly waiting = { count: 0 }
+  readonly waiting: Waiting = { count: 0, bytes: 0, refused: 0 }
+  readonly #paused = new Set<string>()
+  #allPaused = false
   readonly #settings: ProxySettings
   readonly #routing: Routing
   readonly #reads: ReadRouter | null
@@ -25,7 +28,7 @@ export class Pools {
   readonly #context: PoolContext
   readonly #unsubscribe: readonly (() => void)[]
 
-  /** `reads` null: no standby is read from. */
+  /** `settings` may change while it runs; what they say now counts. `reads` null: no standby is read from. */
   constructor(
     settings: ProxySettings,
     routing: Routing,
@@ -37,14 +40,26 @@ export class Pools {
     this.#reads = reads
     this.#openTarget = openTarget
     this.#context = {
-      size: settings.defaultPoolSize,
-      maxWaiting: settings.maxWaiting,
-      holdTimeoutMs: settings.holdTimeoutMs,
-      serverIdleTimeoutMs: settings.serverIdleTimeoutMs,
-      serverLifetimeMs: settings.serverLifetimeMs,
+      size: ({ database, user }) => poolSizeOf(settings, { database, user }),
+      get maxWaiting() {
+        return settings.maxWaiting
+      },
+      get maxWaitingBytes() {
+        return settings.maxWaitingBytes
+      },
+      get holdTimeoutMs() {
+        return settings.holdTimeoutMs
+      },
+      get serverIdleTimeoutMs() {
+        return settings.serverIdleTimeoutMs
+      },
+      get serverLifetimeMs() {
+        return settings.serverLifetimeMs
+      },
       role: 'primary',
       ofStandby: (node) => this.#ofStandby(node),
       destination: () => this.#primary(),
+      isPaused: (database) => this.isPaused(database),
       waiting: this.waiting,
       cancel: (server) => void sendCancel(openTarget, server),
       connect: (destination, key, keys, onClosed) => this.#connect(destination, key, keys, onClosed),
@@ -72,8 +87,46 @@ export class Pools {
     return this.#pools.size
   }
 
+  /** Those of standbys, too. */
+  get all(): readonly Pool[] {
+    return [...this.#pools.values()].flatMap((pool) => [pool, ...pool.standbys.values()])
+  }
+
+  isPaused(database: string): boolean {
+    return this.#allPaused || this.#paused.has(database)
+  }
+
+  /** Nobody gets a server there any more; gives how many are not released yet. Can be called again. null: everywhere. */
+  pause(database: string | null): number {
+    if (database === null) this.#allPaused = true
+    else this.#paused.add(database)
+    return this.#of(database).reduce((left, pool) => left + pool.pause(), 0)
+  }
+
+  /** False: it was not paused, or everything is and not this one alone. */
+  resume(database: string | null): boolean {
+    const was = database === null ? this.#allPaused || this.#paused.size > 0 : this.#paused.has(database)
+    if (database === null) {
+      this.#allPaused = false
+      this.#paused.clear()
+    } else {
+      this.#paused.delete(database)
+    }
+    for (const pool of this.#of(database)) pool.resume()
+    return was
+  }
+
+  /** Every server connection is made anew as soon as it is free. */
+  reconnect(database: string | null): number {
+    return this.#of(database).reduce((servers, pool) => servers + pool.reconnect(), 0)
+  }
+
+  #of(database: string | null): readonly Pool[] {
+    return this.all.filter((pool) => database === null || pool.key.database === database)
+  }
+
   sweep(nowMs: number): void {
-    for (const pool of this.#all()) pool.sweep(nowMs)
+    for (const pool of this.all) pool.sweep(nowMs)
   }
 
   /** Those that no session can be of any more. */
@@ -83,12 +136,7 @@ export class Pools {
 
   close(why: string): void {
     for (const unsubscribe of this.#unsubscribe) unsubscribe()
-    for (const pool of this.#all()) pool.close(why)
-  }
-
-  /** Those of standbys, too. */
-  #all(): readonly Pool[] {
-    return [...this.#pools.values()].flatMap((pool) => [pool, ...pool.standbys.values()])
+    for (const pool of this.all) pool.close(why)
   }
 
   #primary(): Destination {
@@ -96,12 +144,12 @@ export class Pools {
     return route.kind === 'open' ? { kind: 'open', epoch: route.epoch, node: route.primary } : route
   }
 
+  /** What else it says is asked of the primary's, for it may change. */
   #ofStandby(node: string): PoolContext {
-    return {
-      ...this.#context,
-      role: 'standby',
-      destination: () => this.#reads?.destination(node) ?? NO_STANDBYS,
-    }
+    return Object.setPrototypeOf(
+      { role: 'standby', destination: () => this.#reads?.destination(node) ?? NO_STANDBYS },
+      this.#context,
+    ) as PoolContext
   }
 
   #routeChanged(): void {

@@ -1,47 +1,51 @@
 /**
  * That this proxy runs, for the agents to know: before a switchover they have it let nothing begin at the old primary, and it says when
- * nothing is under way there any more. What fails is tried again; a proxy that nobody knows of costs its clients an error, nothing else.
+ * nothing is under way there any more, at none of its workers. What fails is tried again; a proxy that nobody knows of costs its clients an
+ * error, nothing else.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ClusterStore } from '../ports/cluster-store.ts'
-import type { Route, Routing } from '../ports/proxy.ts'
+import type { ClusterStore, ProxyState } from '../ports/cluster-store.ts'
 
 export interface PresenceOptions {
   /** One that no other proxy has. */
   readonly name: string
   readonly store: Pick<ClusterStore, 'grantLease' | 'renewLease' | 'revokeLease' | 'putProxy'>
-  readonly routing: Routing
-  /** How many statements and transactions are under way on servers. */
-  readonly underWay: () => number
+  /** What it tells beside that; null: nothing is known right now. */
+  readonly state?: () => Promise<ProxyState | null>
 }
 
 const TTL_MS = 10_000
 const RENEW_EVERY_MS = 3_000
-const DRAIN_LOOK_MS = 5
+/** A write to the store is a write to a disk: how many clients there are is told not more often. */
+const TELL_STATE_EVERY_MS = 10_000
 
 export class Presence {
   readonly #options: PresenceOptions
   readonly #ended = new AbortController()
   #leaseId: bigint | null = null
   #drained: string | null = null
-  #unsubscribe: () => void = () => {}
+  #state: ProxyState | null = null
+  #toldStateAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: PresenceOptions) {
     this.#options = options
   }
 
   start(): void {
-    const { routing } = this.#options
-    this.#unsubscribe = routing.subscribe((route) => void this.#drain(route))
     void this.#keep()
   }
 
   async stop(): Promise<void> {
     this.#ended.abort()
-    this.#unsubscribe()
     const lease = this.#leaseId
     this.#leaseId = null
     if (lease !== null) await this.#options.store.revokeLease(lease)
+  }
+
+  /** Under this hold nothing is under way any more. */
+  async drained(hold: string): Promise<void> {
+    this.#drained = hold
+    await this.#tell()
   }
 
   async #keep(): Promise<void> {
@@ -51,12 +55,15 @@ export class Presence {
         const renewed = await store.renewLease(this.#leaseId)
         if (renewed.kind === 'ok' && !renewed.value.alive) this.#leaseId = null
       }
-      if (this.#leaseId === null && !this.#ended.signal.aborted) await this.#appear()
+      if (this.#ended.signal.aborted) return
+      if (this.#leaseId === null) await this.#appear()
+      else await this.#tellState()
       await sleep(RENEW_EVERY_MS, undefined, { signal: this.#ended.signal }).catch(() => {})
     }
   }
 
   async #appear(): Promise<void> {
+    this.#state = await this.#look()
     const granted = await this.#options.store.grantLease(TTL_MS)
     if (granted.kind !== 'ok') return
     if (this.#ended.signal.aborted) {
@@ -67,22 +74,29 @@ export class Presence {
     await this.#tell()
   }
 
-  /** Until nothing is under way, or the route has changed again. */
-  async #drain(route: Route): Promise<void> {
-    if (route.kind !== 'held' || route.hold === undefined) return
-    while (this.#options.underWay() > 0) {
-      await sleep(DRAIN_LOOK_MS)
-      if (this.#options.routing.current !== route || this.#ended.signal.aborted) return
-    }
-    this.#drained = route.hold
+  async #tellState(): Promise<void> {
+    const state = await this.#look()
+    const isOld = performance.now() - this.#toldStateAtMs > TELL_STATE_EVERY_MS
+    if (isOld ? JSON.stringify(state) === JSON.stringify(this.#state) : !hasTurned(this.#state, state)) return
+    this.#state = state
     await this.#tell()
+  }
+
+  async #look(): Promise<ProxyState | null> {
+    return (await this.#options.state?.().catch(() => null)) ?? null
   }
 
   async #tell(): Promise<void> {
     if (this.#leaseId === null) return
-    const report = { name: this.#options.name, drained: this.#drained }
+    this.#toldStateAtMs = performance.now()
+    const report = { name: this.#options.name, drained: this.#drained, state: this.#state }
     const told = await this.#options.store.putProxy(report, this.#leaseId)
     // The store may have dropped the lease without our knowing (its restart).
     if (told.kind !== 'ok') this.#leaseId = null
   }
+}
+
+/** Something that nobody should have to wait for. */
+function hasTurned(before: ProxyState | null, now: ProxyState | null): boolean {
+  return before?.epoch !== now?.epoch || before?.held !== now?.held || before?.paused !== now?.paused
 }

@@ -18,6 +18,7 @@ import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
 import { PreparedStatements, type Statement, type UnnamedStatement } from './statements.ts'
+import type { Traffic } from './traffic.ts'
 import { PLAIN, type Traits } from './traits.ts'
 
 /** The pool that a connection belongs to. */
@@ -32,6 +33,7 @@ export interface Home {
 
 /** The client's side of a link. */
 export interface LinkedClient {
+  readonly traffic: Traffic
   toClient(bytes: Buffer): void
   flushToClient(): void
   parameterChanged(name: string, value: string): void
@@ -303,6 +305,7 @@ export class ServerConnection implements MessageVisitor {
       return null
     }
     this.copyIn = false
+    if (this.status === 'I' && this.client !== null) this.client.traffic.transactions++
     this.requests.ready()
     if (!this.requests.isEmpty) return null
     this.mayCommit = false

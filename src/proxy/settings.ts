@@ -15,6 +15,14 @@ export interface ReadDefaults {
   readonly readOnlyFallback: boolean
 }
 
+/** What is left out fits every one. */
+export interface PoolRule {
+  readonly database?: string | undefined
+  readonly user?: string | undefined
+  readonly size?: number | undefined
+  readonly mode?: PoolMode | undefined
+}
+
 export interface ProxySettings {
   /** Addresses of this machine; '*' is every one. */
   readonly listen: readonly string[]
@@ -28,11 +36,16 @@ export interface ProxySettings {
   readonly poolMode: PoolMode
   /** Server connections per database, user and set of start-up parameters. */
   readonly defaultPoolSize: number
+  /** Sizes and modes of single pools; the first one that fits and says something counts. */
+  readonly pools: readonly PoolRule[]
+  /** Of all workers together. */
   readonly maxClients: number
   /** Clients in the middle of a login. */
   readonly maxLogins: number
   /** Clients that wait for a server connection, of all pools. */
   readonly maxWaiting: number
+  /** What they have sent already, all together. */
+  readonly maxWaitingBytes: number
   /** How long a client may wait: for a server connection, and for a primary. */
   readonly holdTimeoutMs: number
   readonly loginTimeoutMs: number
@@ -45,5 +58,9 @@ export interface ProxySettings {
   readonly serverConnectTimeoutMs: number
   /** Prepared statements that are kept per server. */
   readonly maxPreparedStatements: number
+  /** Bytes of the texts that one client has prepared by name. */
+  readonly maxClientStatements: number
   readonly clientTls: 'allow' | 'require'
+  /** Who may use the console. */
+  readonly consoleRoles: readonly string[]
 }

@@ -12,7 +12,7 @@ import type {
   Versioned,
 } from '../core/cluster-view.ts'
 import { parseIdentity, parsePrimacy, type StaleMark } from '../core/primacy.ts'
-import type { ClusterFacts, Hold, NameClaim, ProxyReport } from '../ports/cluster-store.ts'
+import type { ClusterFacts, Hold, NameClaim, ProxyReport, ProxyState } from '../ports/cluster-store.ts'
 import type { KeyValue, StoreResult } from '../ports/store.ts'
 
 type Read = KeyValue | null | undefined
@@ -87,9 +87,25 @@ export function parseHold(text: string): Hold | null {
 /** One that cannot be read is left out. */
 export function parseProxies(entries: readonly KeyValue[]): readonly ProxyReport[] {
   return entries.flatMap((entry) => {
-    const { name, drained } = (parseJson(entry.value) as Partial<ProxyReport> | null) ?? {}
-    return typeof name === 'string' ? [{ name, drained: typeof drained === 'string' ? drained : null }] : []
+    const { name, drained, state } = (parseJson(entry.value) as Partial<ProxyReport> | null) ?? {}
+    if (typeof name !== 'string') return []
+    return [
+      { name, drained: typeof drained === 'string' ? drained : null, state: parseProxyState(state ?? null) },
+    ]
   })
+}
+
+function parseProxyState(state: Partial<ProxyState> | null): ProxyState | null {
+  if (state === null || typeof state !== 'object') return null
+  const { node, workers, clients, waiting, servers, epoch, held, paused } = state
+  const numbers = [workers, clients, waiting, servers, epoch]
+  if (!numbers.every((each) => typeof each === 'number')) return null
+  return {
+    ...(state as ProxyState),
+    node: typeof node === 'string' ? node : null,
+    held: held === true,
+    paused: paused === true,
+  }
 }
 
 export function parseBallots(entries: readonly KeyValue[]): readonly Ballot[] {

@@ -126,7 +126,7 @@ describe.each([15, 18])('logins on PostgreSQL %i', (major) => {
   })
 
   test('a login that takes too long, too many of them, and too many clients', async () => {
-    const small = await fixture.proxy({ loginTimeoutMs: 300, maxLogins: 2, maxClients: 3 })
+    const small = await fixture.proxy({ loginTimeoutMs: 1_000, maxLogins: 2, maxClients: 3 })
     const slow = [await WireClient.open(small.port), await WireClient.open(small.port)]
     await new Promise((resolve) => setTimeout(resolve, 50))
     expect(await refusal(WireClient.login({ port: small.port }))).toBe('FATAL 53300')

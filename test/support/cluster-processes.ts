@@ -12,6 +12,8 @@ export type ProcessKind =
   | 'supervisor'
   | 'store'
   | 'proxy'
+  /** One of several of a proxy. */
+  | 'proxyWorker'
   | 'agent'
   | 'postmaster'
   /** A child of a postmaster, whatever it does. */
@@ -91,7 +93,7 @@ function classifyOwn(args: readonly string[]): Pick<ClusterProcess, 'kind' | 'no
     case 'store':
       return { kind: 'store', node: null }
     case 'proxy':
-      return { kind: 'proxy', node: null }
+      return { kind: args.includes('--worker') ? 'proxyWorker' : 'proxy', node: null }
     case 'agent':
       return { kind: 'agent', node: args[args.indexOf('--node') + 1] ?? null }
     default:

@@ -38,6 +38,7 @@ export function clusterStatus(over: Partial<ClusterStatus> = {}): ClusterStatus 
     healthy: true,
     nodes: NAMES.map((name) => nodeStatus(name)),
     endpoints: null,
+    proxies: [],
     paused: null,
     scheduled: null,
     whatIf: [

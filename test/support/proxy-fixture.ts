@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import pg from 'pg'
 import type { LoginLookup, Route, Routing } from '../../src/ports/proxy.ts'
-import { ProxyWorker } from '../../src/proxy/proxy-worker.ts'
+import { type ProxyDependencies, ProxyWorker } from '../../src/proxy/proxy-worker.ts'
 import type { ProxySettings } from '../../src/proxy/settings.ts'
 import { openSocket } from '../../src/replication/socket.ts'
 import { issueCertificate, makeCa, type TestCa } from './certificates.ts'
@@ -73,7 +73,10 @@ export class ProxyFixture {
     return { kind: 'open', epoch: 1, primary: { name: 'alpha', host: '127.0.0.1', port: this.server.port } }
   }
 
-  async proxy(settings: Partial<ProxySettings> = {}): Promise<RunningProxy> {
+  async proxy(
+    settings: Partial<ProxySettings> = {},
+    more: Partial<ProxyDependencies> = {},
+  ): Promise<RunningProxy> {
     const port = await freePort()
     const routing = new TestRouting(this.route)
     const logged: string[] = []
@@ -98,6 +101,7 @@ export class ProxyFixture {
         secureContext: () => secureContext,
         log: { info: log, warn: log, error: log },
         worker: 0,
+        ...more,
       },
     )
     await proxy.start()
@@ -155,9 +159,11 @@ export const PROXY_DEFAULTS: ProxySettings = {
   reads: { level: 'session', maxLagMs: 10_000, waitMs: 2_000, readOnlyFallback: true },
   poolMode: 'transaction',
   defaultPoolSize: 2,
+  pools: [],
   maxClients: 100,
   maxLogins: 50,
   maxWaiting: 50,
+  maxWaitingBytes: 64 * 1024 * 1024,
   holdTimeoutMs: 10_000,
   loginTimeoutMs: 10_000,
   idleTransactionTimeoutMs: 0,
@@ -165,5 +171,7 @@ export const PROXY_DEFAULTS: ProxySettings = {
   serverLifetimeMs: 3_600_000,
   serverConnectTimeoutMs: 3_000,
   maxPreparedStatements: 200,
+  maxClientStatements: 8 * 1024 * 1024,
   clientTls: 'allow',
+  consoleRoles: ['postgres'],
 }

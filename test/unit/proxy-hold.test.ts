@@ -1,6 +1,7 @@
 /** Proxies before a planned change of primary: they let nothing begin there, what is under way ends, and nothing is held for longer than it must. */
 import { afterEach, describe, expect, it } from 'vitest'
 import { keepSchedule, requestSwitchover } from '../../src/agent/controls/switchover.ts'
+import { Drain } from '../../src/proxy/drain.ts'
 import { Presence } from '../../src/proxy/presence.ts'
 import { routeOf, StoreRouting } from '../../src/proxy/store-routing.ts'
 import { agentParts, factsOf, type Parts } from '../support/agent-parts.ts'
@@ -20,11 +21,16 @@ async function proxyOf({ store, clock }: Parts, name = 'p'): Promise<TestProxy> 
   const log = { info: () => {}, warn: () => {}, error: () => {} }
   const routing = new StoreRouting({ store, members: MEMBERS, log, clock })
   const proxy: TestProxy = { routing, underWay: 0 }
-  const presence = new Presence({ name, store, routing, underWay: () => proxy.underWay })
+  const presence = new Presence({ name, store })
+  const drain = new Drain({
+    ...{ routing, underWay: () => proxy.underWay },
+    onDrained: (hold) => void presence.drained(hold),
+  })
   routing.start()
   presence.start()
   ends.push(
     () => presence.stop(),
+    () => drain.stop(),
     () => routing.stop(),
   )
   await until(() => routing.current.kind === 'open')

@@ -3,6 +3,7 @@ import { type Finding, runChecks } from '../doctor/check.ts'
 import { MACHINE_CHECKS } from '../doctor/machine.ts'
 import { MEMBER_CHECKS } from '../doctor/members.ts'
 import { PLACE_CHECKS } from '../doctor/place.ts'
+import { PROXY_CHECKS } from '../doctor/proxy.ts'
 import { connectReadOnly } from '../doctor/replication/connect.ts'
 import { readReplication } from '../doctor/replication/facts.ts'
 import { judgeReplication } from '../doctor/replication/judge.ts'
@@ -37,7 +38,12 @@ export async function run(options: DoctorOptions): Promise<number> {
 async function examineHere(options: DoctorOptions): Promise<readonly Finding[]> {
   const scene = await buildScene(options)
   const several = scene.cluster !== null && scene.cluster.local === null
-  const checks = [...MACHINE_CHECKS, ...PLACE_CHECKS, ...RUNNING_CHECKS, ...(several ? MEMBER_CHECKS : [])]
+  const proxied = scene.cluster !== null && scene.cluster.config.proxy !== null
+  const checks = [
+    ...[...MACHINE_CHECKS, ...PLACE_CHECKS, ...RUNNING_CHECKS],
+    ...(several ? MEMBER_CHECKS : []),
+    ...(proxied ? PROXY_CHECKS : []),
+  ]
   return runChecks(checks, scene)
 }
 

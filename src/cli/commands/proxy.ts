@@ -1,20 +1,20 @@
 /**
  * `understudy proxy`: one address for clients, in the foreground, for `up`, systemd and the like. SIGTERM lets transactions end, then the
- * sessions.
+ * sessions; SIGHUP takes over what has changed in its files.
  */
 import { loadConfig, nodeOf, type ResolvedConfig, type ResolvedNode } from '../../config/load.ts'
-import { composeProxy } from '../compose-proxy.ts'
 import { isRoot, runAsOwnerOf } from '../local/privileges.ts'
 import { checkPlacement, nodeMeant, readBundleMark } from '../machines/placement.ts'
 import { EXIT } from '../output.ts'
+import { runAlone, runTeam, runWorker, type WorkerPlace, workersOf } from '../proxy-process.ts'
 
 export interface ProxyFlags {
   readonly config: string
   /** Left out: the node of the bundle that the configuration lies in; in a local cluster, none. */
   readonly node?: string
+  /** This process is one of several that the proxy has made. */
+  readonly worker?: WorkerPlace
 }
-
-const DRAIN_MS = 5_000
 
 export async function run(flags: ProxyFlags): Promise<number> {
   const config = await loadConfig(flags.config)
@@ -22,15 +22,11 @@ export async function run(flags: ProxyFlags): Promise<number> {
     const node = flags.node === undefined ? [] : ['--node', flags.node]
     return runAsOwnerOf(config.file, ['proxy', '--config', config.file, ...node])
   }
-  const composed = await composeProxy(config, await placeOf(config, flags))
-  const ended = new Promise<void>((resolve) => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => resolve())
-  })
-  // The terminal went away: the proxy belongs to its supervisor, not to a terminal.
-  process.on('SIGHUP', () => {})
-  await composed.start()
-  await ended
-  await composed.stop(DRAIN_MS)
+  const place = { config, node: await placeOf(config, flags) }
+  const workers = workersOf(config)
+  if (flags.worker !== undefined) await runWorker(place, flags.worker)
+  else if (workers === 1) await runAlone(place)
+  else await runTeam(place, workers)
   return EXIT.done
 }
 

@@ -96,6 +96,7 @@ Type=exec
 ExecStart=${start.map(unitWord).join(' ')}
 Restart=always
 RestartSec=1
+ExecReload=/bin/kill -HUP $MAINPID
 # SIGTERM lets transactions end, for five seconds.
 TimeoutStopSec=15
 

@@ -1,6 +1,6 @@
 /** What an agent's surroundings change while it runs: host names that mean other addresses, certificates that were renewed. */
 import type { EventLog } from '../../agent/events.ts'
-import type { ApiTls, RunningApi } from '../../api/server.ts'
+import type { ApiTls, Listening } from '../../api/listen.ts'
 import type { ResolvedNode } from '../../config/load.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Outcome } from '../../ports/postgres.ts'
@@ -11,7 +11,7 @@ export interface UpkeepOptions {
   readonly nodes: readonly ResolvedNode[]
   readonly addresses: HostAddresses
   readonly access: AccessUpdater
-  readonly api: RunningApi
+  readonly api: Listening
   /** The certificate and key as they lie there now; null: the API speaks no TLS. */
   readonly readTls: () => Promise<ApiTls | null>
   /** The epoch in which this node is the primary and takes writes; null: it is not. */

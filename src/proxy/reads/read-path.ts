@@ -34,15 +34,14 @@ export interface ReadingSession {
   acquire(pool: Pool): void
   /** What waits is refused. */
   refused(error: ErrorText): void
+  /** What is in hand, up to its end. */
   answerWith(answers: OwnAnswers): void
-  reply(bytes: Buffer): void
+  toClient(bytes: Buffer): void
   /** It was not used for anything. */
   letGo(server: ServerConnection): void
   leave(): void
   /** These bytes are the first in hand again. */
   putBack(bytes: Buffer): void
-  /** What is in hand may be sent now. */
-  goOn(): void
 }
 
 /** Where the session's server is, and what is sent there. */
@@ -349,12 +348,11 @@ export class ReadPath implements BatchReader {
         new OwnAnswers({
           own,
           run: (each) => runOwn(this.#reads, each),
-          reply: (bytes) => this.#session.reply(bytes),
+          reply: (bytes) => this.#session.toClient(bytes),
           prepared: (name, rest) => statements.keepOwn(name, rest),
           closed: (name) => statements.close(name),
         }),
       )
-      this.#session.goOn()
     }
     if (!needsSample(own)) {
       answer()

@@ -3,6 +3,7 @@ import type { Log } from '../../ports/log.ts'
 import type { Positions, PrimaryPositions, Routing } from '../../ports/proxy.ts'
 import { CatalogReader } from '../classify/catalog-reader.ts'
 import { createClassifier } from '../classify/classifier.ts'
+import { explainRoute } from '../classify/explain-route.ts'
 import { loadParser } from '../classify/parser.ts'
 import type { Classifier, Target } from '../classify/verdict.ts'
 import type { Pool } from '../pool.ts'
@@ -71,6 +72,14 @@ export class ReadSessions {
   /** Through this proxy somebody changed what there is in a database. */
   schemaChanged(database: string): void {
     this.#databases.get(database)?.catalog.ddlSeen()
+  }
+
+  /** Where a statement may go on the port auto, by the catalogs of the databases that sessions of this worker read from. */
+  explain(sql: string): readonly { readonly database: string; readonly sentence: string }[] {
+    return [...this.#databases].map(([database, { classifier }]) => ({
+      database,
+      sentence: explainRoute(classifier, sql),
+    }))
   }
 
   /** undefined: whatever it sends is the primary's. */
