@@ -1,5 +1,6 @@
 /** The sums of a run, and how they are printed. */
 import { isBroken } from '../test/lab/clients/checker.ts'
+import type { ContractResult, Told } from '../test/lab/clients/contract.ts'
 import { median } from './outage.ts'
 import type { RoundResult } from './round.ts'
 import type { PlannedRound } from './schedule.ts'
@@ -17,6 +18,11 @@ export class Figures {
   #exposed = 0
   #violations = 0
   #lostReadings = 0
+  readonly #told = new Map<Told, number>()
+  #breaches = 0
+  /** Rounds in which the primary changed by switchovers alone, and those of them that no client noticed. */
+  #planned = 0
+  #unnoticed = 0
 
   add(planned: PlannedRound, result: RoundResult): void {
     const { checked } = result
@@ -33,6 +39,16 @@ export class Figures {
     this.#exposed += checked.exposed.length
     this.#violations += checked.violations.filter(isBroken).length
     this.#lostReadings += checked.violations.length - checked.violations.filter(isBroken).length
+    if (result.contract !== null) this.#addContract(planned, result, result.contract)
+  }
+
+  #addContract(planned: PlannedRound, { epochs }: RoundResult, { counts, breaches }: ContractResult): void {
+    this.#breaches += breaches.length
+    for (const [told, times] of Object.entries(counts))
+      this.#told.set(told as Told, (this.#told.get(told as Told) ?? 0) + times)
+    if (epochs === 0 || !planned.faults.every(({ kind }) => kind === 'switchover')) return
+    this.#planned += epochs
+    if (breaches.length === 0) this.#unnoticed += epochs
   }
 
   lines(): readonly string[] {
@@ -44,7 +60,17 @@ export class Figures {
       `writes: ${this.#acknowledged} acknowledged, ${this.#failed} failed, ${this.#unknown} unknown (${this.#unknownPresent} of these are there)`,
       `acknowledged and lost: ${this.#exposed} within the exposure of async mode; violations: ${this.#violations}; shown to readers and lost, never acknowledged: ${this.#lostReadings}`,
       `longest write outage of a round that changed the epoch: median ${seconds(median(this.#outagesMs))}, longest ${seconds(maximum(this.#outagesMs))}`,
+      ...this.#contractLines(),
       `whole again after the last heal: median ${seconds(median(this.#healthyAfterMs))}, longest ${seconds(maximum(this.#healthyAfterMs))}`,
+    ]
+  }
+
+  #contractLines(): readonly string[] {
+    if (this.#told.size === 0) return []
+    const told = (what: Told): number => this.#told.get(what) ?? 0
+    return [
+      `through the proxy: ${told('inDoubt')} in doubt (08007), ${told('lost')} lost (40001), ${told('heldTooLong')} held too long (57P03), ${told('queueFull')} too many (53300), ${told('patience')} left by the client, ${told('own')} of the server’s own; not in the contract: ${this.#breaches}`,
+      `planned switchovers without an error: ${this.#unnoticed} of ${this.#planned}`,
     ]
   }
 }

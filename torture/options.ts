@@ -19,6 +19,7 @@ export const USAGE = `npm run torture -- [options]
   --disks KIND          memory, or blocks, for hanging-disk (memory; only root can mount either)
   --delays              everything between the nodes through proxies, for slow-network
   --dead-end-s N        how soon after the last fault the cluster must be whole again (120)
+  --through-proxy       clients go through the proxy, and every error must be one that its contract names
   --replay FILE         the rounds of a schedule that was written down, instead of drawing them
   --break local|off     synchronous_commit of the clients: the checker must find that it loses writes
   --logs DIR            keep the logs there, also of a run that went well
@@ -57,6 +58,7 @@ export function readOptions(args: readonly string[]): TortureOptions | 'help' {
       without: { type: 'string' },
       disks: { type: 'string', default: 'memory' },
       delays: { type: 'boolean', default: false },
+      'through-proxy': { type: 'boolean', default: false },
       'dead-end-s': { type: 'string', default: '120' },
       replay: { type: 'string' },
       break: { type: 'string' },
@@ -77,6 +79,7 @@ export function readOptions(args: readonly string[]): TortureOptions | 'help' {
       rtoMs: numberOf('rto', values.rto),
       canDelay: values.delays,
       canStepClock: true,
+      proxy: values['through-proxy'],
       canFreezeDisk: oneOf('disks', values.disks, ['memory', 'blocks']) === 'blocks',
       ...(network === null ? {} : { network }),
     },

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Checked } from '../test/lab/clients/checker.ts'
+import { type ContractResult, checkContract } from '../test/lab/clients/contract.ts'
 import { checkRound } from '../test/lab/clients/final.ts'
 import type { Workload } from '../test/lab/clients/workload.ts'
 import { faultOf } from '../test/lab/faults/catalogue.ts'
@@ -18,6 +19,8 @@ export interface RoundResult {
   readonly healthyAfterMs: number
   readonly epochs: number
   readonly outages: readonly Outage[]
+  /** What clients were told through the proxy; null without one. */
+  readonly contract: ContractResult | null
   /** Faults that could not be injected or healed: the lab's own trouble. */
   readonly troubles: readonly string[]
 }
@@ -69,7 +72,9 @@ export async function runRound(
   }))
   const checked = await checkRound(lab, workload)
   const epochs = ((await lab.status())?.epoch ?? status.epoch ?? 0) - epochBefore
-  return { checked, healthyAfterMs, epochs, outages, troubles }
+  const isPlanned = planned.faults.every(({ kind }) => kind === 'switchover')
+  const contract = lab.proxy === null ? null : checkContract(workload.operations, isPlanned)
+  return { checked, healthyAfterMs, epochs, outages, contract, troubles }
 }
 
 async function runFault(lab: Lab, planned: PlannedFault, tell: (line: string) => void): Promise<void> {

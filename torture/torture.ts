@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { isBroken } from '../test/lab/clients/checker.ts'
 import { finalStates } from '../test/lab/clients/final.ts'
-import { Workload } from '../test/lab/clients/workload.ts'
+import { Workload, type WorkloadOptions } from '../test/lab/clients/workload.ts'
 import { FAULTS, surroundingsOf } from '../test/lab/faults/catalogue.ts'
 import type { Lab } from '../test/lab/lab.ts'
 import { Figures } from './figures.ts'
@@ -14,6 +14,13 @@ import { type PlannedRound, printRound, readRounds, Schedule } from './schedule.
 
 /** More says nothing new. */
 const SHOWN_VIOLATIONS = 12
+
+/** One address for all; who is held waits longer than the proxy does, so that it is the proxy that says so. */
+const THROUGH_PROXY: Pick<WorkloadOptions, 'nodes' | 'writers' | 'patienceMs'> = {
+  nodes: ['proxy'],
+  writers: 16,
+  patienceMs: 15_000,
+}
 
 export class Torture {
   readonly #lab: Lab
@@ -37,8 +44,8 @@ export class Torture {
     this.#introduce()
     await lab.healthy()
     const workload = new Workload({
-      nodes: lab.nodes.map(({ name }) => name),
-      connectionOf: (node) => lab.connectionOf(node, false),
+      ...(lab.proxy === null ? this.#pastTheProxy() : THROUGH_PROXY),
+      connectionOf: (node) => (lab.proxy === null ? lab.connectionOf(node, false) : lab.proxyConnection()),
       superuserOf: (node) => lab.superuserOf(node),
       ...(breaks === null ? {} : { synchronousCommit: breaks }),
     })
@@ -48,6 +55,8 @@ export class Torture {
       await workload.close()
     }
     for (const line of this.#figures.lines()) this.#say(line)
+    const proxyEnd = lab.proxy?.outcome ?? null
+    if (proxyEnd !== null) this.#broken ??= `the proxy has ended by itself: ${proxyEnd}`
     for (const { node, how } of lab.unexpectedEnds) this.#say(`the agent of ${node} ended by itself: ${how}`)
     if (lab.unexpectedEnds.length > 0) this.#broken ??= 'an agent has ended by itself'
     if (this.#broken !== null || this.#options.logs !== null) this.#keep()
@@ -57,11 +66,15 @@ export class Torture {
     return this.#broken === null
   }
 
+  #pastTheProxy(): Pick<WorkloadOptions, 'nodes'> {
+    return { nodes: this.#lab.nodes.map(({ name }) => name) }
+  }
+
   #introduce(): void {
     const { lab: asked, seed, minutes } = this.#options
     const { network, store, nodes, rtoMs, durability } = this.#lab
     this.#say(
-      `seed ${seed}, ${minutes} minutes: PostgreSQL ${asked.pg}, ${nodes.length} nodes, ${durability}, rto ${rtoMs} ms, store ${store.kind}, network of ${network.kind}`,
+      `seed ${seed}, ${minutes} minutes: PostgreSQL ${asked.pg}, ${nodes.length} nodes, ${durability}, rto ${rtoMs} ms, store ${store.kind}, network of ${network.kind}${this.#lab.proxy === null ? '' : ', clients through the proxy'}`,
     )
     const surroundings = surroundingsOf(this.#lab)
     for (const { name, missing } of FAULTS) {
@@ -97,8 +110,9 @@ export class Torture {
       this.#tellRound(result)
       this.#lab.removeAside()
       const broken = result.checked.violations.filter(isBroken)
-      if (broken.length === 0) return true
-      this.#broken = `${broken.length} violations in round ${planned.round}`
+      const breaches = result.contract?.breaches ?? []
+      if (broken.length + breaches.length === 0) return true
+      this.#broken = `${broken.length} violations and ${breaches.length} errors that the contract does not name in round ${planned.round}`
       this.#keepHistory(workload)
       return false
     } catch (error) {
@@ -109,7 +123,7 @@ export class Torture {
     }
   }
 
-  #tellRound({ checked, healthyAfterMs, epochs, outages }: RoundResult): void {
+  #tellRound({ checked, healthyAfterMs, epochs, outages, contract }: RoundResult): void {
     const { counts, violations, exposed } = checked
     const longest = outages[0]?.ms ?? 0
     const words = [
@@ -122,6 +136,8 @@ export class Torture {
         : [`${exposed.length} acknowledged writes lost within the exposure of async mode`]),
     ]
     this.#say(`         = ${words.join(', ')}`)
+    for (const breach of (contract?.breaches ?? []).slice(0, SHOWN_VIOLATIONS))
+      this.#say(`  not in the contract: ${breach}`)
     for (const { kind, sentence } of violations.slice(0, SHOWN_VIOLATIONS))
       this.#say(`  ${kind}: ${sentence}`)
     if (violations.length > SHOWN_VIOLATIONS) this.#say(`  and ${violations.length - SHOWN_VIOLATIONS} more`)

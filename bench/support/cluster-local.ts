@@ -81,6 +81,11 @@ export class BenchCluster {
     }))
   }
 
+  /** Of the proxy that `up` starts. */
+  get proxyPort(): number {
+    return this.portBase + 33
+  }
+
   /** What the agents say; null: none answers. */
   status(): Promise<ClusterStatus | null> {
     return askCluster(this.nodes)

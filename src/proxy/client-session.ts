@@ -8,6 +8,7 @@ import { MessageScanner, type MessageVisitor, NOTHING } from '../protocol/messag
 import { FRONTEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import type { Cancellable } from './cancel.ts'
+import { readChunks } from './chunk-reads.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { FRONTEND_SEEN, readFrontendMessage } from './client-messages.ts'
 import { ClientStatements } from './client-statements.ts'
@@ -72,7 +73,7 @@ export class ClientSession
 
   constructor(options: SessionOptions) {
     this.#options = options
-    this.#socket = options.socket
+    this.#socket = readChunks(options.socket, (chunk) => this.take(chunk))
     this.#pool = options.pool
     this.mode = options.mode
     this.parameters = options.parameters
@@ -81,11 +82,10 @@ export class ClientSession
     this.#reads = options.reads === undefined ? null : new ReadPath(this, options.reads)
     this.#pending = new PendingInput((bytes) => options.pool.holds(bytes))
     this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
-    this.#outbox = new Outbox(options.socket)
-    options.socket.on('data', (chunk: Buffer) => this.take(chunk))
-    options.socket.on('drain', () => this.#clientDrained())
-    options.socket.on('error', () => this.#end())
-    options.socket.on('close', () => this.#end())
+    this.#outbox = new Outbox(this.#socket)
+    this.#socket.on('drain', () => this.#clientDrained())
+    this.#socket.on('error', () => this.#end())
+    this.#socket.on('close', () => this.#end())
   }
 
   /** Nothing of it is under way: it could end and miss nothing. */

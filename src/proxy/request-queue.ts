@@ -20,6 +20,8 @@ export const REQUEST = {
   CopyEnd: 9,
 } as const
 
+const KEPT = 1_024
+
 export type RequestKind = (typeof REQUEST)[keyof typeof REQUEST]
 
 /** What the answer to a request means beyond itself. */
@@ -44,9 +46,11 @@ export type RequestNote =
 
 export class RequestQueue {
   readonly #onFailed: (note: RequestNote) => void
+  /** What is owed lies in [head, tail); what is behind it is left over. Setting an array's length costs more than all else here. */
   #kinds: RequestKind[] = []
   #notes: (RequestNote | null)[] = []
   #head = 0
+  #tail = 0
   #skipping = false
   /** What was sent behind the last Sync, answered or not: nothing of it counts before the next one. */
   #behindSync: 'nothing' | 'prepared' | 'executed' = 'nothing'
@@ -57,13 +61,13 @@ export class RequestQueue {
   }
 
   get isEmpty(): boolean {
-    return this.#head === this.#kinds.length
+    return this.#head === this.#tail
   }
 
   /** How many ReadyForQuery the server owes. */
   get owed(): number {
     let count = 0
-    for (let i = this.#head; i < this.#kinds.length; i++) if (isEnd(this.#kinds[i])) count++
+    for (let i = this.#head; i < this.#tail; i++) if (isEnd(this.#kinds[i])) count++
     return count
   }
 
@@ -75,7 +79,7 @@ export class RequestQueue {
   /** True when something that cannot be sent again elsewhere, or is not answered, stands behind the last Sync. */
   get isOpen(): boolean {
     if (this.#skipping || this.#behindSync === 'executed') return true
-    return !this.isEmpty && !isEnd(this.#kinds[this.#kinds.length - 1])
+    return !this.isEmpty && !isEnd(this.#kinds[this.#tail - 1])
   }
 
   push(kind: RequestKind, note: RequestNote | null = null): void {
@@ -90,13 +94,14 @@ export class RequestQueue {
     if (isEnd(kind)) this.#behindSync = 'nothing'
     else if (kind === REQUEST.Execute) this.#behindSync = 'executed'
     else if (this.#behindSync === 'nothing' && kind !== REQUEST.CopyEnd) this.#behindSync = 'prepared'
-    this.#kinds.push(kind)
-    this.#notes.push(note)
+    this.#kinds[this.#tail] = kind
+    this.#notes[this.#tail] = note
+    this.#tail++
   }
 
   /** An answer that ends a request of `kind`; anything else at the head stays (a simple query has many answers). */
   answered(kind: RequestKind): RequestNote | null {
-    return this.#kinds[this.#head] === kind ? this.#shift() : null
+    return !this.isEmpty && this.#kinds[this.#head] === kind ? this.#shift() : null
   }
 
   /**
@@ -104,8 +109,8 @@ export class RequestQueue {
    * it.
    */
   failed(): RequestNote | null {
-    const kind = this.#kinds[this.#head]
-    const note = this.#notes[this.#head] ?? null
+    const kind = this.isEmpty ? null : this.#kinds[this.#head]
+    const note = this.isEmpty ? null : (this.#notes[this.#head] ?? null)
     if (kind === REQUEST.Query || kind === REQUEST.FunctionCall) return note
     while (!this.isEmpty && this.#kinds[this.#head] !== REQUEST.Sync) this.#fail()
     this.#skipping = this.isEmpty
@@ -124,15 +129,23 @@ export class RequestQueue {
    */
   copyIn(): boolean {
     const next = this.#head + 1
-    while (next < this.#kinds.length) {
+    while (next < this.#tail) {
       const kind = this.#kinds[next]
       if (kind !== REQUEST.Sync && kind !== REQUEST.CopyEnd) return false
       this.#kinds.splice(next, 1)
       this.#notes.splice(next, 1)
+      this.#tail--
       if (this.owed === 0) this.#behindSync = 'executed'
       if (kind === REQUEST.CopyEnd) return false
     }
     return true
+  }
+
+  #keep(kinds: RequestKind[], notes: (RequestNote | null)[]): void {
+    this.#kinds = kinds
+    this.#notes = notes
+    this.#head = 0
+    this.#tail = kinds.length
   }
 
   #fail(): void {
@@ -142,16 +155,16 @@ export class RequestQueue {
 
   #shift(): RequestNote | null {
     const note = this.#notes[this.#head] ?? null
+    this.#notes[this.#head] = null
     this.#head++
-    while (this.#kinds[this.#head] === REQUEST.CopyEnd) this.#head++
-    if (this.#head === this.#kinds.length) {
-      this.#kinds.length = 0
-      this.#notes.length = 0
+    while (!this.isEmpty && this.#kinds[this.#head] === REQUEST.CopyEnd) this.#head++
+    if (this.isEmpty) {
       this.#head = 0
-    } else if (this.#head > 1024) {
-      this.#kinds = this.#kinds.slice(this.#head)
-      this.#notes = this.#notes.slice(this.#head)
-      this.#head = 0
+      this.#tail = 0
+      // A client once sent thousands in a row: their room is not kept.
+      if (this.#kinds.length > KEPT) this.#keep([], [])
+    } else if (this.#head > KEPT) {
+      this.#keep(this.#kinds.slice(this.#head, this.#tail), this.#notes.slice(this.#head, this.#tail))
     }
     return note
   }

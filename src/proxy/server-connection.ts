@@ -10,6 +10,7 @@ import { query, terminate } from '../protocol/frontend-messages.ts'
 import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../protocol/message-scanner.ts'
 import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
+import { readChunks } from './chunk-reads.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
 import { RowReader } from './reads/row-reader.ts'
@@ -105,8 +106,8 @@ export class ServerConnection implements MessageVisitor {
       readonly onClosed: (server: ServerConnection) => void
     },
   ) {
-    this.#socket = socket
-    this.#outbox = new Outbox(socket)
+    this.#socket = readChunks(socket, (chunk) => this.#take(chunk))
+    this.#outbox = new Outbox(this.#socket)
     this.#scanner = new MessageScanner(this, SEEN)
     this.#onClosed = options.onClosed
     this.epoch = options.epoch
@@ -115,11 +116,10 @@ export class ServerConnection implements MessageVisitor {
     this.processId = login.processId
     this.secretKey = login.secretKey
     this.requests = new RequestQueue((note) => this.#failed(note))
-    socket.on('data', (chunk: Buffer) => this.#take(chunk))
-    socket.on('drain', () => this.client?.serverDrained())
-    socket.on('error', (error) => this.#end(error.message))
-    socket.on('close', () => this.#end('the server closed the connection'))
-    socket.resume()
+    this.#socket.on('drain', () => this.client?.serverDrained())
+    this.#socket.on('error', (error) => this.#end(error.message))
+    this.#socket.on('close', () => this.#end('the server closed the connection'))
+    this.#socket.resume()
   }
 
   get isStandby(): boolean {

@@ -12,6 +12,9 @@ import { ensureAuthority, ensureCertificate } from '../../src/postgres/certifica
 import { ensureSecret } from '../../src/postgres/secrets.ts'
 import { CLIENTS, type Network, type Place } from './network.ts'
 
+/** The proxy's own configuration; it is where the clients are. */
+export const PROXY: Place = 'proxy'
+
 export interface LabSettings {
   readonly nodes: readonly string[]
   readonly durability: 'quorum' | 'async'
@@ -25,11 +28,13 @@ export interface LabSettings {
   readonly apiPort: number
   /** Places of the store's members and their port; `token`: it asks for one. */
   readonly store: { readonly members: readonly Place[]; readonly port: number; readonly token: boolean }
+  /** Of a proxy where the clients are; null: there is none. */
+  readonly proxyPort: number | null
 }
 
 export interface LabFiles {
   readonly directory: string
-  /** Also for CLIENTS. */
+  /** Also for CLIENTS, and PROXY where there is one. */
   configFile(of: Place): string
   nodeDirectory(node: string): string
   secretFile(name: string): string
@@ -57,12 +62,41 @@ export async function writeFiles(files: LabFiles, settings: LabSettings, network
     writeFileSync(files.configFile(place), configurationSeenBy(place, files, settings, network), {
       mode: 0o600,
     })
+  if (settings.proxyPort !== null)
+    writeFileSync(
+      files.configFile(PROXY),
+      configurationOfProxy(settings.proxyPort, files, settings, network),
+      {
+        mode: 0o600,
+      },
+    )
+}
+
+/** It is not at the nodes: without their directories it finds no sockets of theirs, and meets them in the network that can be cut. */
+function configurationOfProxy(
+  port: number,
+  files: LabFiles,
+  settings: LabSettings,
+  network: Network,
+): string {
+  const elsewhere = {
+    ...files,
+    nodeDirectory: (node: string) => path.join(files.directory, 'elsewhere', node),
+  }
+  return `${configurationSeenBy(CLIENTS, elsewhere, settings, network)}proxy: { host: 127.0.0.1, ports: { readWrite: ${port} } }\n`
 }
 
 async function writeCertificates(files: LabFiles, settings: LabSettings, network: Network): Promise<void> {
   const tls = path.dirname(files.caFile)
   const authority = { certificate: files.caFile, key: path.join(tls, 'ca.key') }
   demand(await ensureAuthority(authority, 'lab'))
+  if (settings.proxyPort !== null)
+    demand(
+      await ensureCertificate({
+        ...{ authority, node: 'proxy', hosts: ['127.0.0.1'] },
+        target: { certificate: path.join(tls, 'proxy.crt'), key: path.join(tls, 'proxy.key') },
+      }),
+    )
   await Promise.all(
     settings.nodes.map(async (node) =>
       demand(

@@ -28,6 +28,7 @@ import { namespacesMissing, openNamespaces } from './namespaces.ts'
 import { CLIENTS, type Cut, type Network, type NetworkOptions } from './network.ts'
 import { type AgentEnd, LabNode } from './node.ts'
 import { MAIN, ROOT } from './program.ts'
+import { LabProxy } from './proxy.ts'
 import { LabStore, membersOf, type StoreKind } from './store.ts'
 
 const NAMES = ['alpha', 'bravo', 'charlie', 'delta', 'echo']
@@ -37,6 +38,8 @@ const ETCD_PORT = 12_379
 const ETCD_PEER_PORT = 12_380
 /** The embedded store listens on 127.0.0.1 only, so each lab's has a port of its own. */
 const EMBEDDED_PORT = 25_000
+/** The proxy is where the clients are, in the network of this machine. */
+const PROXY_PORT = 25_500
 const DISK_MB = 640
 const LOG_TAIL_LINES = 15
 
@@ -67,6 +70,8 @@ export interface LabOptions {
   /** Agents run with libfaketime where it is installed, so that `stepClock` can be called. */
   readonly canStepClock?: boolean
   readonly parameters?: LabSettings['parameters']
+  /** A proxy where the clients are. */
+  readonly proxy?: boolean
 }
 
 export interface WaitOptions {
@@ -83,6 +88,7 @@ export class Lab {
   readonly network: Network
   readonly store: LabStore
   readonly nodes: readonly LabNode[]
+  readonly proxy: LabProxy | null
   /** As a client sees the cluster; clients.yaml. */
   readonly config: ResolvedConfig
   /** Agents that ended although nobody ended them: each is a fault of the product, or of the machine. */
@@ -97,6 +103,7 @@ export class Lab {
     readonly network: Network
     readonly store: LabStore
     readonly config: ResolvedConfig
+    readonly proxy: LabProxy | null
     makeNode(name: string, onUnexpectedEnd: (end: AgentEnd) => void): LabNode
   }) {
     this.options = parts.options
@@ -104,6 +111,7 @@ export class Lab {
     this.network = parts.network
     this.store = parts.store
     this.config = parts.config
+    this.proxy = parts.proxy
     this.#claim = parts.claim
     this.nodes = parts.config.nodes.map(({ name }) =>
       parts.makeNode(name, (end) => this.unexpectedEnds.push(end)),
@@ -120,6 +128,7 @@ export class Lab {
       const [member] = lab.store.members
       if (member !== undefined) await lab.store.waitUntilReady(lab.config.store.endpoints[0] ?? '')
       for (const node of lab.nodes) node.startAgent()
+      lab.proxy?.start()
       return lab
     } catch (error) {
       await lab?.network.close()
@@ -134,6 +143,7 @@ export class Lab {
     const kind = options.store ?? 'etcd'
     const members = membersOf(kind)
     const storePort = kind === 'embedded' ? EMBEDDED_PORT + claim.number : ETCD_PORT
+    const proxyPort = options.proxy === true ? PROXY_PORT + claim.number : null
     chmodSync(claim.directory, 0o755)
     const owner = user ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
     const mount = (directory: string, sizeMb: number): Promise<boolean> =>
@@ -180,6 +190,7 @@ export class Lab {
           port: PORT,
           apiPort: API_PORT,
           store: { members, port: storePort, token: kind === 'embedded' },
+          proxyPort,
         },
         network,
       )
@@ -195,6 +206,7 @@ export class Lab {
         network,
         store: new LabStore(store),
         config: await loadConfig(files.configFile(CLIENTS)),
+        proxy: proxyPort === null ? null : new LabProxy({ files, network, port: proxyPort, node, program }),
         makeNode: (name, onUnexpectedEnd) => {
           const canFill = filled.get(name) ?? false
           return new LabNode({ name, files, network, node, program, faketime, canFill, onUnexpectedEnd })
@@ -322,6 +334,16 @@ export class Lab {
       ssl: { ca: readFileSync(tls.caFile, 'utf8') },
       connectionTimeoutMillis: 5_000,
       query_timeout: 30_000,
+    }
+  }
+
+  /** Through the proxy, which a lab with one has. */
+  proxyConnection(): pg.ClientConfig {
+    if (this.proxy === null) throw new Error('this lab has no proxy')
+    return {
+      ...this.connectionOf(this.config.nodes[0]?.name ?? '', false),
+      host: '127.0.0.1',
+      port: this.proxy.port,
     }
   }
 

@@ -198,7 +198,7 @@ describe.each([15, 18])('half-way, PostgreSQL %i', (major) => {
 
   test('logins to what cannot be opened end with their clients', async () => {
     await fixture.server.sql('CREATE DATABASE locked OWNER app ALLOW_CONNECTIONS false')
-    const few = await fixture.proxy({ maxLogins: 2, loginTimeoutMs: 200 })
+    const few = await fixture.proxy({ maxLogins: 2, loginTimeoutMs: 1_000 })
     for (let i = 0; i < 2; i++)
       await expect(WireClient.login({ port: few.port, database: 'locked' })).rejects.toThrow()
     expect(await (await login(few.port)).ask('SELECT 1')).toContain('D(1)')

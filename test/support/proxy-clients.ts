@@ -22,33 +22,56 @@ export class ProxyClients {
   /** Of every row that was acknowledged since the last `mark`. */
   #latencies: number[] = []
   #marked = { inDoubt: 0, lost: 0 }
+  readonly #pauseMs: number
+  /** Of each client, when it had its last acknowledgement. */
+  readonly #lastAtMs = new Map<pg.Client, number>()
+  #longestStallMs = 0
   readonly #clients: readonly pg.Client[]
   readonly #done: Promise<unknown>
   #next = 1
   #stopping = false
 
-  private constructor(clients: readonly (readonly [pg.Client, Way])[]) {
+  private constructor(clients: readonly (readonly [pg.Client, Way])[], pauseMs: number) {
+    this.#pauseMs = pauseMs
     this.#clients = clients.map(([client]) => client)
     this.#done = Promise.all(clients.map(([client, way]) => this.#write(client, way)))
   }
 
-  /** `connect` gives a connection through the proxy. */
-  static async start(connect: () => Promise<pg.Client>, ways: readonly Way[]): Promise<ProxyClients> {
+  /** `connect` gives a connection through the proxy; `pauseMs`: of a client between two rows. */
+  static async start(
+    connect: () => Promise<pg.Client>,
+    ways: readonly Way[],
+    { pauseMs = PAUSE_MS }: { readonly pauseMs?: number } = {},
+  ): Promise<ProxyClients> {
     const clients = await Promise.all(ways.map(async (way) => [await connect(), way] as const))
     await clients[0]?.[0].query('CREATE TABLE IF NOT EXISTS through_proxy (id bigint PRIMARY KEY)')
-    return new ProxyClients(clients)
+    return new ProxyClients(clients, pauseMs)
   }
 
   /** Errors and latencies count from here. */
   mark(): void {
     this.#latencies = []
+    this.#longestStallMs = 0
     this.#marked = { inDoubt: this.inDoubt.length, lost: this.lost.length }
   }
 
-  /** Since the last `mark`. */
-  get since(): { readonly errors: number; readonly acknowledged: number; readonly longestMs: number } {
+  /** Since the last `mark`. `longestStallMs`: the longest time that any client was without an acknowledgement, its failures included. */
+  get since(): {
+    readonly errors: number
+    readonly acknowledged: number
+    readonly longestMs: number
+    readonly longestStallMs: number
+  } {
     const errors = this.inDoubt.length - this.#marked.inDoubt + this.lost.length - this.#marked.lost
-    return { errors, acknowledged: this.#latencies.length, longestMs: Math.max(0, ...this.#latencies) }
+    return {
+      ...{ errors, acknowledged: this.#latencies.length, longestStallMs: this.#longestStallMs },
+      longestMs: this.#latencies.reduce((longest, each) => Math.max(longest, each), 0),
+    }
+  }
+
+  /** True when every client has had an acknowledgement since then (performance.now). */
+  allSince(atMs: number): boolean {
+    return this.#clients.every((client) => (this.#lastAtMs.get(client) ?? 0) > atMs)
   }
 
   /** Ends when each has had its answer. */
@@ -61,7 +84,7 @@ export class ProxyClients {
   async #write(client: pg.Client, way: Way): Promise<void> {
     while (!this.#stopping) {
       if (!(await this.#writeOne(client, way, this.#next++))) return
-      await sleep(PAUSE_MS)
+      await sleep(this.#pauseMs)
     }
   }
 
@@ -80,7 +103,11 @@ export class ProxyClients {
       // A COMMIT of a transaction that has failed says so in its tag and in nothing else.
       if (ended.command === 'COMMIT') this.acknowledged.push(id)
       else this.unforeseen.push(`COMMIT was answered with ${ended.command}`)
-      this.#latencies.push(performance.now() - beganAt)
+      const nowMs = performance.now()
+      this.#latencies.push(nowMs - beganAt)
+      const lastMs = this.#lastAtMs.get(client) ?? beganAt
+      this.#longestStallMs = Math.max(this.#longestStallMs, nowMs - lastMs - this.#pauseMs)
+      this.#lastAtMs.set(client, nowMs)
       return true
     } catch (error) {
       return this.#note(client, id, error)

@@ -95,11 +95,20 @@ function isStatementError(error: unknown): error is pg.DatabaseError {
   return error instanceof pg.DatabaseError && error.severity === 'ERROR'
 }
 
+/** What the proxy says of a statement that may have been executed. */
+const IN_DOUBT = '08007'
+
 /** Of a statement that would have committed. */
 export function refusalOf(error: unknown): Refusal {
-  const reason = error instanceof Error ? error.message : String(error)
-  if (!isStatementError(error)) return { outcome: 'unknown', reason }
-  return { outcome: 'failed', reason: `${error.code}: ${reason}` }
+  const reason = reasonOf(error)
+  if (!isStatementError(error) || error.code === IN_DOUBT) return { outcome: 'unknown', reason }
+  return { outcome: 'failed', reason }
+}
+
+/** With the code where there is one. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof pg.DatabaseError)) return error instanceof Error ? error.message : String(error)
+  return `${error.severity === 'ERROR' ? '' : `${error.severity} `}${error.code}: ${error.message}`
 }
 
 async function within<T>(deadlineMs: number, work: Promise<T>): Promise<T> {

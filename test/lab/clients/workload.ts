@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PrimaryFinder } from './finder.ts'
 import type { FinalState, Operation, Outcome, Reading } from './history.ts'
-import { type ConnectionOf, refusalOf, Session } from './session.ts'
+import { type ConnectionOf, reasonOf, refusalOf, Session } from './session.ts'
 
 export interface WorkloadOptions {
   readonly nodes: readonly string[]
@@ -18,6 +18,8 @@ export interface WorkloadOptions {
   readonly lists?: number
   /** SET in every session, to break a promise on purpose. */
   readonly synchronousCommit?: 'local' | 'off'
+  /** Of a client with an answer. */
+  readonly patienceMs?: number
 }
 
 /** Longer than a failover that goes well. Whoever waits longer at a primary that hangs measures his own patience. */
@@ -142,7 +144,8 @@ export class Workload {
     const value = this.#next++
     const list = kind === 'insert' ? null : Math.floor(Math.random() * this.#lists)
     const startedAtMs = performance.now()
-    const done = await execute(session, { kind, value, list: list ?? 0, round: this.#round })
+    const { patienceMs = OPERATION_MS } = this.#options
+    const done = await execute(session, { kind, value, list: list ?? 0, round: this.#round, patienceMs })
     const endedAtMs = performance.now()
     this.#operations.push({
       value,
@@ -241,13 +244,14 @@ interface Write {
   readonly value: number
   readonly list: number
   readonly round: number
+  readonly patienceMs: number
 }
 
 type Done = Pick<Operation, 'timelineId' | 'outcome' | 'reason'>
 
 async function execute(session: Session, write: Write): Promise<Done> {
   if (write.kind === 'rewrite') return rewrite(session, write)
-  const { value, list, round } = write
+  const { value, list, round, patienceMs } = write
   const [text, values] =
     write.kind === 'insert'
       ? [
@@ -259,7 +263,7 @@ async function execute(session: Session, write: Write): Promise<Done> {
           [value, round, list],
         ]
   try {
-    const { rows } = await session.query<{ timeline: number }>(text, values, OPERATION_MS)
+    const { rows } = await session.query<{ timeline: number }>(text, values, patienceMs)
     // Nothing to append to: then nothing was written.
     if (rows.length === 0) return { timelineId: null, outcome: 'failed', reason: 'no such list' }
     return acknowledged(rows[0]?.timeline)
@@ -271,14 +275,14 @@ async function execute(session: Session, write: Write): Promise<Done> {
 }
 
 /** Before COMMIT is sent nothing can have been committed, whatever happens to the connection. */
-async function rewrite(session: Session, { value, list, round }: Write): Promise<Done> {
+async function rewrite(session: Session, { value, list, round, patienceMs }: Write): Promise<Done> {
   let timelineId: number | null = null
   try {
-    await session.query('BEGIN ISOLATION LEVEL SERIALIZABLE', [], OPERATION_MS)
+    await session.query('BEGIN ISOLATION LEVEL SERIALIZABLE', [], patienceMs)
     const read = await session.query<{ items: string[]; timeline: number }>(
       `SELECT items, ${TIMELINE} AS timeline FROM lists WHERE round = $1 AND list = $2`,
       [round, list],
-      OPERATION_MS,
+      patienceMs,
     )
     const items = read.rows[0]?.items
     if (items === undefined) throw new Error('no such list')
@@ -286,15 +290,15 @@ async function rewrite(session: Session, { value, list, round }: Write): Promise
     await session.query(
       'UPDATE lists SET items = $1::bigint[] WHERE round = $2 AND list = $3',
       [[...items, value], round, list],
-      OPERATION_MS,
+      patienceMs,
     )
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    if (session.isOpen) await session.query('ROLLBACK', [], OPERATION_MS).catch(() => session.abandon())
+    const reason = reasonOf(error)
+    if (session.isOpen) await session.query('ROLLBACK', [], patienceMs).catch(() => session.abandon())
     return { timelineId, outcome: 'failed', reason }
   }
   try {
-    const { command } = await session.query('COMMIT', [], OPERATION_MS)
+    const { command } = await session.query('COMMIT', [], patienceMs)
     if (command !== 'COMMIT')
       return { timelineId, outcome: 'failed', reason: `COMMIT was answered with ${command}` }
     return acknowledged(timelineId)
