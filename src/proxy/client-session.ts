@@ -315,6 +315,7 @@ export class ClientSession
   }
 
   acquire(pool: Pool): void {
+    if (this.#ended) return
     this.#waitingIn = pool
     pool.acquire(this)
   }
@@ -326,6 +327,10 @@ export class ClientSession
 
   putBack(bytes: Buffer): void {
     this.#pending.putBack(bytes)
+  }
+
+  get isHeldUp(): boolean {
+    return (this.#paused & PAUSED.waiting) !== 0
   }
 
   leave(): void {

@@ -250,9 +250,12 @@ describe('the rotation', () => {
 
   test('believes the lag to be unknown when the primary is not heard', () => {
     const rotation = started()
-    rotation.take('bravo', standbyAt(100), 900)
-    rotation.take('alpha', null, 950)
-    expect(why(rotation, 950)).toBe('how far it is behind is not known')
+    rotation.take('bravo', standbyAt(100), 0)
+    rotation.take('alpha', null, 500)
+    // A new primary, say, that has not told where it is: but nobody who asks for an age is served.
+    expect(rotation.standbys).toMatchObject([{ node: 'bravo', replayLagMs: Number.POSITIVE_INFINITY }])
+    rotation.take('bravo', standbyAt(100), 1_000)
+    expect(why(rotation, 1_000)).toBe('how far it is behind is not known')
   })
 })
 

@@ -30,6 +30,8 @@ export interface ReadingSession {
   readonly pool: Pool
   /** From the beginning of a message on; null: there is none. */
   inHand(): Buffer | null
+  /** The client is not read from, so that no more will be in hand. */
+  readonly isHeldUp: boolean
   /** It waits for a server of this pool from now on. */
   acquire(pool: Pool): void
   /** What waits is refused. */
@@ -99,7 +101,7 @@ export class ReadPath implements BatchReader {
     const hand = this.#session.inHand()
     if (hand === null) return
     const batch = this.#read(hand)
-    if (batch === null && hand.length <= MAX_BATCH_BYTES) return
+    if (batch === null && hand.length <= MAX_BATCH_BYTES && !this.#session.isHeldUp) return
     if (batch?.kind === 'goodbye') {
       this.#session.leave()
       return

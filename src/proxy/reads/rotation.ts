@@ -49,6 +49,7 @@ const NO_ANSWER = 'its server does not answer'
 const SILENT_AFTER_MS = 1_000
 /** A walreceiver that connects anew. */
 const STREAM_GRACE_MS = 1_000
+const THAW_GRACE_MS = 1_000
 const STUCK_AFTER_MS = 5_000
 const BACK_AFTER_MS = 1_000
 /** Points of the primary's way that are kept. */
@@ -63,6 +64,7 @@ export class Rotation {
   #line: Line | null = null
   /** Nobody takes writes: nothing becomes older, and standbys that have turned away from the old primary lack nothing. */
   #frozen = true
+  #thawedAtMs = Number.NEGATIVE_INFINITY
   #primary: { readonly reading: PositionReading; readonly receivedAtMs: number } | null = null
   #standbys: readonly ReadableStandby[] = []
 
@@ -82,6 +84,7 @@ export class Rotation {
     this.#members = members.filter((name) => name !== primary)
     const thawed = this.#frozen && primary !== null
     this.#frozen = primary === null
+    if (thawed) this.#thawedAtMs = nowMs
     for (const [name, watched] of this.#watched) {
       if (!members.includes(name)) this.#watched.delete(name)
       // From now on they have to turn to the new one, and are given the time for it.
@@ -117,7 +120,7 @@ export class Rotation {
       if (judged.outBecause !== null || timelineId === null || lsn === null) continue
       standbys.push({
         ...{ node, timelineId, replayLsn: lsn, incarnation },
-        replayLagMs: this.#lagMs(lsn, nowMs) ?? 0,
+        replayLagMs: this.#lagMs(lsn, nowMs) ?? (this.#frozen ? 0 : Number.POSITIVE_INFINITY),
         replayLagBytes: this.#lagBytes(lsn) ?? 0,
       })
     }
@@ -162,7 +165,8 @@ export class Rotation {
     const lagMs = watched.reading.lsn === null ? null : this.#lagMs(watched.reading.lsn, nowMs)
     // Half of what is allowed: at the very edge it would be out again in a moment.
     const isBack =
-      nowMs - goodSinceMs >= BACK_AFTER_MS && (this.#frozen || (lagMs ?? 0) <= this.#maxLagMs / 2)
+      nowMs - goodSinceMs >= BACK_AFTER_MS &&
+      (this.#frozen || (lagMs !== null && lagMs <= this.#maxLagMs / 2))
     return { ...watched, goodSinceMs, outBecause: isBack ? null : watched.outBecause }
   }
 
@@ -180,6 +184,8 @@ export class Rotation {
     if (this.#frozen) return null
     if (streamLostAtMs !== null && nowMs - streamLostAtMs > STREAM_GRACE_MS) return 'it does not stream'
     const lagMs = this.#lagMs(lsn, nowMs)
+    // The new primary's agent has not told yet where it is.
+    if (lagMs === null && nowMs - this.#thawedAtMs < THAW_GRACE_MS) return null
     if (lagMs === null) return 'how far it is behind is not known'
     if (lagMs > this.#maxLagMs) return `it is more than ${this.#maxLagMs} ms behind`
     if (lagMs > STUCK_AFTER_MS && nowMs - movedAtMs > STUCK_AFTER_MS) return 'it replays nothing'

@@ -105,7 +105,7 @@ export class SessionReads {
   placeNow({ level }: ReadDecision, avoid: string | null): ReadableStandby | null | undefined {
     const { router } = this.options
     const need = this.#need(level, avoid)
-    if (need === 'sample') return router.hasStandbys ? undefined : null
+    if (need === 'sample') return router.hasStandbys || this.#waitsForAny(level) ? undefined : null
     const standby = router.choose(need)
     const seen = level === 'monotonic' ? this.#seen : null
     if (seen !== null && (need.prefer === null || standby?.node !== need.prefer)) {
