@@ -86,20 +86,27 @@ describe.each(MAJORS)('on PostgreSQL %i', (major) => {
     }
   }
 
-  /** The code of the error, or null; nothing of it stays. */
-  async function run(
-    client: pg.Client,
-    text: string,
-  ): Promise<{ readonly code: string | null; readonly rows: unknown }> {
-    await client.query('BEGIN')
+  interface Answer {
+    readonly code: string | null
+    readonly rows: unknown
+  }
+
+  /** The code of the error, or null. */
+  async function ask(client: pg.Client, text: string): Promise<Answer> {
     try {
       const { rows } = await client.query({ text, rowMode: 'array' })
       return { code: null, rows }
     } catch (error) {
       return { code: error instanceof pg.DatabaseError ? (error.code ?? '?') : String(error), rows: null }
-    } finally {
-      await client.query('ROLLBACK')
     }
+  }
+
+  /** In a transaction, of which nothing stays. */
+  async function run(client: pg.Client, text: string): Promise<Answer> {
+    await client.query('BEGIN')
+    const answer = await ask(client, text)
+    await client.query('ROLLBACK')
+    return answer
   }
 
   test('each read of the table is one', () => {
@@ -140,6 +147,17 @@ describe.each(MAJORS)('on PostgreSQL %i', (major) => {
     const later = createClassifier({ current: () => built })
     for (const name of ['v', 'over_v', 'other'])
       expect(later.classify(`SELECT * FROM ${name}`).kind).toBe('primary')
+  })
+
+  test('a temporary table that hides another is one, and by a name of its own it changes nothing', async () => {
+    const session = await primary.connect()
+    await session.query('CREATE TEMP TABLE passing (a int); CREATE TEMP TABLE t (a int)')
+    const later = await readCatalog(session)
+    await session.query('DROP TABLE passing, pg_temp.t')
+    await session.end()
+    expect(later.relations.get('t')).toBe('a temporary table')
+    expect(later.relations.has('passing')).toBe(false)
+    expect((await readCatalog(onPrimary)).relations).toEqual(catalog.relations)
   })
 
   test('everything called pg_… that is not volatile has been decided, and every volatile that is harmless exists', async () => {
@@ -200,7 +218,7 @@ describe.each(MAJORS)('on PostgreSQL %i', (major) => {
   async function differing(texts: readonly string[]): Promise<readonly unknown[]> {
     const found: unknown[] = []
     for (const text of texts) {
-      const [first, second] = await Promise.all([run(onPrimary, text), run(onStandby, text)])
+      const [first, second] = await Promise.all([ask(onPrimary, text), ask(onStandby, text)])
       if (second.code !== first.code) found.push([text, first.code, second.code])
       else if (JSON.stringify(first.rows) !== JSON.stringify(second.rows))
         found.push([text, first.rows, second.rows])

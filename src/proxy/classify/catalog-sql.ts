@@ -53,7 +53,10 @@ const FUNCTIONS = `
     FROM own o),
   bad AS MATERIALIZED (SELECT oid FROM functions WHERE unsafe)`
 
-/** Relations: those with a flaw of their own, and, recursively, those that read one of them. */
+/**
+ * Relations: those with a flaw of their own, and, recursively, those that read one of them. A name that only temporary tables have is left
+ * out, as unknown: it would come and go, and with it everything that was decided upon the catalog.
+ */
 const RELATIONS = `
   named AS MATERIALIZED (
     SELECT c.oid, c.relname, CASE WHEN c.relpersistence <> 'p' THEN c.relpersistence WHEN c.relkind IN ('f', 'S') THEN c.relkind END
@@ -85,7 +88,8 @@ const RELATIONS = `
   relations AS (
     SELECT n.relname AS name, pg_catalog.max(CASE WHEN n.flaw IS NOT NULL THEN n.flaw::pg_catalog.text
              WHEN f.oid IS NOT NULL THEN 'v' ELSE '-' END) AS flaw
-    FROM named n LEFT JOIN flawed f ON f.oid = n.oid GROUP BY n.relname)`
+    FROM named n LEFT JOIN flawed f ON f.oid = n.oid GROUP BY n.relname
+    HAVING NOT pg_catalog.bool_and(n.flaw IS NOT DISTINCT FROM 't'))`
 
 /** Casts and the checks of domains that run an unsafe function. An implicit cast has no name in a statement and is not looked for. */
 const TYPES = `
