@@ -46,6 +46,19 @@ export const CLIENT_ERRORS = {
       `no primary took the statement within ${waitedMs} ms: ${why}`,
       'It was not sent: try it again.',
     ),
+  /** On a port, or for a statement, that the primary may not serve. */
+  noStandby: (why: string): ErrorText =>
+    error(
+      '57P03',
+      `no standby could serve it: ${why}`,
+      'It was not sent: try it again, or use another port.',
+    ),
+  ownSettingNotAlone: (): ErrorText =>
+    error(
+      '0A000',
+      'settings of understudy are set and shown by a statement of their own, outside a transaction',
+      'Send it alone, and what shall follow it afterwards.',
+    ),
   queueFull: (limit: number): ErrorText =>
     error(
       '53300',

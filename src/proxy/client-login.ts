@@ -29,20 +29,29 @@ import {
 } from '../protocol/scram-server.ts'
 import { readStartupPacket, type Startup, type StartupPacket } from '../protocol/startup-packet.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
+import type { Target } from './classify/verdict.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { ClientGone, LoginInput, type Take } from './login-input.ts'
 import type { Parameters } from './parameters.ts'
 import type { PoolKey } from './pool.ts'
-import { readStartup, sessionParameters } from './startup.ts'
+import { type AskedReads, askedReads } from './reads/asked-reads.ts'
+import type { ReadDefaults } from './settings.ts'
+import { readStartup, sessionParameters, startupFor } from './startup.ts'
 
 export interface LoginContext {
   readonly logins: Logins
   readonly secureContext: () => SecureContext | null
   readonly clientTls: 'allow' | 'require'
+  readonly reads: Pick<ReadDefaults, 'level'>
   /** Of the salts of roles that do not exist, which must not change from one process to the next. */
   readonly mockSecret: Buffer
   /** The greeting's parameters; or why there is no server for it. */
-  readonly welcome: (key: PoolKey, keys: ScramLoginKeys, gone: AbortSignal) => Promise<Parameters | ErrorText>
+  readonly welcome: (
+    key: PoolKey,
+    keys: ScramLoginKeys,
+    gone: AbortSignal,
+    target: Target,
+  ) => Promise<Parameters | ErrorText>
   readonly cancel: (processId: number, secretKey: Buffer) => void
   readonly warn: (message: string) => void
   readonly takeKey: () => { readonly processId: number; readonly secretKey: Buffer }
@@ -54,6 +63,7 @@ export interface LoggedIn {
   readonly key: PoolKey
   readonly keys: ScramLoginKeys
   readonly parameters: Parameters
+  readonly reads: AskedReads
   readonly processId: number
   readonly secretKey: Buffer
   /** Bytes behind the login. */
@@ -72,14 +82,16 @@ class Refusal extends Error {
 
 export class ClientLogin {
   readonly #context: LoginContext
+  readonly #port: Target
   #socket: Socket
   #input: LoginInput
   #ended = false
   /** Nobody waits for it any more. */
   readonly #gone = new AbortController()
 
-  constructor(socket: Socket, context: LoginContext) {
+  constructor(socket: Socket, context: LoginContext, port: Target = 'read-write') {
     this.#context = context
+    this.#port = port
     this.#socket = socket
     this.#input = new LoginInput(socket)
     socket.once('close', () => this.#gone.abort())
@@ -108,20 +120,24 @@ export class ClientLogin {
   }
 
   async #login(): Promise<LoggedIn | null> {
-    const startup = await this.#startup()
-    if (startup === null) return null
-    const asked = readStartup(startup)
+    const packet = await this.#startup()
+    if (packet === null) return null
+    const asked = readStartup(packet)
     if (asked.replication) throw new Refusal(CLIENT_ERRORS.replicationRefused())
     if (asked.user === '') throw new Refusal(CLIENT_ERRORS.noUser())
-    if (startup.minorVersion > 0 || startup.protocolOptions.length > 0) {
-      this.#socket.write(negotiateProtocolVersion(0, startup.protocolOptions))
+    const reads = askedReads(this.#port, this.#context.reads, asked.own)
+    if ('severity' in reads) throw new Refusal({ ...reads, severity: 'FATAL' })
+    if (packet.minorVersion > 0 || packet.protocolOptions.length > 0) {
+      this.#socket.write(negotiateProtocolVersion(0, packet.protocolOptions))
     }
     const keys = await this.#authenticate(asked.user)
-    const key: PoolKey = { user: asked.user, database: asked.database, startup: asked.others }
-    const welcome = await this.#context.welcome(key, keys, this.#gone.signal)
+    const { target } = reads.settings
+    const startup = startupFor(target, asked.others)
+    const key: PoolKey = { user: asked.user, database: asked.database, startup }
+    const welcome = await this.#context.welcome(key, keys, this.#gone.signal, target)
     if ('severity' in welcome) throw new Refusal(welcome)
     if (this.#ended || this.#input.isGone) throw new ClientGone()
-    const parameters = sessionParameters(welcome, asked.tracked)
+    const parameters = sessionParameters(welcome, asked.tracked, target)
     const { processId, secretKey } = this.#context.takeKey()
     this.#socket.write(
       Buffer.concat([
@@ -132,7 +148,7 @@ export class ClientLogin {
       ]),
     )
     const left = this.#input.detach()
-    return { socket: this.#socket, key, keys, parameters, processId, secretKey, left }
+    return { socket: this.#socket, key, keys, parameters, reads, processId, secretKey, left }
   }
 
   /** null: it was a cancel request. */

@@ -1,5 +1,6 @@
 /** What a client calls its prepared statements, the unnamed one included. */
 import { type Statement, type StatementRegistry, textOf, type UnnamedStatement } from './statements.ts'
+import { PLAIN } from './traits.ts'
 
 export class ClientStatements {
   readonly #registry: StatementRegistry
@@ -36,6 +37,12 @@ export class ClientStatements {
     const statement = this.#registry.intern(rest)
     this.keep(name, statement)
     return statement
+  }
+
+  /** Of a statement that the proxy answers itself. */
+  keepOwn(name: string, rest: Buffer): void {
+    if (name === '') this.unnamed = { rest: Buffer.from(rest), traits: PLAIN }
+    else this.add(name, rest)
   }
 
   keep(name: string, statement: Statement): void {

@@ -11,30 +11,45 @@ import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../prot
 import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import { readChunks } from './chunk-reads.ts'
+import type { ClientStatements } from './client-statements.ts'
 import { ASK_AHEAD, ASK_AHEAD_AGAIN, type CommitInDoubt, parseDoubt } from './commit-doubt.ts'
 import { HiddenExchange } from './hidden-exchange.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
+import { RowReader } from './reads/row-reader.ts'
+import { tellsNothing, WithheldAnswer } from './reads/withheld-answer.ts'
 import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
+import { codeOf, isFatal, isHidden, lostFields } from './server-answers.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
-import { PreparedStatements, type Statement, type UnnamedStatement } from './statements.ts'
+import { PreparedStatements, type UnnamedStatement } from './statements.ts'
 import type { Traffic } from './traffic.ts'
 import { PLAIN, type Traits } from './traits.ts'
+
+/** The pool that a connection belongs to. */
+export interface Home {
+  /** Nobody uses it any more. */
+  release(server: ServerConnection): void
+  /** Its client has gone, or left something half-way. */
+  abandon(server: ServerConnection, inMessage: boolean): void
+  /** The cancel requests against it are through. */
+  cancelled(server: ServerConnection): void
+}
 
 /** The client's side of a link. */
 export interface LinkedClient {
   readonly traffic: Traffic
   toClient(bytes: Buffer): void
   flushToClient(): void
-  parameterChanged(name: string, value: string): void
-  /** The server did not prepare what the client calls so. */
-  statementGone(name: string, statement: Statement): void
-  /** The server did not close it. */
-  statementStays(name: string, statement: Statement): void
-  statementsForgotten(): void
+  readonly parameters: Parameters
+  readonly statements: ClientStatements
+  schemaChanged(): void
   /** Everything is answered and no transaction is open; comes after the answer was passed on. */
   serverReady(server: ServerConnection): void
+  /** Everything is answered, and a transaction is open. */
+  serverInTransaction(server: ServerConnection): void
+  /** Everything is answered, and the answer was withheld to its end, with an error that another node would not give. */
+  serverRefused(server: ServerConnection, code: string): void
   /** Comes once, after the link is undone; `why` in the server's own last words when it had any. */
   serverLost(server: ServerConnection, why: string): void
   /** The server takes bytes again. */
@@ -60,6 +75,7 @@ export class ServerConnection implements MessageVisitor {
   /** Since when nothing is under way. */
   idleSinceMs = performance.now()
   client: LinkedClient | null = null
+  home: Home | null = null
   unnamed: UnnamedStatement | null = null
   /** What the client sends is data: the server ignores a Sync among it. */
   copyIn = false
@@ -80,6 +96,7 @@ export class ServerConnection implements MessageVisitor {
   readonly #onClosed: (server: ServerConnection) => void
   #lastWords: ErrorFields | null = null
   #own: OwnCommand | null = null
+  #withheld: WithheldAnswer | null = null
   #readyAtEnd = false
   #hidden: Hidden | null = null
   /** Which run of which server this is, once it was asked (commit-doubt.ts): a connection outlives none. */
@@ -143,9 +160,29 @@ export class ServerConnection implements MessageVisitor {
     this.#socket.resume()
   }
 
+  /** Keeps the beginning of the next answer back, so that it can be asked for elsewhere when it ends with one of these SQLSTATEs. */
+  withhold(codes: ReadonlySet<string>): void {
+    this.#withheld = new WithheldAnswer(codes)
+  }
+
+  /** Of what was asked since `withhold` nothing was passed on. */
+  get isWithholding(): boolean {
+    return this.#withheld !== null
+  }
+
   /** Runs a statement of the proxy's own; its answer goes to nobody else. The server must be idle, or in a transaction and quiet. */
   run(sql: string, done: (error: ErrorFields | null) => void): void {
-    this.#own = { done, error: null }
+    this.#begin(sql, { done, error: null, rows: null })
+  }
+
+  /** The same, for one whose rows are wanted. */
+  askRows(sql: string, done: (rows: readonly (readonly (string | null)[])[] | ErrorFields) => void): void {
+    const rows = new RowReader()
+    this.#begin(sql, { done: (error) => done(error ?? rows.rows), error: null, rows })
+  }
+
+  #begin(sql: string, own: OwnCommand): void {
+    this.#own = own
     // A simple query destroys it.
     this.unnamed = null
     this.#socket.write(query(sql))
@@ -186,10 +223,13 @@ export class ServerConnection implements MessageVisitor {
   }
 
   forward(bytes: Buffer): void {
-    if (this.#own === null) this.client?.toClient(bytes)
+    if (this.#own !== null) this.#own.rows?.push(bytes)
+    else if (this.#withheld === null) this.client?.toClient(bytes)
+    else if (!this.#withheld.keep(bytes)) this.#pass()
   }
 
   message(type: number, chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
+    if (this.#withheld !== null && this.#staysBack(type, chunk, start, seenEnd, end)) return NOTHING
     switch (type) {
       case BACKEND.DataRow:
       case BACKEND.CopyData:
@@ -247,8 +287,45 @@ export class ServerConnection implements MessageVisitor {
     this.#readyAtEnd = false
     const own = this.#own
     this.#own = null
-    if (own !== null) own.done(own.error)
-    else this.client?.serverReady(this)
+    if (own !== null) {
+      own.done(own.error)
+      return
+    }
+    const refusal = this.#withheld?.refusal ?? null
+    this.#withheld = null
+    if (refusal !== null) this.client?.serverRefused(this, refusal)
+    else if (this.status === 'I') this.client?.serverReady(this)
+    else this.client?.serverInTransaction(this)
+  }
+
+  /** Whether this message of an answer that is withheld is for nobody; one that tells something ends the withholding. */
+  #staysBack(type: number, chunk: Buffer, start: number, seenEnd: number, end: number): boolean {
+    const withheld = this.#withheld
+    if (withheld === null || this.#own !== null) return false
+    if (withheld.refusal !== null) {
+      if (type === BACKEND.ReadyForQuery) this.#ready(chunk[start + 5] ?? 0)
+      this.#scanner.discardRest()
+      return true
+    }
+    if (tellsNothing(type)) return false
+    if (type === BACKEND.ErrorResponse && seenEnd === end && !isFatal(chunk, start + 5, seenEnd)) {
+      const { code } = parseErrorFields(chunk.subarray(start + 5, end))
+      if (withheld.codes.has(code)) {
+        withheld.refusal = code
+        this.requests.failed()
+        return true
+      }
+    }
+    // The session is over, and who serves it next may have the answer.
+    if (type === BACKEND.ErrorResponse && isFatal(chunk, start + 5, seenEnd)) return false
+    this.#pass()
+    return false
+  }
+
+  #pass(): void {
+    const { pieces } = this.#withheld ?? { pieces: [] }
+    this.#withheld = null
+    for (const piece of pieces) this.client?.toClient(piece)
   }
 
   /** Gives what is not of the hidden answer; null: nothing. */
@@ -289,16 +366,20 @@ export class ServerConnection implements MessageVisitor {
     this.commitInDoubt = null
     if (this.status === 'I') this.bound = NOTHING_BOUND
     this.idleSinceMs = performance.now()
-    this.#readyAtEnd = this.status === 'I'
+    this.#readyAtEnd = true
     return null
   }
 
   #effect(chunk: Buffer, start: number, seenEnd: number): void {
     const effect = effectOfTag(chunk, start + 5, seenEnd)
     if (effect === null) return
+    if (effect === 'changesSchema') {
+      this.client?.schemaChanged()
+      return
+    }
     if (effect === 'forgetsStatements' || effect === 'forgetsEverything') {
       this.prepared.clear()
-      if (this.#own === null) this.client?.statementsForgotten()
+      if (this.#own === null) this.client?.statements.forgetNamed()
     }
     // What the proxy sets it knows without being told.
     if (this.#own === null || effect === 'forgetsEverything') this.state.apply(effect)
@@ -338,7 +419,7 @@ export class ServerConnection implements MessageVisitor {
     const name = chunk.toString('utf8', start + 5, nameEnd)
     const value = chunk.toString('utf8', nameEnd + 1, valueEnd)
     this.parameters.set(name, value)
-    if (this.#own === null) this.client?.parameterChanged(name, value)
+    if (this.#own === null) this.client?.parameters.set(name, value)
     return null
   }
 
@@ -346,14 +427,14 @@ export class ServerConnection implements MessageVisitor {
     switch (note.kind) {
       case 'prepared':
         this.prepared.delete(note.statement)
-        if (note.name !== null) this.client?.statementGone(note.name, note.statement)
+        if (note.name !== null) this.client?.statements.forget(note.name, note.statement)
         return
       case 'unnamed':
         // Whatever is there now may be another client's.
         this.unnamed = null
         return
       case 'closed':
-        if (note.statement !== undefined) this.client?.statementStays(note.name, note.statement)
+        if (note.statement !== undefined) this.client?.statements.keep(note.name, note.statement)
         return
       default:
     }
@@ -394,27 +475,9 @@ interface Hidden {
   readonly done: ((answer: HiddenAnswer) => void) | null
 }
 
-function codeOf(error: Buffer): string {
-  return parseErrorFields(error.subarray(5)).code
-}
-
 interface OwnCommand {
   readonly done: (error: ErrorFields | null) => void
   error: ErrorFields | null
-}
-
-function isHidden(note: RequestNote | null): boolean {
-  if (note?.kind === 'prepared' || note?.kind === 'unnamed') return note.hidden
-  return note?.kind === 'hidden'
-}
-
-/** The second field is 'V', the severity that is never translated (PostgreSQL 9.6 and later): FATAL or PANIC. */
-function isFatal(chunk: Buffer, from: number, seenEnd: number): boolean {
-  const second = chunk.indexOf(0, from) + 1
-  if (second <= 0 || second + 1 >= seenEnd || chunk[second] !== 0x56) return false
-  return chunk[second + 1] === 0x46 || chunk[second + 1] === 0x50
-}
-
-function lostFields(message: string): ErrorFields {
-  return { severity: 'FATAL', code: '08006', message, all: new Map() }
+  /** null: they are not wanted. */
+  readonly rows: RowReader | null
 }
