@@ -73,7 +73,7 @@ export async function composeWorker(options: WorkerOptions): Promise<ComposedWor
   const password = await readProxyPassword(config)
   const proxy = new ProxyWorker(settings, {
     ...{ routing, logins, log, worker, workers },
-    openTarget: openTargetOf(() => files.nodes, caPem),
+    openTarget: openTargetOf(() => files.nodes, caPem, config.postgres.clientAccess === 'standard'),
     secureContext: () => files.secureContext,
     ...(link !== null && {
       fleet: link,
@@ -177,12 +177,15 @@ function lookupOrder(nodes: readonly ResolvedNode[], routing: StoreRouting): rea
 
 type LookupNode = RoutedNode & { readonly socketDirectory: string | undefined }
 
-/** A node on this machine is reached through its socket, which is faster and needs no TLS; any other one with `verify-full`. */
-function openTargetOf(nodes: () => readonly ResolvedNode[], caPem: string): OpenTarget {
+/**
+ * A node on this machine is reached through its socket, which is faster and needs no TLS; any other one with `verify-full`. Where clients are
+ * let in by a person's own lines of pg_hba.conf, those of sockets know people by the user that they are there (peer), which the proxy is not.
+ */
+function openTargetOf(nodes: () => readonly ResolvedNode[], caPem: string, usesSockets: boolean): OpenTarget {
   return (node, signal) => {
     const member = nodes().find(({ name }) => name === node.name)
     const path = member === undefined ? null : socketPath(member.socketDirectory, member.port)
-    const local = path !== null && existsSync(path)
+    const local = usesSockets && path !== null && existsSync(path)
     return openSocket({
       address: local ? { socketPath: path } : { host: node.host, port: node.port },
       tls: local ? { mode: 'disable' } : { mode: 'verify-full', caPem },

@@ -89,7 +89,7 @@ describe('agents that do not answer as they should', () => {
       for (const agent of cluster.agents) agent.behaviour = behaviour
       const result = await runCli(['status', ...data()])
       expect(result.code).toBe(4)
-      expect(result.tookMs).toBeLessThan(5_000)
+      expect(result.tookMs).toBeLessThan(15_000)
     },
   )
 
