@@ -50,7 +50,9 @@ export default defineConfig({
           include: ['test/cluster/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
+          // Each has ports and networks of its own, and leaves half of a small machine unused.
+          fileParallelism: true,
+          maxWorkers: 2,
           env,
           sequence: { groupOrder: 3 },
         },

@@ -5,8 +5,9 @@
 import { cpus, loadavg } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { proxySection } from '../src/config/sections/proxy.ts'
 import { figuresOf, type Samples } from './support/proxy/figures.ts'
-import type { OutageKind } from './support/proxy/outage.ts'
+import type { OutageKind, OutageSample } from './support/proxy/outage.ts'
 import { PEER_NAMES, type PeerName } from './support/proxy/peers.ts'
 import { minutes, Progress, tell } from './support/proxy/progress.ts'
 import { reportFigures, reportRest, reportSpeed } from './support/proxy/report.ts'
@@ -99,20 +100,44 @@ async function run(
   progress: Progress,
 ): Promise<{ readonly samples: Samples; readonly given: readonly Given[]; readonly account: string | null }> {
   const { atPrimary, balanced, outages, idle, reads } = partsOf(plan)
-  const first = await (atPrimary.length > 0 || idle
-    ? runAtPrimary(plan.peers, { cells: atPrimary, idleClients: idle ? plan.idleClients : 0 }, plan, progress)
-    : { speed: [], idle: [], given: [] })
-  const second = await (balanced.length > 0 || reads
-    ? runBalanced(balancersOf(plan), { cells: balanced, reads }, plan, progress)
-    : { speed: [], reads: [], given: [] })
-  const third = await (outages.length > 0
-    ? runOutages(outages, plan, progress)
-    : { outages: [], account: null })
+  const first = await part(
+    atPrimary.length > 0 || idle,
+    () =>
+      runAtPrimary(
+        plan.peers,
+        { cells: atPrimary, idleClients: idle ? plan.idleClients : 0 },
+        plan,
+        progress,
+      ),
+    { speed: [], idle: [], given: [] },
+  )
+  const second = await part(
+    balanced.length > 0 || reads,
+    () => runBalanced(balancersOf(plan), { cells: balanced, reads }, plan, progress),
+    { speed: [], reads: [], given: [] },
+  )
+  const third = await part<{ outages: readonly OutageSample[]; account: string | null }>(
+    outages.length > 0,
+    () => runOutages(outages, plan, progress),
+    { outages: [], account: null },
+  )
   const samples = {
     ...{ speed: [...first.speed, ...second.speed], idle: first.idle },
     ...{ reads: second.reads, outages: third.outages },
   }
   return { samples, given: [...first.given, ...second.given], account: third.account }
+}
+
+/** One that fails is told, and takes nothing from the others. */
+async function part<T>(isWanted: boolean, measured: () => Promise<T>, nothing: T): Promise<T> {
+  if (!isWanted) return nothing
+  try {
+    return await measured()
+  } catch (error) {
+    tell(`failed: ${error instanceof Error ? error.message : String(error)}`)
+    process.exitCode = 1
+    return nothing
+  }
 }
 
 interface Parts {
@@ -140,10 +165,15 @@ function balancersOf({ peers }: Plan): readonly PeerName[] {
 
 function makePlan(): Plan {
   const { quick } = values
+  const asked = listed('--only', values.only, SECTIONS)
+  const lacking: readonly string[] = hasAutoPort()
+    ? []
+    : asked.filter((section) => section === AUTO || section === 'reads')
+  if (lacking.length > 0) tell(`left out: ${lacking.join(', ')}, because this proxy has no port auto`)
   const peers = listed('--peers', values.peers, PEER_NAMES)
   const wanted = PEER_NAMES.filter((name) => name === 'understudy' || peers.includes(name))
   return {
-    sections: listed('--only', values.only, SECTIONS),
+    sections: asked.filter((section) => !lacking.includes(section)),
     clients: (values.clients ?? (quick ? '10' : '1,10,50,100,1000'))
       .split(',')
       .map((text) => countOf('--clients', text)),
@@ -155,6 +185,11 @@ function makePlan(): Plan {
     ...{ pg: values.pg, rto: values.rto },
     before: values.before === undefined ? null : path.resolve(values.before),
   }
+}
+
+/** Whether this build can lead reads to standbys. */
+function hasAutoPort(): boolean {
+  return proxySection.safeParse({ ports: { auto: 6432 } }).success
 }
 
 function listed<T extends string>(flag: string, text: string, known: readonly T[]): readonly T[] {

@@ -122,7 +122,7 @@ async function tryAgain(runs, { passedOn }, temporary, marker) {
   return unsteady
 }
 
-/** One vitest run per project: cluster tests find the machine to themselves, and each project has a duration of its own. */
+/** One vitest run per project: whole clusters do not run beside the parts, and each project has a duration of its own. */
 async function runProject(project, passedOn, temporary, marker) {
   const file = path.join(temporary.results, `${project}.json`)
   const startedAtMs = performance.now()

@@ -12,6 +12,7 @@ import { declareHealth, isStale } from './health.ts'
 import { historyEntries } from './history.ts'
 import { type ApiTls, type Listening, serveApp } from './listen.ts'
 import { type MetricsInput, renderMetrics } from './metrics.ts'
+import { declarePositions, type PositionSource } from './positions.ts'
 import { METRICS_CONTENT_TYPE } from './prometheus.ts'
 
 /** What the API tells; the agent behind it. */
@@ -26,6 +27,7 @@ export interface ApiSource extends ControlSource {
   /** null during the first moments. */
   health(): SeenHealth | null
   metrics(): MetricsInput
+  readonly positions: PositionSource
 }
 
 const HEARTBEAT_MS = 15_000
@@ -62,6 +64,7 @@ export function createApi(source: ApiSource, token: string): Hono {
     context.body(renderMetrics(source.metrics()), 200, { 'content-type': METRICS_CONTENT_TYPE }),
   )
   declareHealth(app, () => source.health())
+  declarePositions(app, source.positions)
   declareControls(app, source, token)
   app.notFound((context) => context.json(errorBody('usage', `there is nothing at ${context.req.path}`), 404))
   app.onError((error, context) => context.json(errorBody('internal', error.message), 500))

@@ -22,9 +22,11 @@ export interface AgentApiParts {
   readonly peers: PeerClient
   readonly bundle: ApiSource['bundle']
   readonly release: ApiSource['release']
+  readonly positions: ApiSource['positions']
 }
 
-export function agentApi({ config, agent, self, peers, bundle, release }: AgentApiParts): ApiSource {
+export function agentApi(parts: AgentApiParts): ApiSource {
+  const { config, agent, self, peers, bundle, release, positions } = parts
   const detailOf = async (node: ResolvedNode): Promise<readonly [string, NodeDetail | null]> => {
     const detail = node.name === self ? agent.detail : await peers.nodeDetail(node, PEER_DEADLINE_MS)
     return [node.name, detail]
@@ -49,6 +51,7 @@ export function agentApi({ config, agent, self, peers, bundle, release }: AgentA
     admitMember: (node, by) => agent.controls.admitMember(node, by),
     bundle,
     release,
+    positions,
     cluster: async () => {
       const store = agent.view?.store
       const facts = store === undefined ? null : store.kind === 'read' ? store.facts : store.last

@@ -14,9 +14,10 @@ import { UnderstudyError } from '../errors/codes.ts'
 import type { NameClaim } from '../ports/cluster-store.ts'
 import type { Outcome } from '../ports/postgres.ts'
 import { readPem } from '../postgres/certificate-state.ts'
+import { PositionWatch } from '../postgres/position-watch.ts'
 import { ensureProxyAccess } from '../postgres/proxy-access.ts'
 import { agentApi } from './agent-api.ts'
-import { composeAgent } from './compose.ts'
+import { composeAgent, systemClock } from './compose.ts'
 import { acquireLock, type Lock } from './local/lock.ts'
 import { demand } from './local/prepare.ts'
 import { checkPlacement, readBundleMark } from './machines/placement.ts'
@@ -136,13 +137,17 @@ async function startAgent(config: ResolvedConfig, node: ResolvedNode): Promise<R
     }
     return released
   }
-  const api = await serveApi(agentApi({ config, agent, self: node.name, peers, bundle, release }), {
-    node: node.name,
-    listen: node.listen,
-    port: node.apiPort,
-    token: (await readFile(config.secrets.apiToken, 'utf8')).trim(),
-    tls: await readTls(),
-  })
+  const positions = positionsOf(config, node)
+  const api = await serveApi(
+    agentApi({ config, agent, self: node.name, peers, bundle, release, positions }),
+    {
+      node: node.name,
+      listen: node.listen,
+      port: node.apiPort,
+      token: (await readFile(config.secrets.apiToken, 'utf8')).trim(),
+      tls: await readTls(),
+    },
+  )
   const upkeep = startUpkeep({
     ...{ nodes: config.nodes, addresses, access, api, readTls, events, log },
     primaryEpoch: () => primaryEpochOf(agent, node.name),
@@ -162,9 +167,23 @@ async function startAgent(config: ResolvedConfig, node: ResolvedNode): Promise<R
     close: async () => {
       upkeep.stop()
       peers.close()
+      positions.close()
       await api.stop()
     },
   }
+}
+
+function positionsOf({ secrets }: ResolvedConfig, node: ResolvedNode): PositionWatch {
+  return new PositionWatch({
+    node: node.name,
+    session: {
+      socketDirectory: node.socketDirectory,
+      port: node.port,
+      passwordFile: secrets.agentPassword,
+      applicationName: 'understudy positions',
+    },
+    nowMs: systemClock.nowMs,
+  })
 }
 
 /** As of its last look. */

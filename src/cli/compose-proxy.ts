@@ -2,6 +2,7 @@
 import { createHmac } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { AgentPositions } from '../api/positions.ts'
 import { isLoopback } from '../config/fields.ts'
 import type { ResolvedConfig, ResolvedNode } from '../config/load.ts'
 import { UnderstudyError } from '../errors/codes.ts'
@@ -11,8 +12,8 @@ import type { RoutedNode } from '../ports/proxy.ts'
 import type { Reloaded } from '../ports/proxy-view.ts'
 import { socketPath } from '../postgres/layout.ts'
 import { PostgresLogins } from '../postgres/logins.ts'
+import { PostgresPrimaryPositions } from '../postgres/primary-positions.ts'
 import { readSecret } from '../postgres/secrets.ts'
-import { explainReadWrite } from '../proxy/console/context.ts'
 import { Drain } from '../proxy/drain.ts'
 import type { OpenTarget } from '../proxy/open-target.ts'
 import { ProxyWorker } from '../proxy/proxy-worker.ts'
@@ -71,10 +72,17 @@ export async function composeWorker(options: WorkerOptions): Promise<ComposedWor
     nowMs: systemClock.nowMs,
   })
   const password = await readProxyPassword(config)
-  const proxy = new ProxyWorker(settings, {
+  const positions = new AgentPositions(() => files.nodes)
+  const primaryPositions = new PostgresPrimaryPositions({
+    socketDirectory: ({ name }) => socketDirectoryOf(files.nodes.find((node) => node.name === name)),
+    password: () => readProxyPassword(config),
+    caPem,
+  })
+  const proxy: ProxyWorker = new ProxyWorker(settings, {
     ...{ routing, logins, log, worker, workers },
-    openTarget: openTargetOf(() => files.nodes, caPem),
+    openTarget: openTargetOf(() => files.nodes, caPem, config.postgres.clientAccess === 'standard'),
     secureContext: () => files.secureContext,
+    reads: { positions, primaryPositions },
     ...(link !== null && {
       fleet: link,
       foreignCancel: (whose: number, processId: number, secretKey: Buffer) =>
@@ -85,7 +93,7 @@ export async function composeWorker(options: WorkerOptions): Promise<ComposedWor
     console: {
       version: packageVersion(),
       config: () => configRows(config.proxy, files.settings),
-      explainRoute: explainReadWrite,
+      explainRoute: (sql) => proxy.explainRoute(sql),
     },
   })
   const drain = new Drain({ routing, underWay: () => proxy.underWay, onDrained: options.onDrained })
@@ -102,6 +110,8 @@ export async function composeWorker(options: WorkerOptions): Promise<ComposedWor
       files.stop()
       routing.stop()
       logins.close()
+      positions.close()
+      primaryPositions.close()
     },
     reload: () => files.look(),
   }
@@ -122,12 +132,22 @@ function settingsOf(config: ResolvedConfig, node: ResolvedNode | null): ProxySet
   const { proxy, postgres } = config
   if (proxy === null) {
     throw new UnderstudyError('config-invalid', `${config.file} has no proxy`, {
-      hint: 'Add `proxy: { ports: { readWrite: 6433 } }`; docs/reference/configuration.md lists its keys.',
+      hint: 'Add `proxy: { ports: { auto: 6432, readWrite: 6433, readOnly: 6434 } }`; docs/reference/configuration.md lists its keys.',
     })
   }
   return {
     listen: listenOf(config, node),
-    ports: { readWrite: proxy.ports.readWrite ?? null },
+    ports: {
+      auto: proxy.ports.auto ?? null,
+      readWrite: proxy.ports.readWrite ?? null,
+      readOnly: proxy.ports.readOnly ?? null,
+    },
+    reads: {
+      level: proxy.reads.level,
+      maxLagMs: proxy.reads.maxLag,
+      waitMs: proxy.reads.wait,
+      readOnlyFallback: proxy.reads.readOnlyFallback,
+    },
     poolMode: proxy.poolMode,
     defaultPoolSize: proxy.defaultPoolSize,
     pools: proxy.pools,
@@ -167,22 +187,29 @@ function lookupOrder(nodes: readonly ResolvedNode[], routing: StoreRouting): rea
   const isFirst = (node: ResolvedNode): number => (node.name === primary ? 0 : 1)
   return [...nodes]
     .sort((a, b) => isFirst(a) - isFirst(b))
-    .map(({ name, host, port, socketDirectory }) => ({
-      name,
-      host,
-      port,
-      socketDirectory: existsSync(socketPath(socketDirectory, port)) ? socketDirectory : undefined,
+    .map((node) => ({
+      ...{ name: node.name, host: node.host, port: node.port },
+      socketDirectory: socketDirectoryOf(node),
     }))
+}
+
+/** undefined: the node is on another machine. */
+function socketDirectoryOf(node: ResolvedNode | undefined): string | undefined {
+  if (node === undefined) return undefined
+  return existsSync(socketPath(node.socketDirectory, node.port)) ? node.socketDirectory : undefined
 }
 
 type LookupNode = RoutedNode & { readonly socketDirectory: string | undefined }
 
-/** A node on this machine is reached through its socket, which is faster and needs no TLS; any other one with `verify-full`. */
-function openTargetOf(nodes: () => readonly ResolvedNode[], caPem: string): OpenTarget {
+/**
+ * A node on this machine is reached through its socket, which is faster and needs no TLS; any other one with `verify-full`. Where clients are
+ * let in by a person's own lines of pg_hba.conf, those of sockets know people by the user that they are there (peer), which the proxy is not.
+ */
+function openTargetOf(nodes: () => readonly ResolvedNode[], caPem: string, usesSockets: boolean): OpenTarget {
   return (node, signal) => {
     const member = nodes().find(({ name }) => name === node.name)
     const path = member === undefined ? null : socketPath(member.socketDirectory, member.port)
-    const local = path !== null && existsSync(path)
+    const local = usesSockets && path !== null && existsSync(path)
     return openSocket({
       address: local ? { socketPath: path } : { host: node.host, port: node.port },
       tls: local ? { mode: 'disable' } : { mode: 'verify-full', caPem },

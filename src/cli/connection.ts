@@ -43,9 +43,8 @@ export function connectionFor(
   const anyNode = (ANY_NODE as readonly string[]).includes(target)
   const nodes = config.nodes.filter((node) => anyNode || node.name === target)
   if (nodes.length === 0) throw unknownTarget(config, target)
-  // `auto` is whatever takes everything: reads may, and need not, go to a standby. A superuser looks after the servers themselves.
-  const proxied = throughProxy && !superuser && (target === 'read-write' || target === 'auto')
-  const proxies = proxied ? readWriteProxies(config) : null
+  // A superuser looks after the servers themselves.
+  const proxies = throughProxy && !superuser ? proxiesFor(config, target) : null
   return {
     hosts: proxies ?? nodes.map(({ host, port }) => ({ host, port })),
     database: config.application.database,
@@ -63,25 +62,42 @@ export function connectionFor(
 
 /** What clients are told of the proxy; null when the cluster has none. */
 export function proxyEndpoints(config: ProxiedCluster): Endpoints | null {
-  const readWrite = readWriteProxies(config)
-  if (readWrite === null) return null
-  return {
-    auto: null,
-    readWrite: readWrite.map(({ host, port }) => `${hostInUri(host)}:${port}`).join(','),
-    readOnly: null,
-  }
+  const at = (name: ProxyPort): string | null =>
+    proxiesAt(config, name)
+      ?.map(({ host, port }) => `${hostInUri(host)}:${port}`)
+      .join(',') ?? null
+  const endpoints = { auto: at('auto'), readWrite: at('readWrite'), readOnly: at('readOnly') }
+  return Object.values(endpoints).every((each) => each === null) ? null : endpoints
 }
 
 export interface ProxiedCluster extends Pick<ResolvedConfig, 'proxy'> {
   readonly nodes: readonly Pick<ResolvedNode, 'host'>[]
 }
 
-/** Each leads to the primary, so the order does not matter; null: there is none. */
-export function readWriteProxies({
-  proxy,
-  nodes,
-}: ProxiedCluster): readonly { readonly host: string; readonly port: number }[] | null {
-  const port = proxy?.ports.readWrite
+export type ProxyPort = 'auto' | 'readWrite' | 'readOnly'
+/** By the names that people say. */
+export const PROXY_PORTS: readonly (readonly [ProxyPort, 'auto' | 'read-write' | 'read-only'])[] = [
+  ['auto', 'auto'],
+  ['readWrite', 'read-write'],
+  ['readOnly', 'read-only'],
+]
+
+/** Where a target is served; whoever asks for `auto` is served as well where everything goes to the primary. */
+function proxiesFor(
+  config: ProxiedCluster,
+  target: string,
+): readonly { readonly host: string; readonly port: number }[] | null {
+  const [port] = PROXY_PORTS.find(([, name]) => name === target) ?? []
+  if (port === undefined) return null
+  return proxiesAt(config, port) ?? (port === 'auto' ? proxiesAt(config, 'readWrite') : null)
+}
+
+/** Each leads to the same servers, so the order does not matter; null: the port is not served. */
+export function proxiesAt(
+  { proxy, nodes }: ProxiedCluster,
+  name: ProxyPort,
+): readonly { readonly host: string; readonly port: number }[] | null {
+  const port = proxy?.ports[name]
   if (proxy === null || port === undefined) return null
   const hosts = proxy.host === undefined ? nodes.map(({ host }) => host) : [proxy.host]
   return [...new Set(hosts)].map((host) => ({ host, port }))

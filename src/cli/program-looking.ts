@@ -37,7 +37,7 @@ function declareState(program: Command, { onExit, passthrough }: ProgramOptions)
       'psql "$(understudy url)"; understudy url read-only; understudy url bravo',
     ),
   )
-    .argument('[target]', 'a node, or auto, read-write, read-only', 'auto')
+    .argument('[target]', 'a node, or auto, read-write, read-only', 'read-write')
     .option('--superuser', 'connect as the superuser, to the servers themselves')
     .option(
       '--direct',

@@ -175,7 +175,7 @@ function declareInit(program: Command, { onExit }: ProgramOptions): void {
     .addOption(
       new Option(
         '--proxy-port <port>',
-        'run a proxy on every node, with its read-write port here (6433, say)',
+        'run a proxy on every node, with its read-write port here (6433, say), auto before it, and read-only behind it',
       ).argParser(port),
     )
     .addOption(

@@ -61,11 +61,11 @@ function sharedPlaces(nodes: Nodes, proxy: ClusterConfig['proxy']): CrossFinding
 }
 
 function proxyPorts({ ports, metricsPort }: ClusterConfig['proxy']): readonly ProxyPort[] {
-  if (ports.readWrite === undefined) return []
-  return [
-    { port: ports.readWrite, path: ['ports', 'readWrite'] },
-    ...(metricsPort === undefined ? [] : [{ port: metricsPort, path: ['metricsPort'] }]),
-  ]
+  const served = Object.entries(ports).flatMap(([name, port]) =>
+    port === undefined ? [] : [{ port, path: ['ports', name] }],
+  )
+  if (served.length === 0) return []
+  return [...served, ...(metricsPort === undefined ? [] : [{ port: metricsPort, path: ['metricsPort'] }])]
 }
 
 interface ProxyPort {

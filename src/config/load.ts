@@ -138,7 +138,7 @@ export function resolveConfig(config: ClusterConfig, file: string): ResolvedConf
       superuser: config.postgres.superuser,
     },
     application: config.application,
-    proxy: config.proxy.ports.readWrite === undefined ? null : config.proxy,
+    proxy: Object.values(config.proxy.ports).every((each) => each === undefined) ? null : config.proxy,
     secrets: {
       directory: secrets,
       superuserPassword: path.join(secrets, 'superuser'),

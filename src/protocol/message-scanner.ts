@@ -59,6 +59,11 @@ export class MessageScanner {
     return this.#rest === 0 && this.#heldBytes === 0
   }
 
+  /** The beginning of a message that is not shown yet, in pieces. */
+  get held(): readonly Buffer[] {
+    return this.#held
+  }
+
   /** True when a message has begun to pass and its end has not come. */
   get inMessage(): boolean {
     return this.#rest > 0 && !this.#discarding

@@ -64,8 +64,8 @@ export class CancelKeys {
     this.#entries.delete(processId)
   }
 
-  /** Nobody hears whether the key was right. */
-  request(processId: number, secretKey: Buffer): void {
+  /** Nobody hears whether the key was right. Ends when the request is through, or was for nobody. */
+  async request(processId: number, secretKey: Buffer): Promise<void> {
     const worker = Math.floor(processId / PER_WORKER)
     if (worker !== this.#worker) {
       this.#foreign?.(worker, processId, secretKey)
@@ -76,7 +76,7 @@ export class CancelKeys {
     if (secretKey.length !== entry.secretKey.length || !timingSafeEqual(secretKey, entry.secretKey)) return
     const server = entry.session.busyServer
     if (server === null) entry.session.cancelWaiting()
-    else void this.#pass(entry.session, server)
+    else await this.#pass(entry.session, server)
   }
 
   async #pass(session: Cancellable, server: ServerConnection): Promise<void> {

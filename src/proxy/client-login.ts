@@ -34,21 +34,30 @@ import {
   type StartupPacket,
 } from '../protocol/startup-packet.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
+import type { Target } from './classify/verdict.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { ClientGone, LoginInput, type Take } from './login-input.ts'
 import type { Parameters } from './parameters.ts'
 import type { PoolKey } from './pool.ts'
-import { readStartup, sessionParameters } from './startup.ts'
+import { type AskedReads, askedReads } from './reads/asked-reads.ts'
+import type { ReadDefaults } from './settings.ts'
+import { readStartup, sessionParameters, startupFor } from './startup.ts'
 
 export interface LoginContext {
   readonly logins: Logins
   readonly secureContext: () => SecureContext | null
   readonly clientTls: 'allow' | 'require'
+  readonly reads: Pick<ReadDefaults, 'level'>
   /** Of the salts of roles that do not exist, which must not change from one process to the next. */
   readonly mockSecret: Buffer
   /** The greeting's parameters; or why there is no server for it. */
-  readonly welcome: (key: PoolKey, keys: ScramLoginKeys, gone: AbortSignal) => Promise<Parameters | ErrorText>
-  readonly cancel: (processId: number, secretKey: Buffer) => void
+  readonly welcome: (
+    key: PoolKey,
+    keys: ScramLoginKeys,
+    gone: AbortSignal,
+    target: Target,
+  ) => Promise<Parameters | ErrorText>
+  readonly cancel: (processId: number, secretKey: Buffer) => Promise<void>
   readonly warn: (message: string) => void
   readonly takeKey: (minorVersion: number) => { readonly processId: number; readonly secretKey: Buffer }
 }
@@ -61,6 +70,7 @@ export interface LoggedIn {
   readonly parameters: Parameters
   /** Those of `parameters` that the client asked for, as the server writes them. */
   readonly began: ReadonlyMap<string, string>
+  readonly reads: AskedReads
   readonly processId: number
   readonly secretKey: Buffer
   /** Bytes behind the login. */
@@ -79,14 +89,16 @@ class Refusal extends Error {
 
 export class ClientLogin {
   readonly #context: LoginContext
+  readonly #port: Target
   #socket: Socket
   #input: LoginInput
   #ended = false
   /** Nobody waits for it any more. */
   readonly #gone = new AbortController()
 
-  constructor(socket: Socket, context: LoginContext) {
+  constructor(socket: Socket, context: LoginContext, port: Target = 'read-write') {
     this.#context = context
+    this.#port = port
     this.#socket = socket
     this.#input = new LoginInput(socket)
     socket.once('close', () => this.#gone.abort())
@@ -115,21 +127,25 @@ export class ClientLogin {
   }
 
   async #login(): Promise<LoggedIn | null> {
-    const startup = await this.#startup()
-    if (startup === null) return null
-    const asked = readStartup(startup)
+    const packet = await this.#startup()
+    if (packet === null) return null
+    const asked = readStartup(packet)
     if (asked.replication) throw new Refusal(CLIENT_ERRORS.replicationRefused())
     if (asked.user === '') throw new Refusal(CLIENT_ERRORS.noUser())
-    const minorVersion = Math.min(startup.minorVersion, NEWEST_MINOR_VERSION)
-    if (startup.minorVersion > minorVersion || startup.protocolOptions.length > 0) {
-      this.#socket.write(negotiateProtocolVersion(minorVersion, startup.protocolOptions))
+    const reads = askedReads(this.#port, this.#context.reads, asked.own)
+    if ('severity' in reads) throw new Refusal({ ...reads, severity: 'FATAL' })
+    const minorVersion = Math.min(packet.minorVersion, NEWEST_MINOR_VERSION)
+    if (packet.minorVersion > minorVersion || packet.protocolOptions.length > 0) {
+      this.#socket.write(negotiateProtocolVersion(minorVersion, packet.protocolOptions))
     }
     const keys = await this.#authenticate(asked.user)
-    const key: PoolKey = { user: asked.user, database: asked.database, startup: asked.others }
-    const welcome = await this.#context.welcome(key, keys, this.#gone.signal)
+    const { target } = reads.settings
+    const startup = startupFor(target, asked.others)
+    const key: PoolKey = { user: asked.user, database: asked.database, startup }
+    const welcome = await this.#context.welcome(key, keys, this.#gone.signal, target)
     if ('severity' in welcome) throw new Refusal(welcome)
     if (this.#ended || this.#input.isGone) throw new ClientGone()
-    const parameters = sessionParameters(welcome, asked.tracked)
+    const parameters = sessionParameters(welcome, asked.tracked, target)
     const { processId, secretKey } = this.#context.takeKey(minorVersion)
     this.#socket.write(
       Buffer.concat([
@@ -141,7 +157,7 @@ export class ClientLogin {
     )
     const left = this.#input.detach()
     const began = new Map([...asked.tracked.keys()].map((name) => [name, parameters.get(name) ?? '']))
-    return { socket: this.#socket, key, keys, parameters, began, processId, secretKey, left }
+    return { socket: this.#socket, key, keys, parameters, began, reads, processId, secretKey, left }
   }
 
   /** null: it was a cancel request. */
@@ -156,7 +172,8 @@ export class ClientLogin {
         case 'cancelRequest':
           // Never answered: whoever guesses learns nothing.
           this.#ended = true
-          this.#context.cancel(packet.processId, packet.secretKey)
+          // Who has sent it goes on when this connection ends, and must not be hit by it then.
+          await this.#context.cancel(packet.processId, packet.secretKey)
           this.#socket.destroySoon()
           return null
         case 'gssEncryptionRequest':

@@ -12,51 +12,32 @@ import { readChunks } from './chunk-reads.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { FRONTEND_SEEN, readFrontendMessage } from './client-messages.ts'
 import { ClientStatements } from './client-statements.ts'
-import type { AskedServer, CommitInDoubt } from './commit-doubt.ts'
-import type { Resolved } from './commit-resolver.ts'
+import type { LinkedClient } from './linked-client.ts'
 import { LocalAnswers, type LocalState } from './local-answers.ts'
 import { answersToCommit, type LostServer, lossOf, onlyBegins } from './lost-server.ts'
 import { Outbox } from './outbox.ts'
 import { type Parameters, setStatement } from './parameters.ts'
+import { PAUSED, Pauses } from './pauses.ts'
+import { PendingInput } from './pending-input.ts'
 import type { Pool, WaitingClient } from './pool.ts'
-import type { LinkedClient, ServerConnection } from './server-connection.ts'
+import type { OwnAnswers } from './reads/own-answers.ts'
+import { type ReadingSession, ReadPath } from './reads/read-path.ts'
+import type { ServerConnection } from './server-connection.ts'
+import type { SessionOptions } from './session-options.ts'
 import type { PoolMode } from './settings.ts'
-import type { Statement, StatementRegistry, UnnamedStatement } from './statements.ts'
 import type { Traffic } from './traffic.ts'
 
-export interface SessionOptions {
-  readonly socket: Socket
-  readonly pool: Pool
-  readonly mode: PoolMode
-  readonly parameters: Parameters
-  /** Those of `parameters` that it asked for at its start: RESET leads back to them. */
-  readonly began: ReadonlyMap<string, string>
-  readonly registry: StatementRegistry
-  readonly maxPreparedStatements: number
-  readonly maxStatementBytes: number
-  readonly traffic: Traffic
-  /** Finds out about a COMMIT without an answer; null: nobody asks. */
-  readonly resolveCommit: ResolveCommit | null
-  readonly onEnd: () => void
-}
-
-export type ResolveCommit = (
-  doubt: CommitInDoubt,
-  before: AskedServer,
-  pool: Pool,
-  gone: AbortSignal,
-) => Promise<Resolved>
-
-/** Why the client is not read from. */
-const PAUSED = { waiting: 1, server: 2, client: 4 } as const
 /** Of a client that waits for a server; the rest stays in its own buffers. */
 const MAX_PENDING_BYTES = 64 * 1024
 
-export class ClientSession implements MessageVisitor, LinkedClient, WaitingClient, Cancellable {
+export class ClientSession
+  implements MessageVisitor, LinkedClient<ServerConnection>, WaitingClient, Cancellable, ReadingSession
+{
   readonly mode: PoolMode
   readonly parameters: Parameters
   readonly statements: ClientStatements
   readonly traffic: Traffic
+  readonly began: ReadonlyMap<string, string>
   waitingSinceMs = 0
   server: ServerConnection | null = null
   readonly #socket: Socket
@@ -64,43 +45,50 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   readonly #options: SessionOptions
   readonly #scanner: MessageScanner
   readonly #outbox: Outbox
-  #pending: Buffer[] = []
-  #pendingBytes = 0
-  #waiting = false
+  readonly #pauses: Pauses
+  readonly #pending: PendingInput
+  /** The pool in which it waits for a server. */
+  #waitingIn: Pool | null = null
   /** A server is linked, and is being set up before the client's bytes go there. */
   #preparing = false
-  #local: LocalAnswers | null = null
+  #local: LocalAnswers | OwnAnswers | null = null
+  readonly #reads: ReadPath | null
   /** It is being found out whether its COMMIT took place. */
   #resolving: AbortController | null = null
-  #paused = 0
   #ended = false
   /** All that was sent to a server that was free, as long as nothing of its answer has come. */
   #sentAlone: Buffer | null = null
 
   constructor(options: SessionOptions) {
     this.#options = options
+    this.began = options.began
     this.#socket = readChunks(options.socket, (chunk) => this.take(chunk))
     this.#pool = options.pool
     this.mode = options.mode
     this.parameters = options.parameters
     this.statements = new ClientStatements(options.registry, options.maxStatementBytes)
     this.traffic = options.traffic
+    this.#reads = options.reads === undefined ? null : new ReadPath(this, options.reads)
+    this.#pending = new PendingInput((bytes) => options.pool.holds(bytes))
     this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
     this.#outbox = new Outbox(this.#socket)
-    this.#socket.on('drain', () => this.#clientDrained())
+    this.#pauses = new Pauses(this.#socket)
+    this.#socket.on('drain', () => this.server?.resume())
+    this.#socket.on('drain', () => this.#pauses.remove(PAUSED.client))
     this.#socket.on('error', () => this.#end())
     this.#socket.on('close', () => this.#end())
   }
 
   /** Nothing of it is under way: it could end and miss nothing. */
   get isQuiet(): boolean {
-    if (this.#waiting || this.#local !== null || this.#pending.length > 0 || this.#resolving !== null)
+    if (this.#isWaiting || this.#local !== null || !this.#pending.isEmpty || this.#resolving !== null)
       return false
     return this.server === null || (this.server.isIdle && !this.#preparing)
   }
 
-  /** A statement or a transaction of it is under way on a server. */
+  /** A statement or a transaction of it is under way on the primary. */
   get isUnderWay(): boolean {
+    if (this.#reads?.isAtStandby === true) return false
     return this.server !== null && (!this.server.isIdle || this.#preparing)
   }
 
@@ -109,11 +97,11 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   }
 
   get resolvesCommits(): boolean {
-    return this.#options.resolveCommit !== null
+    return this.#options.resolveCommit !== null && this.#reads?.isAtStandby !== true
   }
 
   get isWaiting(): boolean {
-    return this.#waiting
+    return this.#isWaiting
   }
 
   /** Since when it keeps a server in a transaction and asks nothing; null when it does not. */
@@ -128,13 +116,13 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   }
 
   cancelWaiting(): void {
-    if (!this.#waiting) return
-    this.#pool.leave(this)
+    if (!this.#isWaiting) return
+    this.#waitNoMore()
     this.refused(CLIENT_ERRORS.cancelled())
   }
 
   cancelled(server: ServerConnection): void {
-    this.#pool.cancelled(server)
+    server.home?.cancelled(server)
   }
 
   take(chunk: Buffer): void {
@@ -142,40 +130,46 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     this.traffic.received += chunk.length
     if (this.#canPump) {
       this.#pump(chunk)
-    } else if (chunk[0] === FRONTEND.Terminate && this.#pending.length === 0 && this.#scanner.atBoundary) {
+    } else if (chunk[0] === FRONTEND.Terminate && this.#pending.isEmpty && this.#scanner.atBoundary) {
       // Nobody needs a server to say goodbye.
       this.#end()
     } else {
-      this.#pending.push(chunk)
-      const bearable = this.#holds(chunk.length)
-      if (!bearable || this.#pendingBytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
+      const bearable = this.#pending.push(chunk)
+      if (!bearable || this.#pending.bytes > MAX_PENDING_BYTES) this.#pauses.add(PAUSED.waiting)
       this.#seekServer()
     }
   }
 
   /** The pool has a server for it. */
   granted(server: ServerConnection): void {
-    this.#waiting = false
+    this.#waitingIn = null
     this.traffic.assignments++
     if (this.waitingSinceMs > 0) this.traffic.waitMs += performance.now() - this.waitingSinceMs
     this.waitingSinceMs = 0
     this.server = server
     server.client = this
-    if (server.parameters.number !== this.parameters.number) {
-      const differences = this.parameters.differences(server.parameters)
-      if (differences.length > 0) {
-        this.#prepare(server, differences)
-        return
-      }
+    if (this.#reads?.mustAsk(server) !== true) {
+      this.#setUp(server)
+      return
     }
-    if (this.mode === 'transaction') server.closeExcess(this.#options.maxPreparedStatements)
-    this.#drain()
+    this.#preparing = true
+    this.#reads.ask(server, () => {
+      this.#preparing = false
+      if (this.#ended) this.#leave(server)
+      else this.#setUp(server)
+    })
+  }
+
+  elsewhere(): void {
+    this.#waitingIn = null
+    this.#reads?.elsewhere()
   }
 
   /** Nothing was sent; the statement that waits is refused. `fatal` ends the session. */
   refused(error: ErrorText): void {
-    this.#waiting = false
+    this.#waitingIn = null
     this.waitingSinceMs = 0
+    this.#reads?.dropped()
     if (error.severity === 'FATAL') {
       this.fail(error)
       return
@@ -208,7 +202,9 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#scanner.discardRest()
       return NOTHING
     }
-    return readFrontendMessage(this, type, chunk, start, seenEnd, end)
+    const passes = readFrontendMessage(this, type, chunk, start, seenEnd, end)
+    if (this.#reads?.endsAt(type, end <= chunk.length) === true) this.#scanner.halt()
+    return passes
   }
 
   forward(bytes: Buffer): void {
@@ -234,73 +230,60 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   flushToClient(): void {
     if (this.#ended || this.#outbox.flush()) return
-    this.#pause(PAUSED.client)
+    this.#pauses.add(PAUSED.client)
     this.server?.pause()
   }
 
-  parameterChanged(name: string, value: string): void {
-    this.parameters.set(name, value)
-  }
-
-  parameterReset(name: string): string | undefined {
-    return this.#options.began.get(name)
-  }
-
-  statementGone(name: string, statement: Statement): void {
-    this.statements.forget(name, statement)
-  }
-
-  unnamedGone(statement: UnnamedStatement): void {
-    if (this.statements.unnamed === statement) this.statements.unnamed = null
-  }
-
-  statementStays(name: string, statement: Statement): void {
-    this.statements.keep(name, statement)
-  }
-
-  statementsForgotten(): void {
-    this.statements.forgetNamed()
-  }
-
-  statementsSettled(): void {
-    this.statements.settled()
-  }
-
-  statementOutdated(statement: Statement): void {
-    this.statements.drop(statement)
+  schemaChanged(): void {
+    this.#options.schemaChanged?.()
   }
 
   serverDrained(): void {
-    this.#resume(PAUSED.server)
+    this.#pauses.remove(PAUSED.server)
   }
 
   serverReady(server: ServerConnection): void {
     if (this.#scanner.inMessage) return
-    if (this.mode === 'session') {
-      this.#setAgain(server)
-      return
-    }
+    if (this.mode === 'session') this.#setAgain(server)
+    if (this.mode === 'session') return
+    this.#reads?.answered(server)
     this.#unlink(server)
-    this.#pool.release(server)
+    server.home?.release(server)
+    if (this.#reads !== null) this.#drain()
+  }
+
+  serverInTransaction(): void {
+    if (this.#reads === null) return
+    this.#reads.answeredInTransaction()
+    this.#drain()
+  }
+
+  serverRefused(server: ServerConnection, code: string): void {
+    this.#unlink(server)
+    server.home?.release(server)
+    this.#reads?.refusedByStandby(code)
   }
 
   serverLost(server: ServerConnection, why: string): void {
     this.server = null
     // No other server can make anything of the rest of a message, or worse: it would read messages in it.
     if (this.#scanner.inMessage) this.#scanner.discardRest()
-    this.#resume(PAUSED.server)
+    this.#pauses.remove(PAUSED.server)
     if (this.#preparing) {
       // Not a byte of the client went there.
       this.#preparing = false
+      this.#reads?.lost(server)
       this.#seekServer()
       return
     }
+    const onlyRead = this.#reads?.isReading === true
+    if (this.#reads?.lost(server) === true) return
     if (this.#resolve(server, why)) return
-    this.#lost(server, why)
+    this.#lost(server, why, onlyRead)
   }
 
-  #lost(server: LostServer, why: string): void {
-    const loss = lossOf(server, this.mode, why)
+  #lost(server: LostServer, why: string, onlyRead: boolean): void {
+    const loss = lossOf(server, this.mode, why, onlyRead)
     if (loss.kind === 'fatal') {
       this.fail(loss.error)
       return
@@ -309,10 +292,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#end()
       return
     }
-    const sent = this.#sentAlone
-    this.#sentAlone = null
-    if (sent !== null && onlyBegins(sent)) {
-      this.#giveBack(sent)
+    if (this.#sentAlone !== null && onlyBegins(this.#sentAlone)) {
+      this.#pending.putBack(this.#sentAlone)
       this.#seekServer()
       return
     }
@@ -320,6 +301,40 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     if (loss.next !== null) this.#answerLocally(loss.next)
     this.flushToClient()
     this.#drain()
+  }
+
+  inHand(): Buffer | null {
+    return this.#pending.joined(this.#scanner.held)
+  }
+
+  acquire(pool: Pool): void {
+    if (this.#ended) return
+    this.#waitingIn = pool
+    pool.acquire(this)
+  }
+
+  answerWith(answers: OwnAnswers): void {
+    this.#local = answers
+    this.#drain()
+  }
+
+  putBack(bytes: Buffer): void {
+    this.#pending.putBack(bytes)
+  }
+
+  get isHeldUp(): boolean {
+    return this.#pauses.has(PAUSED.waiting)
+  }
+
+  leave(): void {
+    this.#end()
+  }
+
+  letGo(server: ServerConnection): void {
+    this.#preparing = false
+    if (this.server !== server) return
+    this.#unlink(server)
+    server.home?.release(server)
   }
 
   /** True: what is said of its COMMIT is said later. */
@@ -341,28 +356,42 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
     return true
   }
 
-  /** Bytes that wait for a server, more or fewer than before; false when all clients together hold too many. */
-  #holds(bytes: number): boolean {
-    this.#pendingBytes += bytes
-    return this.#pool.holds(bytes)
-  }
-
   /** There is somebody to answer what the client sends. */
   get #canPump(): boolean {
-    return (this.server !== null && !this.#preparing) || this.#local !== null
+    if (this.#local !== null) return true
+    return this.server !== null && !this.#preparing && this.#reads?.isBatchSent !== true
+  }
+
+  get #isWaiting(): boolean {
+    return this.#waitingIn !== null || this.#reads?.isPlacing === true
+  }
+
+  #waitNoMore(): void {
+    this.#waitingIn?.leave(this)
+    this.#waitingIn = null
+    this.#reads?.cancelPlacing()
   }
 
   #seekServer(): void {
-    if (this.#waiting || this.#ended || this.server !== null || this.#resolving !== null) return
-    this.#waiting = true
-    this.#pool.acquire(this)
+    if (this.#isWaiting || this.#ended || this.server !== null || this.#resolving !== null) return
+    if (this.#reads === null) this.acquire(this.#pool)
+    else this.#reads.seek()
   }
 
-  /** A server that stays with its client, and was set back to how it began itself. */
-  #setAgain(server: ServerConnection): void {
-    if (server.parameters.number === this.parameters.number) return
-    const differences = this.parameters.differences(server.parameters)
+  /** Makes the server the client's, and sends what is in hand. */
+  #setUp(server: ServerConnection): void {
+    if (this.#setAgain(server)) return
+    if (this.mode === 'transaction') server.closeExcess(this.#options.maxPreparedStatements)
+    this.#reads?.sending(server)
+    this.#drain()
+  }
+
+  /** True when the server has other settings than the client, which it is given. */
+  #setAgain(server: ServerConnection): boolean {
+    const isSame = server.parameters.number === this.parameters.number
+    const differences = isSame ? [] : this.parameters.differences(server.parameters)
     if (differences.length > 0) this.#prepare(server, differences)
+    return differences.length > 0
   }
 
   #prepare(server: ServerConnection, differences: readonly (readonly [string, string])[]): void {
@@ -375,38 +404,37 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       this.#preparing = false
       if (error !== null) {
         this.#unlink(server)
-        this.#pool.release(server)
+        server.home?.release(server)
         this.fail({ severity: 'FATAL', code: error.code, message: error.message })
         return
       }
       // As the server writes them: else a value that is only written in another way would be set again each time.
-      for (const [name, value] of differences) this.#adopt(name, value, server.parameters.get(name))
+      for (const [name, asked] of differences) {
+        const actual = server.parameters.get(name)
+        if (actual === undefined || actual === asked) continue
+        this.parameters.set(name, actual)
+        this.#outbox.add(parameterStatus(name, actual))
+      }
       if (this.#ended) {
         this.#leave(server)
         return
       }
+      this.#reads?.sending(server)
       this.#drain()
     })
   }
 
-  #adopt(name: string, asked: string, actual: string | undefined): void {
-    if (actual === undefined || actual === asked) return
-    this.parameters.set(name, actual)
-    this.#outbox.add(parameterStatus(name, actual))
-  }
-
   #drain(): void {
-    while (this.#pending.length > 0 && !this.#ended) {
+    while (!this.#pending.isEmpty && !this.#ended) {
       if (!this.#canPump) {
         this.#seekServer()
         return
       }
       const chunk = this.#pending.shift()
       if (chunk === undefined) break
-      this.#holds(-chunk.length)
       this.#pump(chunk)
     }
-    this.#resume(PAUSED.waiting)
+    this.#pauses.remove(PAUSED.waiting)
   }
 
   #pump(chunk: Buffer): void {
@@ -424,19 +452,13 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
       return
     }
     const { server } = this
-    if (server !== null && !server.flush()) this.#pause(PAUSED.server)
+    if (server !== null && !server.flush()) this.#pauses.add(PAUSED.server)
     if (server === null) this.flushToClient()
     // Nothing that is answered was sent (a Flush, the rest of a COPY that failed): no answer will tell that the server is free.
     else if (server.isIdle) this.serverReady(server)
     if (rest === null) return
-    this.#giveBack(rest)
+    this.#pending.putBack(rest)
     this.#drain()
-  }
-
-  /** They are the next that somebody is to answer. */
-  #giveBack(bytes: Buffer): void {
-    this.#pending.unshift(bytes)
-    this.#holds(bytes.length)
   }
 
   #answerLocally(state: LocalState): void {
@@ -446,24 +468,8 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   #unlink(server: ServerConnection): void {
     this.server = null
     server.client = null
-    if ((this.#paused & PAUSED.client) !== 0) server.resume()
-    this.#resume(PAUSED.server)
-  }
-
-  #clientDrained(): void {
-    this.server?.resume()
-    this.#resume(PAUSED.client)
-  }
-
-  #pause(reason: number): void {
-    if (this.#paused === 0) this.#socket.pause()
-    this.#paused |= reason
-  }
-
-  #resume(reason: number): void {
-    if ((this.#paused & reason) === 0) return
-    this.#paused &= ~reason
-    if (this.#paused === 0 && !this.#ended) this.#socket.resume()
+    if (this.#pauses.has(PAUSED.client)) server.resume()
+    this.#pauses.remove(PAUSED.server)
   }
 
   #end(): void {
@@ -474,12 +480,12 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
 
   /** Once: `#ended` was set before. */
   #close(): void {
-    this.#pool.leave(this)
+    this.#waitNoMore()
     this.#resolving?.abort()
-    this.#pending = []
-    this.#holds(-this.#pendingBytes)
+    this.#pending.clear()
     const { server } = this
     if (server !== null && !this.#preparing) this.#leave(server)
+    this.#reads?.end()
     this.#socket.destroySoon()
     this.#options.onEnd()
   }
@@ -488,6 +494,6 @@ export class ClientSession implements MessageVisitor, LinkedClient, WaitingClien
   #leave(server: ServerConnection): void {
     const abandonedInMessage = this.#scanner.inMessage
     this.#unlink(server)
-    this.#pool.abandon(server, abandonedInMessage)
+    server.home?.abandon(server, abandonedInMessage)
   }
 }

@@ -1,5 +1,6 @@
 /** What a client calls its prepared statements, the unnamed one included. */
 import { type Statement, type StatementRegistry, textOf, type UnnamedStatement } from './statements.ts'
+import { PLAIN } from './traits.ts'
 
 export class ClientStatements {
   readonly #registry: StatementRegistry
@@ -40,6 +41,12 @@ export class ClientStatements {
     return statement
   }
 
+  /** Of a statement that the proxy answers itself. */
+  keepOwn(name: string, rest: Buffer): void {
+    if (name === '') this.unnamed = { rest: Buffer.from(rest), traits: PLAIN }
+    else this.add(name, rest)
+  }
+
   keep(name: string, statement: Statement): void {
     this.#drop(name)
     this.#named.set(name, statement)
@@ -71,6 +78,11 @@ export class ClientStatements {
   close(name: string): Statement | undefined {
     if (name === '') this.unnamed = null
     return this.#drop(name)
+  }
+
+  /** The one that was called '' is not there. */
+  forgetUnnamed(statement: UnnamedStatement): void {
+    if (this.unnamed === statement) this.unnamed = null
   }
 
   /** Unless the name means another one by now. */

@@ -84,6 +84,7 @@ function acquire(pool: Pool, gone: AbortSignal): Promise<ServerConnection | null
         gone.removeEventListener('abort', leave)
         resolve(null)
       },
+      elsewhere: () => {},
     }
     gone.addEventListener('abort', leave, { once: true })
     pool.acquire(client)

@@ -34,11 +34,17 @@ export type Loss =
   /** In the middle of a message nothing can be said any more. */
   | { readonly kind: 'cutOff' }
 
-export function lossOf(server: LostServer, mode: PoolMode, why: string): Loss {
+/** `onlyRead`: what is under way cannot have changed anything. */
+export function lossOf(server: LostServer, mode: PoolMode, why: string, onlyRead = false): Loss {
   if (server.cutOff) return { kind: 'cutOff' }
   const held = server.state.held
   if (mode === 'session' && held !== null) return { kind: 'fatal', error: CLIENT_ERRORS.stateLost(held, why) }
-  return server.status === 'I' ? outsideTransaction(server, why) : insideTransaction(server, why)
+  if (server.status !== 'I') {
+    const { requests, status } = server
+    return insideTransaction({ requests, status, mayCommit: server.mayCommit && !onlyRead }, why)
+  }
+  const error = onlyRead ? CLIENT_ERRORS.transactionLost(why) : CLIENT_ERRORS.outcomeUnknown(why)
+  return outsideTransaction(server, error)
 }
 
 /** To a COMMIT, as a simple query, that was looked up afterwards. */
@@ -49,18 +55,21 @@ export function answersToCommit(outcome: Resolved, why: string): readonly Buffer
   return [errorResponse(error), readyForQuery('I')]
 }
 
-function outsideTransaction({ requests }: LostServer, why: string): Loss {
+function outsideTransaction({ requests }: LostServer, error: ErrorText): Loss {
   const answers = Array.from({ length: requests.owed }, () => [
-    errorResponse(CLIENT_ERRORS.outcomeUnknown(why)),
+    errorResponse(error),
     readyForQuery('I'),
   ]).flat()
   if (!requests.isOpen) return { kind: 'answers', answers, next: null }
   // Extended messages without their Sync: the error now, and nothing more until it comes.
-  answers.push(errorResponse(CLIENT_ERRORS.outcomeUnknown(why)))
+  answers.push(errorResponse(error))
   return { kind: 'answers', answers, next: { error: null, inTransaction: false, skipping: true } }
 }
 
-function insideTransaction({ requests, mayCommit, status }: LostServer, why: string): Loss {
+function insideTransaction(
+  { requests, mayCommit, status }: Pick<LostServer, 'requests' | 'mayCommit' | 'status'>,
+  why: string,
+): Loss {
   const underWay = requests.owed > 0 || requests.isOpen
   if (!underWay) {
     const error = status === 'T' ? CLIENT_ERRORS.transactionLost(why) : null

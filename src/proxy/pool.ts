@@ -1,14 +1,15 @@
 /**
- * Server connections of one database, role and set of start-up parameters: which are free, who waits for one, and when to open another.
- * A connection is handed out only when it belongs to the epoch that is known to be in force, and its server says that it is no
- * standby (I9).
+ * Server connections of one database, role and set of start-up parameters, to the primary or to one standby: which are free, who waits for one,
+ * and when to open another. One to the primary is handed out only when it belongs to the epoch that is known to be in force, and its server says
+ * that it is no standby (I9); one to a standby only when its server says that it is one, and while the standby may be read from.
  */
 
-import type { Route } from '../ports/proxy.ts'
+import type { RoutedNode } from '../ports/proxy.ts'
 import type { ErrorText } from '../protocol/backend-builders.ts'
 import type { ErrorFields } from '../protocol/error-fields.ts'
 import type { ScramLoginKeys } from '../protocol/scram.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
+import type { Home } from './linked-client.ts'
 import type { Parameters } from './parameters.ts'
 import type { ServerConnection } from './server-connection.ts'
 import { ServerRefusal } from './server-login.ts'
@@ -19,7 +20,21 @@ export interface WaitingClient {
   granted(server: ServerConnection): void
   /** FATAL ends the session. */
   refused(error: ErrorText): void
+  /** This standby has no server for anybody: another node may have one. */
+  elsewhere(why: string): void
 }
+
+/** Where a pool's servers are right now. */
+export type Destination =
+  | { readonly kind: 'open'; readonly epoch: number; readonly node: RoutedNode }
+  /** `reason` is for people. */
+  | {
+      readonly kind: 'held'
+      readonly epoch: number
+      readonly reason: string
+      /** Nothing is heard from there: what was asked may never be answered. */
+      readonly isSilent?: boolean
+    }
 
 export interface PoolKey {
   readonly user: string
@@ -34,7 +49,9 @@ export interface PoolContext {
   readonly holdTimeoutMs: number
   readonly serverIdleTimeoutMs: number
   readonly serverLifetimeMs: number
-  readonly route: () => Route
+  readonly role: 'primary' | 'standby'
+  readonly ofStandby: (node: string) => PoolContext
+  readonly destination: () => Destination
   /** By an operator: nobody gets a server there. */
   readonly isPaused: (database: string) => boolean
   /** Of all pools. */
@@ -43,6 +60,7 @@ export interface PoolContext {
   readonly cancel: (server: ServerConnection) => void
   /** Opens a connection and logs in. Throws ServerRefusal, or whatever broke. */
   readonly connect: (
+    destination: Destination,
     key: PoolKey,
     keys: ScramLoginKeys,
     onClosed: (server: ServerConnection) => void,
@@ -71,8 +89,10 @@ const RETRY_AT_MOST_MS = 1_000
 /** What a server says to anybody who would ask the same again: the waiting clients are told. */
 const LASTING = /^(?:28|3D|42)/
 
-export class Pool {
+export class Pool implements Home<ServerConnection> {
   readonly key: PoolKey
+  /** By node; of a pool of the primary's. */
+  readonly standbys = new Map<string, Pool>()
   readonly #context: PoolContext
   readonly #servers = new Set<ServerConnection>()
   readonly #idle: ServerConnection[] = []
@@ -97,10 +117,21 @@ export class Pool {
   /** From the newest login: a password may have been changed. */
   useKeys(keys: ScramLoginKeys): void {
     this.#keys = keys
+    for (const standby of this.standbys.values()) standby.useKeys(keys)
   }
 
   get isUnused(): boolean {
+    for (const standby of this.standbys.values()) if (!standby.isUnused) return false
     return this.#servers.size + this.#opening + this.#line.size + this.#curious.size === 0
+  }
+
+  /** The pool of the same clients at a standby; made when there is none. */
+  standby(node: string): Pool {
+    const known = this.standbys.get(node)
+    if (known !== undefined) return known
+    const pool = new Pool(this.key, this.#keys, this.#context.ofStandby(node))
+    this.standbys.set(node, pool)
+    return pool
   }
 
   /**
@@ -242,10 +273,18 @@ export class Pool {
   }
 
   /** Servers of another epoch are nobody's any more; clients that wait may have a new one (I9). */
-  routeChanged(route: Route): void {
-    if (route.kind !== 'open') return
+  destinationChanged(): void {
+    const destination = this.#context.destination()
+    if (destination.kind !== 'open') {
+      if (this.#context.role !== 'standby') return
+      this.#sendElsewhere(destination.reason)
+      if (destination.isSilent !== true) return
+      // Whoever has seen nothing of an answer yet can have it from another node.
+      for (const server of [...this.#servers]) if (server.isWithholding) server.close(destination.reason)
+      return
+    }
     for (const server of [...this.#servers]) {
-      if (server.epoch !== route.epoch) server.close(`${server.node.name} is not the primary any more`)
+      if (server.epoch !== destination.epoch) server.close(`${server.node.name} is not the primary any more`)
     }
     this.#failures = 0
     this.#cancelRetry()
@@ -273,22 +312,24 @@ export class Pool {
     for (const server of [...this.#servers]) server.close(why)
   }
 
-  #route(): Route {
-    const route = this.#context.route()
-    if (!this.#context.isPaused(this.key.database)) return route
-    return { kind: 'held', epoch: route.epoch, reason: 'an operator has paused the proxy' }
+  /** Where servers are handed out right now. */
+  #destination(): Destination {
+    const destination = this.#context.destination()
+    if (!this.#context.isPaused(this.key.database)) return destination
+    return { kind: 'held', epoch: destination.epoch, reason: 'an operator has paused the proxy' }
   }
 
   #whyNone(): string {
-    const route = this.#route()
-    if (route.kind === 'held') return route.reason
+    const destination = this.#destination()
+    if (destination.kind === 'held') return destination.reason
     return this.#lastFailure === '' ? 'every server connection is in use' : this.#lastFailure
   }
 
   #isUsable(server: ServerConnection): boolean {
-    const route = this.#context.route()
+    const destination = this.#context.destination()
+    if (server.isStandby !== (this.#context.role === 'standby')) return false
     // While nobody takes writes, servers are kept: it may be the same primary that goes on.
-    return server.epoch === route.epoch || route.kind === 'held' ? !server.isStandby : false
+    return server.epoch === destination.epoch || destination.kind === 'held'
   }
 
   #isOld(server: ServerConnection): boolean {
@@ -297,18 +338,18 @@ export class Pool {
   }
 
   #takeIdle(): ServerConnection | null {
-    if (this.#route().kind !== 'open') return null
+    if (this.#destination().kind !== 'open') return null
     for (let server = this.#idle.pop(); server !== undefined; server = this.#idle.pop()) {
       if (server.isClosed) continue
       if (this.#isUsable(server)) return server
-      server.close(`${server.node.name} is not the primary`)
+      server.close(`${server.node.name} is no ${this.#context.role}`)
     }
     return null
   }
 
   #offer(server: ServerConnection): void {
     if (server.isClosed) return
-    if (this.#line.size > 0 && this.#route().kind === 'open') {
+    if (this.#line.size > 0 && this.#destination().kind === 'open') {
       const client = this.#line.take()
       if (client !== null) {
         this.#context.waiting.count--
@@ -329,7 +370,7 @@ export class Pool {
   }
 
   #open(): void {
-    if (this.#closed || this.#retry !== null || this.#route().kind !== 'open') return
+    if (this.#closed || this.#retry !== null || this.#destination().kind !== 'open') return
     const wanted = this.#line.size + (this.#welcome === null && this.#curious.size > 0 ? 1 : 0)
     const size = this.#context.size(this.key)
     while (this.#opening < wanted && this.#servers.size + this.#opening < size) {
@@ -340,7 +381,10 @@ export class Pool {
 
   async #openOne(): Promise<void> {
     try {
-      const server = await this.#context.connect(this.key, this.#keys, (closed) => this.#forget(closed))
+      const destination = this.#context.destination()
+      const server = await this.#context.connect(destination, this.key, this.#keys, (closed) =>
+        this.#forget(closed),
+      )
       this.#opening--
       this.#opened(server)
     } catch (error) {
@@ -357,9 +401,10 @@ export class Pool {
     }
     if (this.#closed || !this.#isUsable(server)) {
       server.close('it is not needed any more')
-      this.#failed(new Error(`${server.node.name} is not the primary of this epoch`))
+      this.#failed(new Error(`${server.node.name} is no ${this.#context.role}`))
       return
     }
+    server.home = this
     this.#servers.add(server)
     this.#failures = 0
     this.#lastFailure = ''
@@ -376,11 +421,20 @@ export class Pool {
       return
     }
     this.#failures++
+    // A standby that is full still serves those who wait for one of its servers.
+    if (this.#context.role === 'standby' && this.#servers.size === 0) this.#sendElsewhere(this.#lastFailure)
     const waitMs = Math.min(RETRY_AT_MOST_MS, RETRY_FIRST_MS * 2 ** (this.#failures - 1))
     this.#retry ??= setTimeout(() => {
       this.#retry = null
       this.#open()
     }, waitMs)
+  }
+
+  #sendElsewhere(why: string): void {
+    for (let client = this.#line.take(); client !== null; client = this.#line.take()) {
+      this.#context.waiting.count--
+      client.elsewhere(why)
+    }
   }
 
   #refuseAll({ code, message, hint }: ErrorFields): void {

@@ -1,9 +1,10 @@
 /** Every pool of a proxy process, the route that they follow, and the statements that they share. */
-import type { Route, Routing } from '../ports/proxy.ts'
+import type { Routing } from '../ports/proxy.ts'
 import type { ScramLoginKeys } from '../protocol/scram.ts'
 import { sendCancel } from './cancel.ts'
 import type { OpenTarget } from './open-target.ts'
-import { Pool, type PoolContext, type PoolKey, type Waiting } from './pool.ts'
+import { type Destination, Pool, type PoolContext, type PoolKey, type Waiting } from './pool.ts'
+import type { ReadRouter } from './reads/read-router.ts'
 import { ServerConnection } from './server-connection.ts'
 import { loginToServer } from './server-login.ts'
 import type { ProxySettings } from './settings.ts'
@@ -12,6 +13,7 @@ import { StatementRegistry } from './statements.ts'
 
 /** Of all pools together; the ones over it are forgotten when they are unused. */
 const MAX_STATEMENTS = 10_000
+const NO_STANDBYS: Destination = { kind: 'held', epoch: 0, reason: 'no standby is read from' }
 
 export class Pools {
   readonly registry = new StatementRegistry(MAX_STATEMENTS)
@@ -20,15 +22,22 @@ export class Pools {
   #allPaused = false
   readonly #settings: ProxySettings
   readonly #routing: Routing
+  readonly #reads: ReadRouter | null
   readonly #openTarget: OpenTarget
   readonly #pools = new Map<string, Pool>()
   readonly #context: PoolContext
-  readonly #unsubscribe: () => void
+  readonly #unsubscribe: readonly (() => void)[]
 
-  /** `settings` may change while it runs; what they say now counts. */
-  constructor(settings: ProxySettings, routing: Routing, openTarget: OpenTarget) {
+  /** `settings` may change while it runs; what they say now counts. `reads` null: no standby is read from. */
+  constructor(
+    settings: ProxySettings,
+    routing: Routing,
+    openTarget: OpenTarget,
+    reads: ReadRouter | null = null,
+  ) {
     this.#settings = settings
     this.#routing = routing
+    this.#reads = reads
     this.#openTarget = openTarget
     this.#context = {
       size: ({ database, user }) => poolSizeOf(settings, { database, user }),
@@ -47,13 +56,18 @@ export class Pools {
       get serverLifetimeMs() {
         return settings.serverLifetimeMs
       },
-      route: () => routing.current,
+      role: 'primary',
+      ofStandby: (node) => this.#ofStandby(node),
+      destination: () => this.#primary(),
       isPaused: (database) => this.isPaused(database),
       waiting: this.waiting,
       cancel: (server) => void sendCancel(openTarget, server),
-      connect: (key, keys, onClosed) => this.#connect(key, keys, onClosed),
+      connect: (destination, key, keys, onClosed) => this.#connect(destination, key, keys, onClosed),
     }
-    this.#unsubscribe = routing.subscribe((route) => this.#routeChanged(route))
+    this.#unsubscribe = [
+      routing.subscribe(() => this.#routeChanged()),
+      reads?.subscribe(() => this.#rotationChanged()) ?? (() => {}),
+    ]
   }
 
   /** The pool of a login that was proven; made when there is none. */
@@ -73,8 +87,9 @@ export class Pools {
     return this.#pools.size
   }
 
+  /** Those of standbys, too. */
   get all(): readonly Pool[] {
-    return [...this.#pools.values()]
+    return [...this.#pools.values()].flatMap((pool) => [pool, ...pool.standbys.values()])
   }
 
   isPaused(database: string): boolean {
@@ -111,7 +126,7 @@ export class Pools {
   }
 
   sweep(nowMs: number): void {
-    for (const pool of this.#pools.values()) pool.sweep(nowMs)
+    for (const pool of this.all) pool.sweep(nowMs)
   }
 
   /** Those that no session can be of any more. */
@@ -120,32 +135,51 @@ export class Pools {
   }
 
   close(why: string): void {
-    this.#unsubscribe()
-    for (const pool of this.#pools.values()) pool.close(why)
+    for (const unsubscribe of this.#unsubscribe) unsubscribe()
+    for (const pool of this.all) pool.close(why)
   }
 
-  #routeChanged(route: Route): void {
-    for (const pool of this.#pools.values()) pool.routeChanged(route)
+  #primary(): Destination {
+    const route = this.#routing.current
+    return route.kind === 'open' ? { kind: 'open', epoch: route.epoch, node: route.primary } : route
+  }
+
+  /** What else it says is asked of the primary's, for it may change. */
+  #ofStandby(node: string): PoolContext {
+    return Object.setPrototypeOf(
+      { role: 'standby', destination: () => this.#reads?.destination(node) ?? NO_STANDBYS },
+      this.#context,
+    ) as PoolContext
+  }
+
+  #routeChanged(): void {
+    for (const pool of this.#pools.values()) pool.destinationChanged()
+  }
+
+  #rotationChanged(): void {
+    for (const pool of this.#pools.values())
+      for (const standby of pool.standbys.values()) standby.destinationChanged()
   }
 
   async #connect(
+    destination: Destination,
     key: PoolKey,
     keys: ScramLoginKeys,
     onClosed: (server: ServerConnection) => void,
   ): Promise<ServerConnection> {
-    const route = this.#routing.current
-    if (route.kind !== 'open') throw new Error(route.reason)
+    if (destination.kind !== 'open') throw new Error(destination.reason)
+    const { node, epoch } = destination
     const { serverConnectTimeoutMs: timeoutMs } = this.#settings
     const late = new AbortController()
     const timer = setTimeout(
-      () => late.abort(new Error(`${route.primary.name} did not answer within ${timeoutMs} ms`)),
+      () => late.abort(new Error(`${node.name} did not answer within ${timeoutMs} ms`)),
       timeoutMs,
     )
     try {
-      const socket = await this.#openTarget(route.primary, late.signal)
+      const socket = await this.#openTarget(node, late.signal)
       try {
         const login = await loginToServer(socket, { ...key, keys }, late.signal)
-        return new ServerConnection(socket, login, { epoch: route.epoch, node: route.primary, onClosed })
+        return new ServerConnection(socket, login, { epoch, node, onClosed })
       } catch (error) {
         socket.destroy()
         throw error

@@ -8,11 +8,12 @@ import type { ProxyFleet, ProxyQuestion, ProxyQuestions, Reloaded } from '../por
 import { type ErrorText, errorResponse } from '../protocol/backend-builders.ts'
 import type { ScramLoginKeys } from '../protocol/scram.ts'
 import { CancelKeys, type ForeignCancel } from './cancel.ts'
+import type { Target } from './classify/verdict.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { ClientLogin, type LoggedIn, type LoginContext } from './client-login.ts'
-import { ClientSession, type ResolveCommit } from './client-session.ts'
+import { ClientSession } from './client-session.ts'
 import { resolveCommit } from './commit-resolver.ts'
-import { type ConsoleFacts, NO_CONSOLE_FACTS } from './console/context.ts'
+import { type ConsoleFacts, explainReadWrite, NO_CONSOLE_FACTS, type RouteRow } from './console/context.ts'
 import { consoleWelcome, isConsole } from './console/entry.ts'
 import { ConsoleSession } from './console/session.ts'
 import { listenOn } from './listen.ts'
@@ -20,6 +21,8 @@ import type { OpenTarget } from './open-target.ts'
 import type { Parameters } from './parameters.ts'
 import type { PoolKey } from './pool.ts'
 import { Pools } from './pools.ts'
+import { type ReadParts, ReadSessions } from './reads/read-sessions.ts'
+import type { ResolveCommit } from './session-options.ts'
 import type { ProxySettings } from './settings.ts'
 import { poolModeOf, shareOf } from './shares.ts'
 import { TrafficTable } from './traffic.ts'
@@ -45,6 +48,8 @@ export interface ProxyDependencies {
   readonly mockSecret?: Buffer
   /** Looks at the files now. */
   readonly reload?: () => Promise<Reloaded>
+  /** Left out: the ports for reads are served by the primary alone. */
+  readonly reads?: ReadParts
   readonly console?: ConsoleFacts
 }
 
@@ -53,6 +58,11 @@ const FORGET_POOLS_EVERY_MS = 1_000
 const DRAIN_LOOK_MS = 20
 /** Beyond `maxClients`, for whoever has to look why it is full. */
 const RESERVED_FOR_CONSOLE = 3
+const READ_ONLY_ROUTE: RouteRow = {
+  port: 'read-only',
+  target: 'standby',
+  reason: 'everything on this port goes to a standby, which refuses writes',
+}
 /** For the last words to a client that does not read them. */
 const LINGER_MS = 5_000
 
@@ -67,6 +77,7 @@ export class ProxyWorker implements Answerer {
   readonly fleet: ProxyFleet
   readonly #dependencies: ProxyDependencies
   readonly #log: Log
+  readonly #reads: ReadSessions
   readonly #cancelKeys: CancelKeys
   readonly #loginContext: LoginContext
   readonly #consoles = new Set<ConsoleSession>()
@@ -88,7 +99,8 @@ export class ProxyWorker implements Answerer {
     this.settings = { ...shareOf(settings, worker, workers) }
     this.#dependencies = dependencies
     this.#log = log
-    this.pools = new Pools(this.settings, dependencies.routing, openTarget)
+    this.#reads = new ReadSessions(this.settings, dependencies)
+    this.pools = new Pools(this.settings, dependencies.routing, openTarget, this.#reads.router)
     this.#cancelKeys = new CancelKeys(openTarget, worker, dependencies.foreignCancel)
     this.fleet = fleet ?? { ask: async (question, input) => [await this.answer(question, input)] }
     const current = this.settings
@@ -99,7 +111,10 @@ export class ProxyWorker implements Answerer {
         return current.clientTls
       },
       mockSecret: dependencies.mockSecret ?? randomBytes(32),
-      welcome: (key, keys, gone) => this.#welcome(key, keys, gone),
+      get reads() {
+        return current.reads
+      },
+      welcome: (key, keys, gone, target) => this.#welcome(key, keys, gone, target),
       cancel: (processId, secretKey) => this.#cancelKeys.request(processId, secretKey),
       takeKey: (minorVersion) => this.#cancelKeys.take(minorVersion),
       warn: (message) => this.#log.warn(message),
@@ -146,25 +161,47 @@ export class ProxyWorker implements Answerer {
 
   /** Errors: port-taken, wrong-host. */
   async start(): Promise<void> {
-    const { listen, ports } = this.settings
-    const { readWrite } = ports
-    if (readWrite !== null)
-      for (const address of listen)
-        this.#servers.push(
-          await listenOn({
-            ...{ address, port: readWrite },
-            accept: (socket) => this.#accept(socket),
-            onError: (error) => this.#log.error('the port of the proxy failed', { reason: error.message }),
-          }),
-        )
+    const { auto, readWrite, readOnly } = this.settings.ports
+    await this.#listen(auto, 'auto')
+    await this.#listen(readWrite, 'read-write')
+    await this.#listen(readOnly, 'read-only')
+    await this.#reads.start()
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS)
   }
 
-  /** Other settings of the whole proxy; its ports and addresses stay as they are. */
+  /** `port` null: it is not served. */
+  async #listen(port: number | null, target: Target): Promise<void> {
+    if (port === null) return
+    for (const address of this.settings.listen)
+      this.#servers.push(
+        await listenOn({
+          ...{ address, port },
+          accept: (socket) => this.#accept(socket, target),
+          onError: (error) => this.#log.error('the port of the proxy failed', { reason: error.message }),
+        }),
+      )
+  }
+
+  /** Where a statement goes, for `SHOW ROUTE`. */
+  explainRoute(sql: string): readonly RouteRow[] {
+    const { auto, readWrite, readOnly } = this.settings.ports
+    const ofAuto = this.#reads.explain(sql).map(({ database, sentence }) => ({
+      port: 'auto',
+      target: sentence.startsWith('Goes to the primary') ? 'primary' : 'standby',
+      reason: `${database}: ${sentence}`,
+    }))
+    return [
+      ...(auto === null ? [] : ofAuto),
+      ...(readWrite === null ? [] : explainReadWrite()),
+      ...(readOnly === null ? [] : [READ_ONLY_ROUTE]),
+    ]
+  }
+
+  /** Other settings of the whole proxy; its ports and addresses, and what it asks of reads, stay as they are. */
   reconfigure(settings: ProxySettings): void {
     const { worker, workers = 1 } = this.#dependencies
-    const { listen, ports } = this.settings
-    Object.assign(this.settings, shareOf(settings, worker, workers), { listen, ports })
+    const { listen, ports, reads } = this.settings
+    Object.assign(this.settings, shareOf(settings, worker, workers), { listen, ports, reads })
     // A pool may be larger now.
     for (const pool of this.pools.all) pool.resume()
   }
@@ -188,7 +225,7 @@ export class ProxyWorker implements Answerer {
 
   /** A cancel request that came to another worker. */
   cancel(processId: number, secretKey: Buffer): void {
-    this.#cancelKeys.request(processId, secretKey)
+    void this.#cancelKeys.request(processId, secretKey)
   }
 
   /** Ends sessions when their transaction is over, and what is left after `drainMs`. Can be called twice. */
@@ -211,6 +248,7 @@ export class ProxyWorker implements Answerer {
     }
     for (const login of this.#logins.keys()) login.refuse(CLIENT_ERRORS.shuttingDown())
     if (this.#sweeper !== null) clearInterval(this.#sweeper)
+    this.#reads.stop()
     this.pools.close('the proxy is shutting down')
     // The last words are with the kernel by now; who does not read them is not waited for.
     for (const socket of this.#sockets) socket.destroySoon()
@@ -219,13 +257,13 @@ export class ProxyWorker implements Answerer {
     await Promise.all(closed)
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: Socket, target: Target): void {
     socket.on('error', () => socket.destroy())
     this.#sockets.add(socket)
     socket.on('close', () => this.#sockets.delete(socket))
     const refusal = this.#refusal()
     if (refusal === null) {
-      void this.#login(socket)
+      void this.#login(socket, target)
       return
     }
     socket.write(errorResponse(refusal))
@@ -250,9 +288,14 @@ export class ProxyWorker implements Answerer {
     return this.#sockets.size + this.#clientsElsewhere - this.settings.maxClients
   }
 
-  #welcome(key: PoolKey, keys: ScramLoginKeys, gone: AbortSignal): Promise<Parameters | ErrorText> {
+  #welcome(
+    key: PoolKey,
+    keys: ScramLoginKeys,
+    gone: AbortSignal,
+    target: Target,
+  ): Promise<Parameters | ErrorText> {
     if (isConsole(key.database)) return Promise.resolve(this.#consoleWelcome(key))
-    if (this.#excess <= 0) return this.pools.poolOf(key, keys).welcome(gone)
+    if (this.#excess <= 0) return this.#reads.poolToGreet(this.pools.poolOf(key, keys), target).welcome(gone)
     this.refused.clients++
     return Promise.resolve(CLIENT_ERRORS.tooManyClients(this.settings.maxClients))
   }
@@ -266,8 +309,8 @@ export class ProxyWorker implements Answerer {
     return this.#dependencies.console ?? NO_CONSOLE_FACTS
   }
 
-  async #login(socket: Socket): Promise<void> {
-    const login = new ClientLogin(socket, this.#loginContext)
+  async #login(socket: Socket, target: Target): Promise<void> {
+    const login = new ClientLogin(socket, this.#loginContext, target)
     this.#logins.set(login, performance.now())
     try {
       const loggedIn = await login.run()
@@ -282,11 +325,14 @@ export class ProxyWorker implements Answerer {
     }
   }
 
-  #begin({ socket, key, parameters, began, processId, left, keys }: LoggedIn): void {
+  #begin({ socket, key, parameters, began, processId, left, keys, reads }: LoggedIn): void {
+    const pool = this.pools.poolOf(key, keys)
     const facts = factsOf(socket, processId)
     const session: ClientSession = new ClientSession({
       socket,
-      pool: this.pools.poolOf(key, keys),
+      pool,
+      reads: this.#reads.begin(reads, pool),
+      schemaChanged: () => this.#reads.schemaChanged(key.database),
       mode: poolModeOf(this.settings, key),
       parameters,
       began,

@@ -13,41 +13,18 @@ import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import { readChunks } from './chunk-reads.ts'
 import { ASK_AHEAD, ASK_AHEAD_AGAIN, type CommitInDoubt, parseDoubt } from './commit-doubt.ts'
-import { HiddenExchange } from './hidden-exchange.ts'
+import { type Hidden, type HiddenAnswer, HiddenExchange } from './hidden-exchange.ts'
+import type { Home, LinkedClient } from './linked-client.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
+import { RowReader } from './reads/row-reader.ts'
+import { tellsNothing, WithheldAnswer } from './reads/withheld-answer.ts'
 import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
+import { codeOf, isFatal, isHidden, isOutdated, lostFields, parameterOf } from './server-answers.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
-import { PreparedStatements, STATEMENT_PREFIX, type Statement, type UnnamedStatement } from './statements.ts'
-import type { Traffic } from './traffic.ts'
+import { PreparedStatements, type UnnamedStatement } from './statements.ts'
 import { PLAIN, type Traits } from './traits.ts'
-
-/** The client's side of a link. */
-export interface LinkedClient {
-  readonly traffic: Traffic
-  toClient(bytes: Buffer): void
-  flushToClient(): void
-  parameterChanged(name: string, value: string): void
-  /** It was set back to how the server began; gives the value with which the client began when that is another one. */
-  parameterReset(name: string): string | undefined
-  /** The server did not prepare what the client calls so. */
-  statementGone(name: string, statement: Statement): void
-  unnamedGone(statement: UnnamedStatement): void
-  /** The server did not close it. */
-  statementStays(name: string, statement: Statement): void
-  statementsForgotten(): void
-  /** Everything that was sent is answered. */
-  statementsSettled(): void
-  /** It has to be prepared anew wherever it is needed. */
-  statementOutdated(statement: Statement): void
-  /** Everything is answered and no transaction is open; comes after the answer was passed on. */
-  serverReady(server: ServerConnection): void
-  /** Comes once, after the link is undone; `why` in the server's own last words when it had any. */
-  serverLost(server: ServerConnection, why: string): void
-  /** The server takes bytes again. */
-  serverDrained(): void
-}
 
 const NOTHING_BOUND = { unnamed: PLAIN, named: PLAIN } as const
 
@@ -67,7 +44,8 @@ export class ServerConnection implements MessageVisitor {
   status: 'I' | 'T' | 'E' = 'I'
   /** Since when nothing is under way. */
   idleSinceMs = performance.now()
-  client: LinkedClient | null = null
+  client: LinkedClient<ServerConnection> | null = null
+  home: Home<ServerConnection> | null = null
   unnamed: UnnamedStatement | null = null
   /** What the client sends is data: the server ignores a Sync among it. */
   copyIn = false
@@ -88,6 +66,7 @@ export class ServerConnection implements MessageVisitor {
   readonly #onClosed: (server: ServerConnection) => void
   #lastWords: ErrorFields | null = null
   #own: OwnCommand | null = null
+  #withheld: WithheldAnswer | null = null
   #readyAtEnd = false
   #unnamedUnanswered = 0
   /** The client has set parameters back: what is reported before ReadyForQuery is of that (PostgreSQL 14 and later). */
@@ -168,9 +147,29 @@ export class ServerConnection implements MessageVisitor {
     this.#socket.resume()
   }
 
+  /** Keeps the beginning of the next answer back, so that it can be asked for elsewhere when it ends with one of these SQLSTATEs. */
+  withhold(codes: ReadonlySet<string>): void {
+    this.#withheld = new WithheldAnswer(codes)
+  }
+
+  /** Of what was asked since `withhold` nothing was passed on. */
+  get isWithholding(): boolean {
+    return this.#withheld !== null
+  }
+
   /** Runs a statement of the proxy's own; its answer goes to nobody else. The server must be idle, or in a transaction and quiet. */
   run(sql: string, done: (error: ErrorFields | null) => void): void {
-    this.#own = { done, error: null }
+    this.#begin(sql, { done, error: null, rows: null })
+  }
+
+  /** The same, for one whose rows are wanted. */
+  askRows(sql: string, done: (rows: readonly (readonly (string | null)[])[] | ErrorFields) => void): void {
+    const rows = new RowReader()
+    this.#begin(sql, { done: (error) => done(error ?? rows.rows), error: null, rows })
+  }
+
+  #begin(sql: string, own: OwnCommand): void {
+    this.#own = own
     // A simple query destroys it.
     this.unnamed = null
     this.#socket.write(query(sql))
@@ -211,10 +210,13 @@ export class ServerConnection implements MessageVisitor {
   }
 
   forward(bytes: Buffer): void {
-    if (this.#own === null) this.client?.toClient(bytes)
+    if (this.#own !== null) this.#own.rows?.push(bytes)
+    else if (this.#withheld === null) this.client?.toClient(bytes)
+    else if (!this.#withheld.keep(bytes)) this.#pass()
   }
 
   message(type: number, chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
+    if (this.#withheld !== null && this.#staysBack(type, chunk, start, seenEnd, end)) return NOTHING
     switch (type) {
       case BACKEND.DataRow:
       case BACKEND.CopyData:
@@ -275,11 +277,48 @@ export class ServerConnection implements MessageVisitor {
     // What came behind the end of the answer is this client's to its last byte (a setting that changed, a notification).
     if (!this.#readyAtEnd || this.#scanner.inMessage) return
     this.#readyAtEnd = false
-    if (this.#own === null && !this.isIdle) return
+    if (this.#own === null && !this.requests.isSettled) return
     const own = this.#own
     this.#own = null
-    if (own !== null) own.done(own.error)
-    else this.client?.serverReady(this)
+    if (own !== null) {
+      own.done(own.error)
+      return
+    }
+    const refusal = this.#withheld?.refusal ?? null
+    this.#withheld = null
+    if (refusal !== null) this.client?.serverRefused(this, refusal)
+    else if (this.status === 'I') this.client?.serverReady(this)
+    else this.client?.serverInTransaction(this)
+  }
+
+  /** Whether this message of an answer that is withheld is for nobody; one that tells something ends the withholding. */
+  #staysBack(type: number, chunk: Buffer, start: number, seenEnd: number, end: number): boolean {
+    const withheld = this.#withheld
+    if (withheld === null || this.#own !== null) return false
+    if (withheld.refusal !== null) {
+      if (type === BACKEND.ReadyForQuery) this.#ready(chunk[start + 5] ?? 0)
+      this.#scanner.discardRest()
+      return true
+    }
+    if (tellsNothing(type)) return false
+    if (type === BACKEND.ErrorResponse && seenEnd === end && !isFatal(chunk, start + 5, seenEnd)) {
+      const { code } = parseErrorFields(chunk.subarray(start + 5, end))
+      if (withheld.codes.has(code)) {
+        withheld.refusal = code
+        this.requests.failed()
+        return true
+      }
+    }
+    // The session is over, and who serves it next may have the answer.
+    if (type === BACKEND.ErrorResponse && isFatal(chunk, start + 5, seenEnd)) return false
+    this.#pass()
+    return false
+  }
+
+  #pass(): void {
+    const { pieces } = this.#withheld ?? { pieces: [] }
+    this.#withheld = null
+    for (const piece of pieces) this.client?.toClient(piece)
   }
 
   /** Gives what is not of the hidden answer; null: nothing. */
@@ -319,11 +358,11 @@ export class ServerConnection implements MessageVisitor {
     this.mayCommit = false
     this.mayRollBack = false
     this.prepared.settled()
-    this.client?.statementsSettled()
+    this.client?.statements.settled()
     this.commitInDoubt = null
     if (this.status === 'I') this.bound = NOTHING_BOUND
     this.idleSinceMs = performance.now()
-    this.#readyAtEnd = this.status === 'I'
+    this.#readyAtEnd = true
     return null
   }
 
@@ -337,9 +376,13 @@ export class ServerConnection implements MessageVisitor {
   #effect(chunk: Buffer, start: number, seenEnd: number): void {
     const effect = effectOfTag(chunk, start + 5, seenEnd)
     if (effect === null) return
+    if (effect === 'changesSchema') {
+      this.client?.schemaChanged()
+      return
+    }
     if (effect === 'forgetsStatements' || effect === 'forgetsEverything') {
       this.prepared.forgotten()
-      if (this.#own === null) this.client?.statementsForgotten()
+      if (this.#own === null) this.client?.statements.forgetNamed()
     }
     if (this.#own === null && (effect === 'resets' || effect === 'forgetsEverything')) this.#resetting = true
     // What the proxy sets it knows without being told.
@@ -381,34 +424,21 @@ export class ServerConnection implements MessageVisitor {
       return note.error
     }
     if (note?.kind === 'deallocated') this.#failed(note)
-    else if (note?.kind === 'uses') this.#lookAtPlan(note.statement, chunk, start, seenEnd, end)
+    else if (note?.kind === 'uses' && seenEnd === end && isOutdated(chunk.subarray(start + 5, end))) {
+      // It is cleaned before anybody else gets it.
+      this.state.note('outdated statements')
+      this.client?.statements.drop(note.statement)
+    }
     return null
-  }
-
-  /** The server does not have what it should have, or not as it was: it is cleaned before anybody else gets it. */
-  #lookAtPlan(statement: Statement, chunk: Buffer, start: number, seenEnd: number, end: number): void {
-    if (seenEnd !== end) return
-    const { code, message, all } = parseErrorFields(chunk.subarray(start + 5, end))
-    const isGone = code === '26000' && message.includes(STATEMENT_PREFIX)
-    // "cached plan must not change result type": a table was altered, and the client is expected to prepare it again.
-    const isOutdated = code === '0A000' && all.get('R') === 'RevalidateCachedQuery'
-    if (!isGone && !isOutdated) return
-    this.state.note('outdated statements')
-    this.client?.statementOutdated(statement)
   }
 
   #parameterStatus(chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
     if (seenEnd !== end) return null
-    const nameEnd = chunk.indexOf(0, start + 5)
-    const valueEnd = chunk.indexOf(0, nameEnd + 1)
-    if (nameEnd < 0 || valueEnd < 0 || valueEnd >= end)
-      throw new ProtocolViolation('a parameter is cut short')
-    const name = chunk.toString('utf8', start + 5, nameEnd)
-    const value = chunk.toString('utf8', nameEnd + 1, valueEnd)
+    const [name, value] = parameterOf(chunk.subarray(start + 5, end))
     this.parameters.set(name, value)
     if (this.#own !== null || this.client === null) return null
-    const began = this.#resetting ? this.client.parameterReset(name) : undefined
-    this.client.parameterChanged(name, began ?? value)
+    const began = this.#resetting ? this.client.began.get(name) : undefined
+    this.client.parameters.set(name, began ?? value)
     return began === undefined ? null : parameterStatus(name, began)
   }
 
@@ -416,20 +446,20 @@ export class ServerConnection implements MessageVisitor {
     switch (note.kind) {
       case 'prepared':
         this.prepared.failed(note.statement)
-        if (note.name !== null) this.client?.statementGone(note.name, note.statement)
+        if (note.name !== null) this.client?.statements.forget(note.name, note.statement)
         return
       case 'known':
-        this.client?.statementGone(note.name, note.statement)
+        this.client?.statements.forget(note.name, note.statement)
         return
       case 'unnamed':
         // Whatever is there now may be another client's, or the one before.
         this.unnamed = null
         this.#unnamedUnanswered--
-        if (!note.hidden) this.client?.unnamedGone(note.statement)
+        if (!note.hidden) this.client?.statements.forgetUnnamed(note.statement)
         return
       case 'deallocated':
       case 'closed':
-        if (note.statement !== undefined) this.client?.statementStays(note.name, note.statement)
+        if (note.statement !== undefined) this.client?.statements.keep(note.name, note.statement)
         return
       default:
     }
@@ -457,40 +487,9 @@ const ASKS_AHEAD = query(ASK_AHEAD)
 const ASKS_AHEAD_AGAIN = query(ASK_AHEAD_AGAIN)
 const LOST: HiddenAnswer = { value: null, code: '08006' }
 
-/** Of a question of the proxy's own. */
-export interface HiddenAnswer {
-  readonly value: string | null
-  /** SQLSTATE; null: it did not fail. */
-  readonly code: string | null
-}
-
-interface Hidden {
-  readonly exchange: HiddenExchange
-  /** null: it was asked ahead of a client's COMMIT. */
-  readonly done: ((answer: HiddenAnswer) => void) | null
-}
-
-function codeOf(error: Buffer): string {
-  return parseErrorFields(error.subarray(5)).code
-}
-
 interface OwnCommand {
   readonly done: (error: ErrorFields | null) => void
   error: ErrorFields | null
-}
-
-function isHidden(note: RequestNote | null): boolean {
-  if (note?.kind === 'prepared' || note?.kind === 'unnamed') return note.hidden
-  return note?.kind === 'hidden'
-}
-
-/** The second field is 'V', the severity that is never translated (PostgreSQL 9.6 and later): FATAL or PANIC. */
-function isFatal(chunk: Buffer, from: number, seenEnd: number): boolean {
-  const second = chunk.indexOf(0, from) + 1
-  if (second <= 0 || second + 1 >= seenEnd || chunk[second] !== 0x56) return false
-  return chunk[second + 1] === 0x46 || chunk[second + 1] === 0x50
-}
-
-function lostFields(message: string): ErrorFields {
-  return { severity: 'FATAL', code: '08006', message, all: new Map() }
+  /** null: they are not wanted. */
+  readonly rows: RowReader | null
 }

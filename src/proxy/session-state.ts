@@ -11,6 +11,7 @@ export type TagEffect =
   | 'holdsCursor'
   | 'forgetsStatements'
   | 'forgetsEverything'
+  | 'changesSchema'
 
 const EFFECTS: Readonly<Record<string, TagEffect>> = {
   SET: 'sets',
@@ -22,7 +23,11 @@ const EFFECTS: Readonly<Record<string, TagEffect>> = {
   'DISCARD ALL': 'forgetsEverything',
 }
 
-const FIRST_LETTERS = new Set([...Object.keys(EFFECTS)].map((tag) => tag.charCodeAt(0)))
+/** CREATE, ALTER and DROP of anything. */
+const CHANGES_SCHEMA = /^(?:CREATE|ALTER|DROP) /
+const FIRST_LETTERS = new Set([...Object.keys(EFFECTS), 'CREATE', 'ALTER'].map((tag) => tag.charCodeAt(0)))
+const LETTER_C = 'C'.charCodeAt(0)
+const LETTER_R = 'R'.charCodeAt(0)
 const LETTER_S = 'S'.charCodeAt(0)
 const LETTER_T = 'T'.charCodeAt(0)
 
@@ -32,8 +37,12 @@ export function effectOfTag(chunk: Buffer, from: number, to: number): TagEffect 
   if (!FIRST_LETTERS.has(first)) return null
   // SELECT is by far the most frequent tag of all, and begins like SET.
   if (first === LETTER_S && chunk[from + 2] !== LETTER_T) return null
+  // And COMMIT like CREATE.
+  if (first === LETTER_C && chunk[from + 1] !== LETTER_R) return null
   const end = chunk.indexOf(0, from)
-  return end < 0 || end >= to ? null : (EFFECTS[chunk.toString('latin1', from, end)] ?? null)
+  if (end < 0 || end >= to) return null
+  const tag = chunk.toString('latin1', from, end)
+  return EFFECTS[tag] ?? (CHANGES_SCHEMA.test(tag) ? 'changesSchema' : null)
 }
 
 export class SessionState {

@@ -1,6 +1,19 @@
 /** What can be set of the proxy (understudy.yaml, `proxy:`); every time in milliseconds. */
 
+import type { Level } from './classify/verdict.ts'
+
 export type PoolMode = 'session' | 'transaction'
+
+/** Of the ports `auto` and `read-only`. */
+export interface ReadDefaults {
+  readonly level: Level
+  /** A standby that is further behind is read from by nobody. */
+  readonly maxLagMs: number
+  /** How long a read waits for a standby that has what it must see, before it goes to the primary. */
+  readonly waitMs: number
+  /** Whether the primary serves the port for reads when no standby may. */
+  readonly readOnlyFallback: boolean
+}
 
 /** What is left out fits every one. */
 export interface PoolRule {
@@ -14,7 +27,12 @@ export interface ProxySettings {
   /** Addresses of this machine; '*' is every one. */
   readonly listen: readonly string[]
   /** null: not served. */
-  readonly ports: { readonly readWrite: number | null }
+  readonly ports: {
+    readonly auto: number | null
+    readonly readWrite: number | null
+    readonly readOnly: number | null
+  }
+  readonly reads: ReadDefaults
   readonly poolMode: PoolMode
   /** Server connections per database, user and set of start-up parameters. */
   readonly defaultPoolSize: number

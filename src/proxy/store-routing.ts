@@ -5,10 +5,11 @@
  * When the store does not answer, the last known route stays: without the store nobody can be promoted, and under a quorum an old primary
  * that is cut off can acknowledge nothing.
  */
+import type { TimelineHistory } from '../core/timeline.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ClusterFacts, ClusterStore, Hold } from '../ports/cluster-store.ts'
 import type { Log } from '../ports/log.ts'
-import type { Route, RoutedNode, Routing } from '../ports/proxy.ts'
+import type { ReadableCluster, Route, RoutedNode, Routing } from '../ports/proxy.ts'
 
 const LOOK_EVERY_MS = 1_000
 /** The store may be lost while it says that everything shall wait. */
@@ -36,7 +37,7 @@ export class StoreRouting implements Routing {
   #lookAgain = false
   #unreachable = false
   #hold: { readonly id: string; readonly sinceMs: number } | null = null
-  #facts: Pick<ClusterFacts, 'primacy'> | null = null
+  #facts: RoutedFacts | null = null
 
   constructor({ store, members, log, clock }: StoreRoutingOptions) {
     this.#store = store
@@ -115,7 +116,7 @@ export class StoreRouting implements Routing {
     return now - this.#hold.sinceMs < HOLD_AT_MOST_MS ? hold : null
   }
 
-  #take(facts: Pick<ClusterFacts, 'primacy'>, hold: Hold | null): void {
+  #take(facts: RoutedFacts, hold: Hold | null): void {
     this.#facts = facts
     const route = routeOf(facts, this.#members, this.#holdInForce(hold))
     const before = this.#route
@@ -137,38 +138,61 @@ export class StoreRouting implements Routing {
   }
 }
 
+type RoutedFacts = Pick<ClusterFacts, 'primacy' | 'identity'>
+
 /** null: nothing is known of this cluster yet. */
 export function routeOf(
-  { primacy }: Pick<ClusterFacts, 'primacy'>,
+  { primacy, identity }: RoutedFacts,
   members: readonly RoutedNode[],
   hold: Hold | null = null,
 ): Route | null {
   if (primacy === null) return null
-  const { epoch, phase, primary, reason, nextXid } = primacy.value
-  if (phase !== 'steady') {
-    return {
-      kind: 'held',
-      epoch,
-      reason: `a new primary is being ${phase === 'electing' ? 'elected' : 'promoted'}: ${reason}`,
-    }
-  }
+  const { epoch, phase, primary, reason, nextXid, history } = primacy.value
+  const cluster = readableOf(identity, history, members)
+  const held = (why: string): Route => ({ kind: 'held', epoch, reason: why, ...cluster })
+  if (phase !== 'steady')
+    return held(`a new primary is being ${phase === 'electing' ? 'elected' : 'promoted'}: ${reason}`)
   const member = members.find(({ name }) => name === primary)
-  if (member === undefined)
-    return { kind: 'held', epoch, reason: `${primary} is not in the proxy's configuration` }
+  if (member === undefined) return held(`${primary} is not in the proxy's configuration`)
   // One of an older epoch has done what it was for.
-  if (hold?.epoch === epoch) return { kind: 'held', epoch, reason: hold.reason, hold: hold.id }
-  return { kind: 'open', epoch, primary: member, nextXid }
+  if (hold?.epoch === epoch) return { kind: 'held', epoch, reason: hold.reason, hold: hold.id, ...cluster }
+  return { kind: 'open', epoch, primary: member, nextXid, ...cluster }
 }
 
+function readableOf(
+  identity: RoutedFacts['identity'],
+  history: TimelineHistory,
+  members: readonly RoutedNode[],
+): { readonly cluster?: ReadableCluster } {
+  if (identity === null) return {}
+  return { cluster: { line: { systemIdentifier: identity.systemIdentifier, history }, members } }
+}
+
+/** What can change of a route without an epoch. */
 function sameRoute(a: Route, b: Route): boolean {
-  if (a.kind === 'open')
-    return (
-      b.kind === 'open' &&
-      a.epoch === b.epoch &&
-      a.nextXid === b.nextXid &&
-      a.primary.name === b.primary.name &&
-      a.primary.host === b.primary.host &&
-      a.primary.port === b.primary.port
-    )
-  return b.kind === 'held' && a.epoch === b.epoch && a.reason === b.reason && a.hold === b.hold
+  if (a.epoch !== b.epoch || !sameCluster(a.cluster, b.cluster)) return false
+  if (a.kind === 'open') return b.kind === 'open' && sameNode(a.primary, b.primary) && a.nextXid === b.nextXid
+  return b.kind === 'held' && a.reason === b.reason && a.hold === b.hold
+}
+
+function sameCluster(a: ReadableCluster | undefined, b: ReadableCluster | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b
+  return (
+    a.line.systemIdentifier === b.line.systemIdentifier &&
+    sameHistory(a.line.history, b.line.history) &&
+    a.members.length === b.members.length &&
+    a.members.every((member, i) => sameNode(member, b.members[i]))
+  )
+}
+
+function sameHistory(a: TimelineHistory, b: TimelineHistory): boolean {
+  return (
+    a.timelineId === b.timelineId &&
+    a.ancestors.length === b.ancestors.length &&
+    a.ancestors.every((each, i) => each.switchpointLsn === b.ancestors[i]?.switchpointLsn)
+  )
+}
+
+function sameNode(a: RoutedNode, b: RoutedNode | undefined): boolean {
+  return a.name === b?.name && a.host === b.host && a.port === b.port
 }

@@ -57,7 +57,11 @@ describe('the first start', () => {
       durability: 'quorum',
       quorum: { acks: 1, standbys: ['bravo', 'charlie'] },
       healthy: true,
-      endpoints: { auto: null, readWrite: expect.stringMatching(/^127\.0\.0\.1:\d+$/), readOnly: null },
+      endpoints: {
+        auto: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+        readWrite: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+        readOnly: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+      },
       problems: [],
     })
     expect(

@@ -73,9 +73,9 @@ describe.each(versions)('through the proxy, PostgreSQL %s (apt install postgresq
     expect(next).not.toBe(proxy)
     const status = JSON.parse((await cluster.run(['status', '--json'])).stdout) as { endpoints: unknown }
     expect(status.endpoints).toEqual({
-      auto: null,
+      auto: `127.0.0.1:${cluster.portBase + 32}`,
       readWrite: `127.0.0.1:${cluster.portBase + 33}`,
-      readOnly: null,
+      readOnly: `127.0.0.1:${cluster.portBase + 34}`,
     })
   })
 

@@ -25,6 +25,8 @@ export class ProxyClients {
   readonly #pauseMs: number
   /** Of each client, when it had its last acknowledgement. */
   readonly #lastAtMs = new Map<pg.Client, number>()
+  /** Their connections are of no use any more; why is in `unforeseen`. */
+  readonly #ended = new Set<pg.Client>()
   #longestStallMs = 0
   readonly #clients: readonly pg.Client[]
   readonly #done: Promise<unknown>
@@ -69,9 +71,11 @@ export class ProxyClients {
     }
   }
 
-  /** True when every client has had an acknowledgement since then (performance.now). */
+  /** True when every client that goes on has had an acknowledgement since then (performance.now). */
   allSince(atMs: number): boolean {
-    return this.#clients.every((client) => (this.#lastAtMs.get(client) ?? 0) > atMs)
+    return this.#clients.every(
+      (client) => this.#ended.has(client) || (this.#lastAtMs.get(client) ?? 0) > atMs,
+    )
   }
 
   /** Ends when each has had its answer. */
@@ -83,7 +87,10 @@ export class ProxyClients {
 
   async #write(client: pg.Client, way: Way): Promise<void> {
     while (!this.#stopping) {
-      if (!(await this.#writeOne(client, way, this.#next++))) return
+      if (!(await this.#writeOne(client, way, this.#next++))) {
+        this.#ended.add(client)
+        return
+      }
       await sleep(this.#pauseMs)
     }
   }
@@ -124,6 +131,8 @@ export class ProxyClients {
       await client.query('ROLLBACK')
       return true
     } catch (failure) {
+      // Whoever begins in the very moment of a death is told so of a ROLLBACK, too: it began nothing, and there is nothing to take back.
+      if ((failure as { code?: string }).code === '08007') return true
       this.unforeseen.push(`ROLLBACK: ${String(failure)}`)
       return false
     }

@@ -87,7 +87,7 @@ export class ProxyFixture {
       key: readFileSync(certificate.keyFile),
     })
     const proxy = new ProxyWorker(
-      { ...DEFAULTS, ports: { readWrite: port }, ...settings },
+      { ...PROXY_DEFAULTS, ports: { ...PROXY_DEFAULTS.ports, readWrite: port }, ...settings },
       {
         routing,
         logins: { lookUp: (role) => this.#lookUp(role) },
@@ -155,9 +155,10 @@ export class ProxyFixture {
   }
 }
 
-const DEFAULTS: ProxySettings = {
+export const PROXY_DEFAULTS: ProxySettings = {
   listen: ['127.0.0.1'],
-  ports: { readWrite: null },
+  ports: { auto: null, readWrite: null, readOnly: null },
+  reads: { level: 'session', maxLagMs: 10_000, waitMs: 2_000, readOnlyFallback: true },
   poolMode: 'transaction',
   defaultPoolSize: 2,
   pools: [],

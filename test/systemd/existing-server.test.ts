@@ -20,6 +20,8 @@ import {
 import { type Machine, Machines } from './machine.ts'
 
 const MISSING = await machinesMissing()
+const WITH_PROXY = ['--proxy-port', '6433'] as const
+const PROXY = 'understudy-main-alpha-proxy.service'
 const OF_BRAVO = '/var/lib/postgresql/15/understudy-main-bravo'
 
 let machines: Machines
@@ -42,7 +44,9 @@ async function setUpStandby(): Promise<void> {
   await alpha.sh(`
     echo "listen_addresses = '*'" > /etc/postgresql/15/main/conf.d/own.conf
     echo "host replication streamer ${bravo.address}/32 scram-sha-256" >> /etc/postgresql/15/main/pg_hba.conf
+    echo "host all shop ${alpha.address}/24 scram-sha-256" >> /etc/postgresql/15/main/pg_hba.conf
     systemctl restart ${OLD_UNIT}`)
+  await alpha.sql("CREATE ROLE shop LOGIN PASSWORD 'shop'")
   await alpha.sql("CREATE ROLE streamer LOGIN REPLICATION PASSWORD 'streaming'")
   await bravo.sh(`
     systemctl stop ${OLD_UNIT}
@@ -51,6 +55,13 @@ async function setUpStandby(): Promise<void> {
       pg_basebackup -D /var/lib/postgresql/15/main -R -d 'host=${alpha.address} user=streamer password=streaming'
     systemctl start ${OLD_UNIT}`)
   await streams(bravo)
+}
+
+/** As an application, from the other machine. */
+async function answersThroughProxy(): Promise<void> {
+  const uri = `postgresql://shop:shop@${alpha.address}:6433/postgres`
+  const ask = (): Promise<string> => bravo.run('psql', '-XAtqc', 'SELECT current_user', uri)
+  await until(alpha, 'an answer of the proxy', async () => (await ask()).trim() === 'shop')
 }
 
 async function streams(machine: Machine): Promise<void> {
@@ -66,12 +77,12 @@ describe.skipIf(MISSING !== null)(
   () => {
     test('is taken over with one restart, which its own unit neither undoes nor repeats', async () => {
       expect(await alpha.show(OLD_UNIT, 'ActiveState')).toBe('active')
-      expect(await alpha.exec(takeWords(alpha, '--dry-run'))).toMatchObject({
+      expect(await alpha.exec(takeWords(alpha, ...WITH_PROXY, '--dry-run'))).toMatchObject({
         code: 0,
         stdout: expect.stringContaining(agentOf(alpha)),
       })
       expect(await servedBy(alpha)).toBe('debian')
-      const taken = await alpha.exec(takeWords(alpha, '--yes'))
+      const taken = await alpha.exec(takeWords(alpha, ...WITH_PROXY, '--yes'))
       expect(taken, `${taken.stdout}${taken.stderr}`).toMatchObject({ code: 0 })
       await answers(alpha)
       const events = await eventsOf(alpha)
@@ -93,10 +104,11 @@ describe.skipIf(MISSING !== null)(
       expect((await eventsOf(alpha)).length).toBe(events.length)
       // Its standby has found it again.
       await streams(bravo)
+      await answersThroughProxy()
     })
 
     test('has units of which systemd-analyze finds nothing to say', async () => {
-      for (const unit of [agentOf(alpha), 'understudy-main-etcd.service']) {
+      for (const unit of [agentOf(alpha), PROXY, 'understudy-main-etcd.service']) {
         const verified = await alpha.exec(['systemd-analyze', 'verify', unit])
         expect(`${verified.stdout}${verified.stderr}`).toBe('')
         const { stdout } = await alpha.exec(['systemd-analyze', 'security', '--no-pager', unit])
@@ -150,6 +162,7 @@ describe.skipIf(MISSING !== null)(
       expect(await servedBy(alpha)).toBe('understudy')
       expect(await alpha.show(OLD_UNIT, 'ActiveState')).toBe('inactive')
       expect(await alpha.sh('systemctl --failed --plain --no-legend')).toBe('')
+      await answersThroughProxy()
       // It was stopped in order: nothing was recovered.
       expect(await alpha.sh(`grep -rl 'database system was interrupted' ${NODE_DIRECTORY}/log || true`)).toBe(
         '',

@@ -68,6 +68,7 @@ function sourceWith(changes: Partial<ApiSource> = {}): ApiSource {
     why: () => ({ node: 'alpha', rule: 'keep-running', reason: '', since: '' }),
     cluster: () => Promise.reject(new Error('not asked for')),
     eventsAfter: () => [],
+    positions: { subscribe: () => () => {}, hurry: () => {} },
     subscribe: () => () => {},
     history: async () => [],
     health: () => null,

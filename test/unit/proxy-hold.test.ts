@@ -124,7 +124,7 @@ describe('a hold', () => {
     parts.memory.down = true
     parts.clock.ms = 6_000
     await until(() => routing.current.kind === 'open')
-    const facts = { primacy: { value: primacy(), revision: 1n } }
+    const facts = { identity: null, primacy: { value: primacy(), revision: 1n } }
     expect(routeOf(facts, MEMBERS, { id: 'x', epoch: 0, reason: '' })).toMatchObject({ kind: 'open' })
     expect(routeOf(facts, MEMBERS, { id: 'x', epoch: 1, reason: '' })).toMatchObject({
       kind: 'held',

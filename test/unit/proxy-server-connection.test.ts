@@ -4,9 +4,12 @@ import { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { commandComplete, readyForQuery } from '../../src/protocol/backend-builders.ts'
 import { frame } from '../../src/protocol/frontend-messages.ts'
+import { ClientStatements } from '../../src/proxy/client-statements.ts'
+import type { LinkedClient } from '../../src/proxy/linked-client.ts'
 import { Parameters } from '../../src/proxy/parameters.ts'
 import { REQUEST } from '../../src/proxy/request-queue.ts'
-import { type LinkedClient, ServerConnection } from '../../src/proxy/server-connection.ts'
+import { ServerConnection } from '../../src/proxy/server-connection.ts'
+import { StatementRegistry } from '../../src/proxy/statements.ts'
 import { emptyTraffic } from '../../src/proxy/traffic.ts'
 
 class FakeSocket extends Duplex {
@@ -19,9 +22,12 @@ class FakeSocket extends Duplex {
   }
 }
 
-class FakeClient implements LinkedClient {
+class FakeClient implements LinkedClient<ServerConnection> {
   readonly got: Buffer[] = []
   readonly traffic = emptyTraffic('app', 'app')
+  readonly parameters = new Parameters()
+  readonly began = new Map<string, string>()
+  readonly statements = new ClientStatements(new StatementRegistry(10))
   ready = 0
   toClient(bytes: Buffer): void {
     this.got.push(Buffer.from(bytes))
@@ -29,15 +35,10 @@ class FakeClient implements LinkedClient {
   serverReady(): void {
     this.ready++
   }
-  parameterReset(): undefined {}
   flushToClient(): void {}
-  parameterChanged(): void {}
-  statementGone(): void {}
-  unnamedGone(): void {}
-  statementStays(): void {}
-  statementsForgotten(): void {}
-  statementsSettled(): void {}
-  statementOutdated(): void {}
+  schemaChanged(): void {}
+  serverInTransaction(): void {}
+  serverRefused(): void {}
   serverLost(): void {}
   serverDrained(): void {}
   get text(): string {

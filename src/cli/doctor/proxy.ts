@@ -9,7 +9,7 @@ import { readSecret } from '../../postgres/secrets.ts'
 import { openSocket } from '../../replication/socket.ts'
 import { createClusterStore } from '../../store/cluster-store.ts'
 import { composeStore, systemClock } from '../compose.ts'
-import { readWriteProxies } from '../connection.ts'
+import { PROXY_PORTS, proxiesAt } from '../connection.ts'
 import { plural } from '../humanise.ts'
 import { type Check, check, failing, fine, type Judgement, warning } from './check.ts'
 import type { Scene } from './scene.ts'
@@ -32,7 +32,7 @@ export interface DoorFacts {
 async function probeDoors({ cluster }: Scene): Promise<readonly DoorFacts[]> {
   if (cluster === null) return []
   const caPem = await readFile(cluster.config.tls.caFile, 'utf8')
-  const doors = readWriteProxies(cluster.config) ?? []
+  const doors = PROXY_PORTS.flatMap(([name]) => proxiesAt(cluster.config, name) ?? [])
   return Promise.all(doors.map((door) => probeDoor(door, caPem)))
 }
 

@@ -9,7 +9,7 @@ export interface Ports {
   readonly store: number
   postgres(index: number): number
   agent(index: number): number
-  readonly proxyReadWrite: number
+  readonly proxy: Readonly<Record<'auto' | 'readWrite' | 'readOnly', number>>
 }
 
 /** From the base P: P+1… PostgreSQL, P+51… agents, P+91 the store; P+32 to P+34 are the proxy's. */
@@ -18,7 +18,7 @@ export function portsFrom(base: number): Ports {
     store: base + 91,
     postgres: (index) => base + 1 + index,
     agent: (index) => base + 51 + index,
-    proxyReadWrite: base + 33,
+    proxy: { auto: base + 32, readWrite: base + 33, readOnly: base + 34 },
   }
 }
 

@@ -1,7 +1,7 @@
 /** Before anything is started: every port is free, or used by a part of this very cluster that still runs. */
 import { createServer } from 'node:net'
 import { UnderstudyError } from '../../errors/codes.ts'
-import { readWriteProxies } from '../connection.ts'
+import { PROXY_PORTS, proxiesAt } from '../connection.ts'
 import { NODE_NAMES, partsOf, portsFrom } from './layout.ts'
 import { clusterRunsPostgres } from './leftovers.ts'
 import type { LocalSettings, OpenCluster } from './open.ts'
@@ -32,7 +32,7 @@ export async function refuseTakenPortsOf(
   const ports = portsFrom(settings.portBase)
   await refuseTaken([
     { host, port: ports.store, use: 'the API', part: 'store' },
-    { host, port: ports.proxyReadWrite, use: 'read-write', part: 'proxy' },
+    ...PROXY_PORTS.map(([name, use]) => ({ host, port: ports.proxy[name], use, part: 'proxy' })),
     ...NODE_NAMES.slice(0, settings.nodes).flatMap((name, index) => [
       { host, port: ports.postgres(index), use: 'PostgreSQL', part: name },
       { host, port: ports.agent(index), use: 'the agent', part: name },
@@ -55,7 +55,9 @@ function neededPorts({ config }: OpenCluster): readonly NeededPort[] {
       { host: node.host, port: node.port, use: 'PostgreSQL', part: node.name },
       { host: node.host, port: node.apiPort, use: 'the agent', part: node.name },
     ]),
-    ...(readWriteProxies(config) ?? []).map((each) => ({ ...each, use: 'read-write', part: 'proxy' })),
+    ...PROXY_PORTS.flatMap(([name, use]) =>
+      (proxiesAt(config, name) ?? []).map((each) => ({ ...each, use, part: 'proxy' })),
+    ),
   ]
 }
 

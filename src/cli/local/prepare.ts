@@ -220,8 +220,8 @@ postgres:
 
 application: { database: app, user: app }
 
-# One address that follows the primary.
-proxy: { host: ${HOST}, ports: { readWrite: ${ports.proxyReadWrite} } }
+# One address: auto reads from standbys what they have and does everything else at the primary, readWrite is always the primary.
+proxy: { host: ${HOST}, ports: { auto: ${ports.proxy.auto}, readWrite: ${ports.proxy.readWrite}, readOnly: ${ports.proxy.readOnly} } }
 
 nodes:
 ${nodes.join('\n')}

@@ -1,6 +1,7 @@
 /** What `understudy init` was asked for, as the values of an understudy.yaml. Pure. */
 import { isIP } from 'node:net'
 import { hostInUri, hostProblem, NODE_NAME } from '../../config/fields.ts'
+import { DEFAULT_API_PORT, DEFAULT_PORT } from '../../config/sections/nodes.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import type { ConfigValues } from '../config/annotate.ts'
 import { clientUrl } from './etcd.ts'
@@ -82,7 +83,7 @@ export function configValues(flags: InitFlags, files: StoreFiles): ConfigValues 
     ...(flags.rto !== undefined && { rto: flags.rto }),
     store: storeValues(flags, nodes, files),
     ...(flags.pg !== undefined && { postgres: { binaries: flags.pg } }),
-    ...(flags.proxyPort !== undefined && { proxy: { ports: { readWrite: flags.proxyPort } } }),
+    ...(flags.proxyPort !== undefined && { proxy: { ports: proxyPorts(flags.proxyPort, flags, nodes) } }),
     nodes: Object.fromEntries(
       nodes.map(({ name, host, port }) => {
         const chosen = port ?? flags.port
@@ -96,6 +97,21 @@ export function configValues(flags: InitFlags, files: StoreFiles): ConfigValues 
         ]
       }),
     ),
+  }
+}
+
+/** The ports for reads lie on both sides of the one that was asked for, unless something else of a node is there. */
+function proxyPorts(
+  readWrite: number,
+  { port = DEFAULT_PORT, apiPort = DEFAULT_API_PORT }: InitFlags,
+  nodes: readonly NamedHost[],
+): ConfigValues {
+  const taken = new Set([apiPort, ...nodes.map((node) => node.port ?? port)])
+  const isFree = (wanted: number): boolean => wanted > 0 && wanted < 65_536 && !taken.has(wanted)
+  return {
+    ...(isFree(readWrite - 1) && { auto: readWrite - 1 }),
+    readWrite,
+    ...(isFree(readWrite + 1) && { readOnly: readWrite + 1 }),
   }
 }
 

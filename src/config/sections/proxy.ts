@@ -17,10 +17,41 @@ function fixedKey<T extends z.ZodType>(schema: T, description: string, example?:
 
 const ports = z
   .strictObject({
+    auto: fixedKey(
+      port.optional(),
+      'The port on which reads go to standbys, as fresh as `reads` says, and everything else to the primary. Left out: it is not served.',
+      6432,
+    ),
     readWrite: fixedKey(
       port.optional(),
       'The port that is always the primary. Left out: it is not served.',
       6433,
+    ),
+    readOnly: fixedKey(
+      port.optional(),
+      'The port for reads alone, which standbys serve. Left out: it is not served.',
+      6434,
+    ),
+  })
+  .prefault({})
+
+const reads = z
+  .strictObject({
+    level: fixedKey(
+      z.enum(['eventual', 'monotonic', 'session', 'token', 'primary']).default('session'),
+      'How fresh a read must be, unless a client says otherwise (docs/proxy.md). `session`: nobody misses what he wrote himself.',
+    ),
+    maxLag: fixedKey(
+      duration('10ms', '1d').prefault('10s'),
+      'A standby that is further behind is read from by nobody.',
+    ),
+    wait: fixedKey(
+      duration('0ms', '1m').prefault('50ms'),
+      'How long a read waits for a standby that has what it must see, before it goes to the primary.',
+    ),
+    readOnlyFallback: fixedKey(
+      z.boolean().default(true),
+      'Whether the primary serves the port `readOnly` while no standby may. With `false` its clients wait, at most `holdTimeout`.',
     ),
   })
   .prefault({})
@@ -110,6 +141,7 @@ const proxy = z.strictObject({
     '127.0.0.1',
   ),
   ports: documented(ports, { description: 'The ports, one per kind of target.' }),
+  reads: documented(reads, { description: 'Reads on standbys, over the ports `auto` and `readOnly`.' }),
   poolMode: key(
     poolMode.default('transaction'),
     'Whether a server connection belongs to a client until its transaction ends, or until it leaves. Another one counts for new clients.',
