@@ -1,4 +1,5 @@
 /** What some tests need beyond Node, and how Debian calls it: what is missing is why they are skipped. */
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import path from 'node:path'
 import { ROOT } from './prepare.mjs'
@@ -24,8 +25,28 @@ const REQUIREMENTS = [
   { what: 'HAProxy', install: 'apt install haproxy', isThere: () => isProgram('haproxy') },
   { what: 'faketime', install: 'apt install faketime', isThere: () => isProgram('faketime') },
   { what: 'mkfs.ext4', install: 'apt install e2fsprogs', isThere: () => isProgram('mkfs.ext4') },
+  {
+    what: 'psycopg 2',
+    install: 'apt install python3-psycopg2',
+    isThere: () => hasModule('/usr/bin/python3', ['-c', 'import psycopg2']),
+  },
+  {
+    what: 'psycopg 3',
+    install: 'apt install python3-psycopg',
+    isThere: () => hasModule('/usr/bin/python3', ['-c', 'import psycopg']),
+  },
+  {
+    what: 'DBD::Pg',
+    install: 'apt install libdbd-pg-perl',
+    isThere: () => hasModule('/usr/bin/perl', ['-MDBD::Pg', '-e', '1']),
+  },
   { what: 'unshare', install: 'apt install util-linux', isThere: () => isProgram('unshare') },
 ]
+
+/** Debian's modules are those of Debian's interpreters. */
+function hasModule(program, args) {
+  return spawnSync(program, args, { stdio: 'ignore' }).status === 0
+}
 
 export function missingPrograms() {
   return REQUIREMENTS.filter(({ isThere }) => !isThere())

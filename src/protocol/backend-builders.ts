@@ -65,10 +65,18 @@ export function backendKeyData(processId: number, secretKey: Buffer): Buffer {
   return frame(BACKEND.BackendKeyData, int32(processId), secretKey)
 }
 
-/** The newest minor version that is spoken, and the protocol options that are not understood. */
+/**
+ * The newest minor version that is spoken, and the protocol options that are not understood. The manual says that the number is the
+ * minor version; servers send, and libpq 18 expects, the whole one.
+ */
 export function negotiateProtocolVersion(minorVersion: number, unknownOptions: readonly string[]): Buffer {
   const names = Buffer.from(unknownOptions.map((name) => `${name}\0`).join(''), 'utf8')
-  return frame(BACKEND.NegotiateProtocolVersion, int32(minorVersion), int32(unknownOptions.length), names)
+  return frame(
+    BACKEND.NegotiateProtocolVersion,
+    int32((3 << 16) | minorVersion),
+    int32(unknownOptions.length),
+    names,
+  )
 }
 
 export function commandComplete(tag: string): Buffer {

@@ -14,13 +14,16 @@ export function sslRequest(): Buffer {
   return message
 }
 
-/** The first message of a session; `parameters` in the order given (user, database, replication, application_name ...). */
-export function startupMessage(parameters: Readonly<Record<string, string>>): Buffer {
+/**
+ * The first message of a session; `parameters` in the order given (user, database, replication, application_name ...). A server that does
+ * not know protocol 3.`minorVersion` says so in NegotiateProtocolVersion and goes on in its own.
+ */
+export function startupMessage(parameters: Readonly<Record<string, string>>, minorVersion = 0): Buffer {
   const strings = Object.entries(parameters).map(([name, value]) => `${cString(name)}${cString(value)}`)
   const body = Buffer.from(`${strings.join('')}\0`, 'utf8')
   const message = Buffer.alloc(8 + body.length)
   message.writeInt32BE(message.length, 0)
-  message.writeInt32BE(PROTOCOL_3_0, 4)
+  message.writeInt32BE(PROTOCOL_3_0 + minorVersion, 4)
   body.copy(message, 8)
   return message
 }

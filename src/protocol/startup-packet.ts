@@ -28,6 +28,9 @@ export interface Startup {
   readonly protocolOptions: readonly string[]
 }
 
+/** Protocol 3.2 (PostgreSQL 18) is 3.0 with cancel keys of any length; 3.1 never was. */
+export const NEWEST_MINOR_VERSION = 2
+
 const TLS_HANDSHAKE = 0x16
 const SSL_REQUEST = 80877103
 const GSS_ENCRYPTION_REQUEST = 80877104

@@ -7,7 +7,10 @@ import { cancelRequest } from '../protocol/frontend-messages.ts'
 import type { OpenTarget } from './open-target.ts'
 import type { ServerConnection } from './server-connection.ts'
 
+/** Protocol 3.0 has no room for more; who may guess has a chance of one in four thousand million for each living session. */
 const SECRET_BYTES = 4
+/** From 3.2 on, as PostgreSQL 18 does. */
+const LONG_SECRET_BYTES = 32
 const DEADLINE_MS = 5_000
 /** Process numbers of one worker; above them stands which worker it is. */
 const PER_WORKER = 1 << 20
@@ -42,12 +45,12 @@ export class CancelKeys {
     this.#foreign = foreign
   }
 
-  /** A key that no living session has. */
-  take(): { readonly processId: number; readonly secretKey: Buffer } {
+  /** A key that no living session has, as long as a client of protocol 3.`minorVersion` takes. */
+  take(minorVersion: number): { readonly processId: number; readonly secretKey: Buffer } {
     do this.#counter = (this.#counter + 1) % PER_WORKER
     while (this.#counter === 0 || this.#entries.has(this.#worker * PER_WORKER + this.#counter))
     const processId = this.#worker * PER_WORKER + this.#counter
-    const secretKey = randomBytes(SECRET_BYTES)
+    const secretKey = randomBytes(minorVersion >= 2 ? LONG_SECRET_BYTES : SECRET_BYTES)
     this.#entries.set(processId, { secretKey, session: null })
     return { processId, secretKey }
   }
@@ -61,8 +64,8 @@ export class CancelKeys {
     this.#entries.delete(processId)
   }
 
-  /** Nobody hears whether the key was right. */
-  request(processId: number, secretKey: Buffer): void {
+  /** Nobody hears whether the key was right. Ends when the request is through, or was for nobody. */
+  async request(processId: number, secretKey: Buffer): Promise<void> {
     const worker = Math.floor(processId / PER_WORKER)
     if (worker !== this.#worker) {
       this.#foreign?.(worker, processId, secretKey)
@@ -70,10 +73,10 @@ export class CancelKeys {
     }
     const entry = this.#entries.get(processId)
     if (entry === undefined || entry.session === null) return
-    if (secretKey.length !== SECRET_BYTES || !timingSafeEqual(secretKey, entry.secretKey)) return
+    if (secretKey.length !== entry.secretKey.length || !timingSafeEqual(secretKey, entry.secretKey)) return
     const server = entry.session.busyServer
     if (server === null) entry.session.cancelWaiting()
-    else void this.#pass(entry.session, server)
+    else await this.#pass(entry.session, server)
   }
 
   async #pass(session: Cancellable, server: ServerConnection): Promise<void> {

@@ -27,7 +27,12 @@ import {
   ScramServer,
   type ScramVerifier,
 } from '../protocol/scram-server.ts'
-import { readStartupPacket, type Startup, type StartupPacket } from '../protocol/startup-packet.ts'
+import {
+  NEWEST_MINOR_VERSION,
+  readStartupPacket,
+  type Startup,
+  type StartupPacket,
+} from '../protocol/startup-packet.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import type { Target } from './classify/verdict.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
@@ -52,9 +57,9 @@ export interface LoginContext {
     gone: AbortSignal,
     target: Target,
   ) => Promise<Parameters | ErrorText>
-  readonly cancel: (processId: number, secretKey: Buffer) => void
+  readonly cancel: (processId: number, secretKey: Buffer) => Promise<void>
   readonly warn: (message: string) => void
-  readonly takeKey: () => { readonly processId: number; readonly secretKey: Buffer }
+  readonly takeKey: (minorVersion: number) => { readonly processId: number; readonly secretKey: Buffer }
 }
 
 export interface LoggedIn {
@@ -63,6 +68,8 @@ export interface LoggedIn {
   readonly key: PoolKey
   readonly keys: ScramLoginKeys
   readonly parameters: Parameters
+  /** Those of `parameters` that the client asked for, as the server writes them. */
+  readonly began: ReadonlyMap<string, string>
   readonly reads: AskedReads
   readonly processId: number
   readonly secretKey: Buffer
@@ -127,8 +134,9 @@ export class ClientLogin {
     if (asked.user === '') throw new Refusal(CLIENT_ERRORS.noUser())
     const reads = askedReads(this.#port, this.#context.reads, asked.own)
     if ('severity' in reads) throw new Refusal({ ...reads, severity: 'FATAL' })
-    if (packet.minorVersion > 0 || packet.protocolOptions.length > 0) {
-      this.#socket.write(negotiateProtocolVersion(0, packet.protocolOptions))
+    const minorVersion = Math.min(packet.minorVersion, NEWEST_MINOR_VERSION)
+    if (packet.minorVersion > minorVersion || packet.protocolOptions.length > 0) {
+      this.#socket.write(negotiateProtocolVersion(minorVersion, packet.protocolOptions))
     }
     const keys = await this.#authenticate(asked.user)
     const { target } = reads.settings
@@ -138,7 +146,7 @@ export class ClientLogin {
     if ('severity' in welcome) throw new Refusal(welcome)
     if (this.#ended || this.#input.isGone) throw new ClientGone()
     const parameters = sessionParameters(welcome, asked.tracked, target)
-    const { processId, secretKey } = this.#context.takeKey()
+    const { processId, secretKey } = this.#context.takeKey(minorVersion)
     this.#socket.write(
       Buffer.concat([
         authenticationOk(),
@@ -148,7 +156,8 @@ export class ClientLogin {
       ]),
     )
     const left = this.#input.detach()
-    return { socket: this.#socket, key, keys, parameters, reads, processId, secretKey, left }
+    const began = new Map([...asked.tracked.keys()].map((name) => [name, parameters.get(name) ?? '']))
+    return { socket: this.#socket, key, keys, parameters, began, reads, processId, secretKey, left }
   }
 
   /** null: it was a cancel request. */
@@ -163,7 +172,8 @@ export class ClientLogin {
         case 'cancelRequest':
           // Never answered: whoever guesses learns nothing.
           this.#ended = true
-          this.#context.cancel(packet.processId, packet.secretKey)
+          // Who has sent it goes on when this connection ends, and must not be hit by it then.
+          await this.#context.cancel(packet.processId, packet.secretKey)
           this.#socket.destroySoon()
           return null
         case 'gssEncryptionRequest':

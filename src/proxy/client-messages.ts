@@ -49,7 +49,8 @@ const MAX_LOOKED_AT_BYTES = 64 * 1024
 const MAX_NAMED_BYTES = 1024 * 1024
 const MAX_NAMES_BYTES = 8 * 1024
 
-export const FRONTEND_SEEN = seenBytes('ESHXcdfFp', {
+export const FRONTEND_SEEN = seenBytes('SHXcdfFp', {
+  E: HEADER_BYTES + 1,
   Q: HEADER_BYTES + MAX_LOOKED_AT_BYTES,
   P: HEADER_BYTES + MAX_NAMED_BYTES,
   B: HEADER_BYTES + MAX_NAMES_BYTES,
@@ -57,10 +58,11 @@ export const FRONTEND_SEEN = seenBytes('ESHXcdfFp', {
   C: HEADER_BYTES + MAX_NAMES_BYTES,
 })
 
-const UNNAMED = { kind: 'unnamed', hidden: false } as const
 const CLOSE_NOTHING = closeStatement(NO_STATEMENT)
 /** Fails on any server, at once and in any state, and shows in its log why. */
 const REFUSED_TEXT = 'refused by the understudy proxy'
+/** Changes nothing where nobody can listen, has no rows, and fails in a failed transaction as DEALLOCATE does. */
+const IN_PLACE_OF_DEALLOCATE = 'UNLISTEN *'
 
 export function readFrontendMessage(
   session: ReadSession,
@@ -89,11 +91,10 @@ export function readFrontendMessage(
       return readClose(session, server, chunk, start, seenEnd)
     case FRONTEND.Execute:
       session.traffic.queries++
-      noteExecuted(server, either(server.bound.unnamed, server.bound.named))
-      server.requests.push(REQUEST.Execute)
-      return null
+      return readExecute(session, server, chunk[start + HEADER_BYTES] === 0)
     case FRONTEND.Sync:
       if (!server.copyIn) server.requests.push(REQUEST.Sync)
+      server.synced()
       return null
     case FRONTEND.CopyDone:
     case FRONTEND.CopyFail:
@@ -103,7 +104,7 @@ export function readFrontendMessage(
     case FRONTEND.FunctionCall:
       server.requests.push(REQUEST.FunctionCall)
       note(server, UNKNOWN)
-      noteExecuted(server, UNKNOWN)
+      noteExecuted(session, server, UNKNOWN)
       return null
     case FRONTEND.Terminate:
       session.terminate()
@@ -119,9 +120,33 @@ function note(server: ServerConnection, traits: Traits): void {
   if (traits.leavesState) server.state.note('temporary tables, locks or settings')
 }
 
-function noteExecuted(server: ServerConnection, traits: Traits): void {
+function noteExecuted(session: ReadSession, server: ServerConnection, traits: Traits): void {
   if (traits.mayCommit || server.mayRollBack) server.mayCommit = true
   if (traits.mayRollBack) server.mayRollBack = true
+  if (traits.forgets && traits.deallocates === null) {
+    server.prepared.mayBeForgotten()
+    session.statements.mayBeForgotten()
+  }
+}
+
+/** What a DEALLOCATE means of what the proxy keeps for the client; undefined: the server knows it, or nobody. */
+function deallocated(session: ReadSession, { deallocates }: Traits): Statement | undefined {
+  if (deallocates === null || session.mode === 'session') return undefined
+  return session.statements.get(deallocates)
+}
+
+function readExecute(session: ReadSession, server: ServerConnection, ofUnnamedPortal: boolean): null {
+  const { unnamed, named } = server.bound
+  noteExecuted(session, server, either(unnamed, named))
+  const statement = ofUnnamedPortal ? deallocated(session, unnamed) : undefined
+  const name = unnamed.deallocates
+  if (statement === undefined || name === null) {
+    server.requests.push(REQUEST.Execute)
+    return null
+  }
+  session.statements.close(name)
+  server.requests.push(REQUEST.Execute, { kind: 'deallocated', name, statement })
+  return null
 }
 
 function readQuery(
@@ -144,11 +169,18 @@ function readQuery(
     })
     return query(REFUSED_TEXT)
   }
+  const statement = deallocated(session, traits)
+  const name = traits.deallocates
+  if (statement !== undefined && name !== null) {
+    session.statements.close(name)
+    server.requests.push(REQUEST.Query, { kind: 'deallocated', name, statement })
+    return query(IN_PLACE_OF_DEALLOCATE)
+  }
   const alone = server.requests.isSettled && server.status === 'T' && !server.copyIn
   const asks = session.resolvesCommits && traits.mayCommit && alone && text !== null && isPlainCommit(text)
   server.requests.push(REQUEST.Query)
   note(server, traits)
-  noteExecuted(server, traits)
+  noteExecuted(session, server, traits)
   return asks ? Buffer.concat([server.askAheadOfCommit(), chunk.subarray(start, end)]) : null
 }
 
@@ -179,15 +211,23 @@ function readParse(
     server.requests.push(REQUEST.Parse)
     return null
   }
+  if (deallocated(session, traits) !== undefined) {
+    const text = Buffer.from(`${IN_PLACE_OF_DEALLOCATE}\0\0\0`, 'latin1')
+    giveUnnamed(session, server, { rest: text, traits })
+    return parseMessage(Buffer.alloc(0), text)
+  }
   const isKept = session.mode === 'transaction' && whole && rest.length <= MAX_LOOKED_AT_BYTES
-  session.statements.unnamed = { rest: isKept ? Buffer.from(rest) : null, traits }
-  server.unnamed = session.statements.unnamed
-  server.requests.push(REQUEST.Parse, UNNAMED)
+  giveUnnamed(session, server, { rest: isKept ? Buffer.from(rest) : null, traits })
   return null
 }
 
+function giveUnnamed(session: ReadSession, server: ServerConnection, statement: UnnamedStatement): void {
+  session.statements.unnamed = statement
+  server.giveUnnamed(statement, false)
+}
+
 function readNamedParse(session: ReadSession, server: ServerConnection, name: string, rest: Buffer): Buffer {
-  if (session.statements.get(name) !== undefined) {
+  if (!session.statements.isFree(name)) {
     return refuse(session, server, CLIENT_ERRORS.duplicateStatement(name))
   }
   if (!session.statements.hasRoomFor(rest.length))
@@ -199,12 +239,20 @@ function readNamedParse(session: ReadSession, server: ServerConnection, name: st
   }
   if (server.prepared.has(statement)) {
     // It is there already; a Close of nothing is answered in its place and in its order.
-    server.requests.push(REQUEST.Close, { kind: 'known' })
+    server.requests.push(REQUEST.Close, { kind: 'known', name, statement })
     return CLOSE_NOTHING
   }
+  return prepare(server, statement, name)
+}
+
+/** `name` null: nobody sees the answer. */
+function prepare(server: ServerConnection, statement: Statement, name: string | null): Buffer {
+  const message = parseMessage(statement.name, statement.rest)
+  const isDoubtful = server.prepared.isDoubtful(statement)
+  if (isDoubtful) server.requests.push(REQUEST.Close, { kind: 'hidden' })
   server.prepared.add(statement)
-  server.requests.push(REQUEST.Parse, { kind: 'prepared', statement, hidden: false, name })
-  return parseMessage(statement.name, statement.rest)
+  server.requests.push(REQUEST.Parse, { kind: 'prepared', statement, hidden: name === null, name })
+  return isDoubtful ? Buffer.concat([closeStatement(statement.name.toString('latin1')), message]) : message
 }
 
 /** In the place of a message of the extended protocol goes a Parse that fails. */
@@ -283,10 +331,10 @@ function use(
   statement: Statement | UnnamedStatement | undefined,
 ): Buffer | null {
   if (statement !== undefined && 'name' in statement) {
-    const prepare = prepareMissing(server, statement)
-    server.requests.push(kind)
+    const missing = server.prepared.has(statement) ? null : prepare(server, statement, null)
+    server.requests.push(kind, statement.uses)
     const message = withName(chunk, start, seenEnd, span, statement.name)
-    return prepare === null ? message : Buffer.concat([prepare, message])
+    return missing === null ? message : Buffer.concat([missing, message])
   }
   const isThere = statement !== undefined && statement === server.unnamed
   if (session.mode === 'session' || span.from !== span.to || isThere) {
@@ -296,8 +344,7 @@ function use(
   // Whatever the server has under the empty name is another client's.
   if (statement === undefined || statement.rest === null)
     return refuse(session, server, CLIENT_ERRORS.noUnnamedStatement())
-  server.unnamed = statement
-  server.requests.push(REQUEST.Parse, { kind: 'unnamed', hidden: true })
+  server.giveUnnamed(statement, true)
   server.requests.push(kind)
   return Buffer.concat([parseMessage(Buffer.alloc(0), statement.rest), chunk.subarray(start, seenEnd)])
 }
@@ -324,12 +371,4 @@ function readClose(
   // The server keeps it: others may use it, and this client may come again.
   server.requests.push(REQUEST.Close, { kind: 'closed', name, statement })
   return CLOSE_NOTHING
-}
-
-/** A Parse whose answer nobody sees, when the server does not have it. */
-function prepareMissing(server: ServerConnection, statement: Statement): Buffer | null {
-  if (server.prepared.has(statement)) return null
-  server.prepared.add(statement)
-  server.requests.push(REQUEST.Parse, { kind: 'prepared', statement, hidden: true, name: null })
-  return parseMessage(statement.name, statement.rest)
 }

@@ -12,31 +12,32 @@ import { readChunks } from './chunk-reads.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import { FRONTEND_SEEN, readFrontendMessage } from './client-messages.ts'
 import { ClientStatements } from './client-statements.ts'
+import type { LinkedClient } from './linked-client.ts'
 import { LocalAnswers, type LocalState } from './local-answers.ts'
-import { answersToCommit, type LostServer, lossOf } from './lost-server.ts'
+import { answersToCommit, type LostServer, lossOf, onlyBegins } from './lost-server.ts'
 import { Outbox } from './outbox.ts'
 import { type Parameters, setStatement } from './parameters.ts'
+import { PAUSED, Pauses } from './pauses.ts'
 import { PendingInput } from './pending-input.ts'
 import type { Pool, WaitingClient } from './pool.ts'
 import type { OwnAnswers } from './reads/own-answers.ts'
 import { type ReadingSession, ReadPath } from './reads/read-path.ts'
-import type { LinkedClient, ServerConnection } from './server-connection.ts'
+import type { ServerConnection } from './server-connection.ts'
 import type { SessionOptions } from './session-options.ts'
 import type { PoolMode } from './settings.ts'
 import type { Traffic } from './traffic.ts'
 
-/** Why the client is not read from. */
-const PAUSED = { waiting: 1, server: 2, client: 4 } as const
 /** Of a client that waits for a server; the rest stays in its own buffers. */
 const MAX_PENDING_BYTES = 64 * 1024
 
 export class ClientSession
-  implements MessageVisitor, LinkedClient, WaitingClient, Cancellable, ReadingSession
+  implements MessageVisitor, LinkedClient<ServerConnection>, WaitingClient, Cancellable, ReadingSession
 {
   readonly mode: PoolMode
   readonly parameters: Parameters
   readonly statements: ClientStatements
   readonly traffic: Traffic
+  readonly began: ReadonlyMap<string, string>
   waitingSinceMs = 0
   server: ServerConnection | null = null
   readonly #socket: Socket
@@ -44,6 +45,7 @@ export class ClientSession
   readonly #options: SessionOptions
   readonly #scanner: MessageScanner
   readonly #outbox: Outbox
+  readonly #pauses: Pauses
   readonly #pending: PendingInput
   /** The pool in which it waits for a server. */
   #waitingIn: Pool | null = null
@@ -53,11 +55,13 @@ export class ClientSession
   readonly #reads: ReadPath | null
   /** It is being found out whether its COMMIT took place. */
   #resolving: AbortController | null = null
-  #paused = 0
   #ended = false
+  /** All that was sent to a server that was free, as long as nothing of its answer has come. */
+  #sentAlone: Buffer | null = null
 
   constructor(options: SessionOptions) {
     this.#options = options
+    this.began = options.began
     this.#socket = readChunks(options.socket, (chunk) => this.take(chunk))
     this.#pool = options.pool
     this.mode = options.mode
@@ -68,7 +72,9 @@ export class ClientSession
     this.#pending = new PendingInput((bytes) => options.pool.holds(bytes))
     this.#scanner = new MessageScanner(this, FRONTEND_SEEN)
     this.#outbox = new Outbox(this.#socket)
-    this.#socket.on('drain', () => this.#clientDrained())
+    this.#pauses = new Pauses(this.#socket)
+    this.#socket.on('drain', () => this.server?.resume())
+    this.#socket.on('drain', () => this.#pauses.remove(PAUSED.client))
     this.#socket.on('error', () => this.#end())
     this.#socket.on('close', () => this.#end())
   }
@@ -129,7 +135,7 @@ export class ClientSession
       this.#end()
     } else {
       const bearable = this.#pending.push(chunk)
-      if (!bearable || this.#pending.bytes > MAX_PENDING_BYTES) this.#pause(PAUSED.waiting)
+      if (!bearable || this.#pending.bytes > MAX_PENDING_BYTES) this.#pauses.add(PAUSED.waiting)
       this.#seekServer()
     }
   }
@@ -217,13 +223,14 @@ export class ClientSession
   }
 
   toClient(bytes: Buffer): void {
+    this.#sentAlone = null
     this.traffic.sent += bytes.length
     this.#outbox.add(bytes)
   }
 
   flushToClient(): void {
     if (this.#ended || this.#outbox.flush()) return
-    this.#pause(PAUSED.client)
+    this.#pauses.add(PAUSED.client)
     this.server?.pause()
   }
 
@@ -232,11 +239,13 @@ export class ClientSession
   }
 
   serverDrained(): void {
-    this.#resume(PAUSED.server)
+    this.#pauses.remove(PAUSED.server)
   }
 
   serverReady(server: ServerConnection): void {
-    if (this.mode === 'session' || this.#scanner.inMessage) return
+    if (this.#scanner.inMessage) return
+    if (this.mode === 'session') this.#setAgain(server)
+    if (this.mode === 'session') return
     this.#reads?.answered(server)
     this.#unlink(server)
     server.home?.release(server)
@@ -259,7 +268,7 @@ export class ClientSession
     this.server = null
     // No other server can make anything of the rest of a message, or worse: it would read messages in it.
     if (this.#scanner.inMessage) this.#scanner.discardRest()
-    this.#resume(PAUSED.server)
+    this.#pauses.remove(PAUSED.server)
     if (this.#preparing) {
       // Not a byte of the client went there.
       this.#preparing = false
@@ -281,6 +290,11 @@ export class ClientSession
     }
     if (loss.kind === 'cutOff') {
       this.#end()
+      return
+    }
+    if (this.#sentAlone !== null && onlyBegins(this.#sentAlone)) {
+      this.#pending.putBack(this.#sentAlone)
+      this.#seekServer()
       return
     }
     for (const bytes of loss.answers) this.#outbox.add(bytes)
@@ -309,7 +323,7 @@ export class ClientSession
   }
 
   get isHeldUp(): boolean {
-    return (this.#paused & PAUSED.waiting) !== 0
+    return this.#pauses.has(PAUSED.waiting)
   }
 
   leave(): void {
@@ -366,16 +380,18 @@ export class ClientSession
 
   /** Makes the server the client's, and sends what is in hand. */
   #setUp(server: ServerConnection): void {
-    if (server.parameters.number !== this.parameters.number) {
-      const differences = this.parameters.differences(server.parameters)
-      if (differences.length > 0) {
-        this.#prepare(server, differences)
-        return
-      }
-    }
+    if (this.#setAgain(server)) return
     if (this.mode === 'transaction') server.closeExcess(this.#options.maxPreparedStatements)
     this.#reads?.sending(server)
     this.#drain()
+  }
+
+  /** True when the server has other settings than the client, which it is given. */
+  #setAgain(server: ServerConnection): boolean {
+    const isSame = server.parameters.number === this.parameters.number
+    const differences = isSame ? [] : this.parameters.differences(server.parameters)
+    if (differences.length > 0) this.#prepare(server, differences)
+    return differences.length > 0
   }
 
   #prepare(server: ServerConnection, differences: readonly (readonly [string, string])[]): void {
@@ -393,7 +409,12 @@ export class ClientSession
         return
       }
       // As the server writes them: else a value that is only written in another way would be set again each time.
-      for (const [name, value] of differences) this.#adopt(name, value, server.parameters.get(name))
+      for (const [name, asked] of differences) {
+        const actual = server.parameters.get(name)
+        if (actual === undefined || actual === asked) continue
+        this.parameters.set(name, actual)
+        this.#outbox.add(parameterStatus(name, actual))
+      }
       if (this.#ended) {
         this.#leave(server)
         return
@@ -401,12 +422,6 @@ export class ClientSession
       this.#reads?.sending(server)
       this.#drain()
     })
-  }
-
-  #adopt(name: string, asked: string, actual: string | undefined): void {
-    if (actual === undefined || actual === asked) return
-    this.parameters.set(name, actual)
-    this.#outbox.add(parameterStatus(name, actual))
   }
 
   #drain(): void {
@@ -419,10 +434,11 @@ export class ClientSession
       if (chunk === undefined) break
       this.#pump(chunk)
     }
-    this.#resume(PAUSED.waiting)
+    this.#pauses.remove(PAUSED.waiting)
   }
 
   #pump(chunk: Buffer): void {
+    this.#sentAlone = this.server?.isIdle === true && this.#scanner.atBoundary ? chunk : null
     let rest: Buffer | null
     try {
       rest = this.#scanner.push(chunk)
@@ -436,7 +452,7 @@ export class ClientSession
       return
     }
     const { server } = this
-    if (server !== null && !server.flush()) this.#pause(PAUSED.server)
+    if (server !== null && !server.flush()) this.#pauses.add(PAUSED.server)
     if (server === null) this.flushToClient()
     // Nothing that is answered was sent (a Flush, the rest of a COPY that failed): no answer will tell that the server is free.
     else if (server.isIdle) this.serverReady(server)
@@ -452,24 +468,8 @@ export class ClientSession
   #unlink(server: ServerConnection): void {
     this.server = null
     server.client = null
-    if ((this.#paused & PAUSED.client) !== 0) server.resume()
-    this.#resume(PAUSED.server)
-  }
-
-  #clientDrained(): void {
-    this.server?.resume()
-    this.#resume(PAUSED.client)
-  }
-
-  #pause(reason: number): void {
-    if (this.#paused === 0) this.#socket.pause()
-    this.#paused |= reason
-  }
-
-  #resume(reason: number): void {
-    if ((this.#paused & reason) === 0) return
-    this.#paused &= ~reason
-    if (this.#paused === 0 && !this.#ended) this.#socket.resume()
+    if (this.#pauses.has(PAUSED.client)) server.resume()
+    this.#pauses.remove(PAUSED.server)
   }
 
   #end(): void {

@@ -8,6 +8,8 @@ export class ClientStatements {
   readonly #named = new Map<string, Statement>()
   #bytes = 0
   unnamed: UnnamedStatement | null = null
+  /** Names given since a request was sent behind which none of the others may be left; null: none is under way. */
+  #since: Set<string> | null = null
 
   /** `maxBytes` is for the texts of all that have a name. */
   constructor(registry: StatementRegistry, maxBytes = Number.POSITIVE_INFINITY) {
@@ -49,6 +51,27 @@ export class ClientStatements {
     this.#drop(name)
     this.#named.set(name, statement)
     this.#bytes += statement.rest.length
+    this.#since?.add(name)
+  }
+
+  /** The name can be given: it means nothing, or what it means is being thrown away. */
+  isFree(name: string): boolean {
+    return !this.#named.has(name) || (this.#since !== null && !this.#since.has(name))
+  }
+
+  /** A request was sent behind which none may be left. */
+  mayBeForgotten(): void {
+    this.#since = new Set()
+  }
+
+  /** Everything that was sent is answered. */
+  settled(): void {
+    this.#since = null
+  }
+
+  /** The plan of it is of no use any more. */
+  drop(statement: Statement): void {
+    this.#registry.drop(statement)
   }
 
   /** Gives what the name meant. */
@@ -57,15 +80,20 @@ export class ClientStatements {
     return this.#drop(name)
   }
 
+  /** The one that was called '' is not there. */
+  forgetUnnamed(statement: UnnamedStatement): void {
+    if (this.unnamed === statement) this.unnamed = null
+  }
+
   /** Unless the name means another one by now. */
   forget(name: string, statement: Statement): void {
     if (this.#named.get(name) === statement) this.#drop(name)
   }
 
-  /** As DISCARD ALL and DEALLOCATE ALL do, which leave the unnamed one alone. */
+  /** As DISCARD ALL and DEALLOCATE ALL do, which leave the unnamed one alone, and what was prepared behind them. */
   forgetNamed(): void {
-    this.#named.clear()
-    this.#bytes = 0
+    const since = this.#since
+    for (const name of [...this.#named.keys()]) if (since === null || !since.has(name)) this.#drop(name)
   }
 
   #drop(name: string): Statement | undefined {

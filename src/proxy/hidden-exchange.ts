@@ -10,6 +10,19 @@ const HEADER_BYTES = 5
 const MAX_ANSWER_BYTES = 64 * 1024
 const FATAL = new Set(['FATAL', 'PANIC'])
 
+/** Of a question of the proxy's own. */
+export interface HiddenAnswer {
+  readonly value: string | null
+  /** SQLSTATE; null: it did not fail. */
+  readonly code: string | null
+}
+
+export interface Hidden {
+  readonly exchange: HiddenExchange
+  /** null: it was asked ahead of a client's COMMIT. */
+  readonly done: ((answer: HiddenAnswer) => void) | null
+}
+
 export class HiddenExchange {
   /** First column of the first row; null: there is none, or it is NULL. */
   value: string | null = null

@@ -8,6 +8,7 @@ import {
   errorResponse,
   readyForQuery,
 } from '../protocol/backend-builders.ts'
+import { FRONTEND } from '../protocol/message-types.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
 import type { Resolved } from './commit-resolver.ts'
 import type { LocalState } from './local-answers.ts'
@@ -85,6 +86,18 @@ function insideTransaction(
   if (requests.isOpen) answers.push(errorResponse(requests.owed === 0 ? first : following(mayCommit, why)))
   if (!requests.isOpen && !inTransaction) return { kind: 'answers', answers, next: null }
   return { kind: 'answers', answers, next: { error: null, inTransaction, skipping: requests.isOpen } }
+}
+
+const BEGINS = /^\s*(?:begin|start\s+transaction)\b[^;]*;?\s*$/i
+const HEADER_BYTES = 5
+/** A text that only begins a transaction is short. */
+const MAX_BEGIN_BYTES = 200
+
+/** Whether this, all that was sent, certainly did nothing: a transaction that has only begun is gone with its server. */
+export function onlyBegins(sent: Buffer): boolean {
+  if (sent.length <= HEADER_BYTES || sent.length > MAX_BEGIN_BYTES) return false
+  const isOne = sent[0] === FRONTEND.Query && 1 + sent.readInt32BE(1) === sent.length
+  return isOne && BEGINS.test(sent.toString('latin1', HEADER_BYTES, sent.length - 1))
 }
 
 function following(mayCommit: boolean, why: string): ErrorText {

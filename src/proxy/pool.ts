@@ -9,8 +9,9 @@ import type { ErrorText } from '../protocol/backend-builders.ts'
 import type { ErrorFields } from '../protocol/error-fields.ts'
 import type { ScramLoginKeys } from '../protocol/scram.ts'
 import { CLIENT_ERRORS } from './client-errors.ts'
+import type { Home } from './linked-client.ts'
 import type { Parameters } from './parameters.ts'
-import type { Home, ServerConnection } from './server-connection.ts'
+import type { ServerConnection } from './server-connection.ts'
 import { ServerRefusal } from './server-login.ts'
 import { WaitingLine } from './waiting-line.ts'
 
@@ -88,7 +89,7 @@ const RETRY_AT_MOST_MS = 1_000
 /** What a server says to anybody who would ask the same again: the waiting clients are told. */
 const LASTING = /^(?:28|3D|42)/
 
-export class Pool implements Home {
+export class Pool implements Home<ServerConnection> {
   readonly key: PoolKey
   /** By node; of a pool of the primary's. */
   readonly standbys = new Map<string, Pool>()

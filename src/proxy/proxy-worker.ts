@@ -116,7 +116,7 @@ export class ProxyWorker implements Answerer {
       },
       welcome: (key, keys, gone, target) => this.#welcome(key, keys, gone, target),
       cancel: (processId, secretKey) => this.#cancelKeys.request(processId, secretKey),
-      takeKey: () => this.#cancelKeys.take(),
+      takeKey: (minorVersion) => this.#cancelKeys.take(minorVersion),
       warn: (message) => this.#log.warn(message),
     }
   }
@@ -225,7 +225,7 @@ export class ProxyWorker implements Answerer {
 
   /** A cancel request that came to another worker. */
   cancel(processId: number, secretKey: Buffer): void {
-    this.#cancelKeys.request(processId, secretKey)
+    void this.#cancelKeys.request(processId, secretKey)
   }
 
   /** Ends sessions when their transaction is over, and what is left after `drainMs`. Can be called twice. */
@@ -325,7 +325,7 @@ export class ProxyWorker implements Answerer {
     }
   }
 
-  #begin({ socket, key, parameters, processId, left, keys, reads }: LoggedIn): void {
+  #begin({ socket, key, parameters, began, processId, left, keys, reads }: LoggedIn): void {
     const pool = this.pools.poolOf(key, keys)
     const facts = factsOf(socket, processId)
     const session: ClientSession = new ClientSession({
@@ -335,6 +335,7 @@ export class ProxyWorker implements Answerer {
       schemaChanged: () => this.#reads.schemaChanged(key.database),
       mode: poolModeOf(this.settings, key),
       parameters,
+      began,
       registry: this.pools.registry,
       maxPreparedStatements: this.settings.maxPreparedStatements,
       maxStatementBytes: this.settings.maxClientStatements,

@@ -5,7 +5,7 @@
  * After an error in the extended protocol the server ignores everything up to the next Sync, simple queries included. Inside COPY FROM
  * it ignores Sync. Both change what is still owed. Pure.
  */
-import type { Statement } from './statements.ts'
+import type { Statement, UnnamedStatement } from './statements.ts'
 
 export const REQUEST = {
   Parse: 1,
@@ -34,13 +34,17 @@ export type RequestNote =
       readonly name: string | null
     }
   /** A Close that stands for a Parse of a statement that this server has already. */
-  | { readonly kind: 'known' }
+  | { readonly kind: 'known'; readonly name: string; readonly statement: Statement }
   /** The proxy closes one that it does not need any more. */
   | { readonly kind: 'hidden' }
   /** The unnamed one was prepared; `hidden`: by the proxy, because another server had it. */
-  | { readonly kind: 'unnamed'; readonly hidden: boolean }
+  | { readonly kind: 'unnamed'; readonly hidden: boolean; readonly statement: UnnamedStatement }
   /** The client closes the statement that it called so. */
   | { readonly kind: 'closed'; readonly name: string; readonly statement: Statement | undefined }
+  /** DEALLOCATE of one that the proxy keeps for the client; something else was sent in its place. */
+  | { readonly kind: 'deallocated'; readonly name: string; readonly statement: Statement }
+  /** It needs a statement of the proxy's. */
+  | { readonly kind: 'uses'; readonly statement: Statement }
   /** Sent so that the server fails in its place; `error` is the error to tell. */
   | { readonly kind: 'refused'; readonly error: Buffer }
 
@@ -62,6 +66,11 @@ export class RequestQueue {
 
   get isEmpty(): boolean {
     return this.#head === this.#tail
+  }
+
+  /** Of the request that is being answered. */
+  get current(): RequestNote | null {
+    return this.#notes[this.#head] ?? null
   }
 
   /** How many ReadyForQuery the server owes. */

@@ -1,6 +1,8 @@
 /** What the proxy reads out of single answers of a server. Pure. */
 import { type ErrorFields, parseErrorFields } from '../protocol/error-fields.ts'
+import { ProtocolViolation } from '../protocol/violation.ts'
 import type { RequestNote } from './request-queue.ts'
+import { STATEMENT_PREFIX } from './statements.ts'
 
 export function codeOf(error: Buffer): string {
   return parseErrorFields(error.subarray(5)).code
@@ -20,4 +22,20 @@ export function isFatal(chunk: Buffer, from: number, seenEnd: number): boolean {
 
 export function lostFields(message: string): ErrorFields {
   return { severity: 'FATAL', code: '08006', message, all: new Map() }
+}
+
+/** An error that says that a prepared statement is not there, or not as it was: a table was altered, and who needs it prepares it again. */
+export function isOutdated(error: Buffer): boolean {
+  const { code, message, all } = parseErrorFields(error)
+  if (code === '26000') return message.includes(STATEMENT_PREFIX)
+  // "cached plan must not change result type"
+  return code === '0A000' && all.get('R') === 'RevalidateCachedQuery'
+}
+
+/** Name and value of ParameterStatus. Throws ProtocolViolation. */
+export function parameterOf(body: Buffer): readonly [string, string] {
+  const nameEnd = body.indexOf(0)
+  const valueEnd = body.indexOf(0, nameEnd + 1)
+  if (nameEnd < 0 || valueEnd < 0) throw new ProtocolViolation('a parameter is cut short')
+  return [body.toString('utf8', 0, nameEnd), body.toString('utf8', nameEnd + 1, valueEnd)]
 }

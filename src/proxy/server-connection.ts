@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import type { RoutedNode } from '../ports/proxy.ts'
+import { commandComplete, parameterStatus } from '../protocol/backend-builders.ts'
 import { type ErrorFields, parseErrorFields } from '../protocol/error-fields.ts'
 import { closeStatement } from '../protocol/frontend-bodies.ts'
 import { query, terminate } from '../protocol/frontend-messages.ts'
@@ -11,50 +12,19 @@ import { MessageScanner, type MessageVisitor, NOTHING, seenBytes } from '../prot
 import { BACKEND } from '../protocol/message-types.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import { readChunks } from './chunk-reads.ts'
-import type { ClientStatements } from './client-statements.ts'
 import { ASK_AHEAD, ASK_AHEAD_AGAIN, type CommitInDoubt, parseDoubt } from './commit-doubt.ts'
-import { HiddenExchange } from './hidden-exchange.ts'
+import { type Hidden, type HiddenAnswer, HiddenExchange } from './hidden-exchange.ts'
+import type { Home, LinkedClient } from './linked-client.ts'
 import { Outbox } from './outbox.ts'
 import type { Parameters } from './parameters.ts'
 import { RowReader } from './reads/row-reader.ts'
 import { tellsNothing, WithheldAnswer } from './reads/withheld-answer.ts'
 import { REQUEST, type RequestNote, RequestQueue } from './request-queue.ts'
-import { codeOf, isFatal, isHidden, lostFields } from './server-answers.ts'
+import { codeOf, isFatal, isHidden, isOutdated, lostFields, parameterOf } from './server-answers.ts'
 import type { ServerLogin } from './server-login.ts'
 import { effectOfTag, SessionState } from './session-state.ts'
 import { PreparedStatements, type UnnamedStatement } from './statements.ts'
-import type { Traffic } from './traffic.ts'
 import { PLAIN, type Traits } from './traits.ts'
-
-/** The pool that a connection belongs to. */
-export interface Home {
-  /** Nobody uses it any more. */
-  release(server: ServerConnection): void
-  /** Its client has gone, or left something half-way. */
-  abandon(server: ServerConnection, inMessage: boolean): void
-  /** The cancel requests against it are through. */
-  cancelled(server: ServerConnection): void
-}
-
-/** The client's side of a link. */
-export interface LinkedClient {
-  readonly traffic: Traffic
-  toClient(bytes: Buffer): void
-  flushToClient(): void
-  readonly parameters: Parameters
-  readonly statements: ClientStatements
-  schemaChanged(): void
-  /** Everything is answered and no transaction is open; comes after the answer was passed on. */
-  serverReady(server: ServerConnection): void
-  /** Everything is answered, and a transaction is open. */
-  serverInTransaction(server: ServerConnection): void
-  /** Everything is answered, and the answer was withheld to its end, with an error that another node would not give. */
-  serverRefused(server: ServerConnection, code: string): void
-  /** Comes once, after the link is undone; `why` in the server's own last words when it had any. */
-  serverLost(server: ServerConnection, why: string): void
-  /** The server takes bytes again. */
-  serverDrained(): void
-}
 
 const NOTHING_BOUND = { unnamed: PLAIN, named: PLAIN } as const
 
@@ -74,8 +44,8 @@ export class ServerConnection implements MessageVisitor {
   status: 'I' | 'T' | 'E' = 'I'
   /** Since when nothing is under way. */
   idleSinceMs = performance.now()
-  client: LinkedClient | null = null
-  home: Home | null = null
+  client: LinkedClient<ServerConnection> | null = null
+  home: Home<ServerConnection> | null = null
   unnamed: UnnamedStatement | null = null
   /** What the client sends is data: the server ignores a Sync among it. */
   copyIn = false
@@ -98,6 +68,9 @@ export class ServerConnection implements MessageVisitor {
   #own: OwnCommand | null = null
   #withheld: WithheldAnswer | null = null
   #readyAtEnd = false
+  #unnamedUnanswered = 0
+  /** The client has set parameters back: what is reported before ReadyForQuery is of that (PostgreSQL 14 and later). */
+  #resetting = false
   #hidden: Hidden | null = null
   /** Which run of which server this is, once it was asked (commit-doubt.ts): a connection outlives none. */
   #run: string | null = null
@@ -141,6 +114,20 @@ export class ServerConnection implements MessageVisitor {
   /** A message to the client has begun and cannot be finished. */
   get cutOff(): boolean {
     return this.#scanner.inMessage
+  }
+
+  /** A Parse of the unnamed statement is about to be sent; `hidden`: its answer is nobody's. */
+  giveUnnamed(statement: UnnamedStatement, hidden: boolean): void {
+    this.unnamed = statement
+    this.#unnamedUnanswered++
+    this.requests.push(REQUEST.Parse, { kind: 'unnamed', hidden, statement })
+  }
+
+  /** A Sync was sent: behind it nothing that is not answered can be relied on, for it may have been skipped. */
+  synced(): void {
+    this.prepared.synced()
+    // What the server has then may be another client's.
+    if (this.#unnamedUnanswered > 0) this.unnamed = null
   }
 
   send(bytes: Buffer): void {
@@ -244,9 +231,7 @@ export class ServerConnection implements MessageVisitor {
           this.#scanner.discardRest()
           return NOTHING
         }
-        this.#effect(chunk, start, seenEnd)
-        this.requests.answered(REQUEST.Execute)
-        return null
+        return this.#commandComplete(chunk, start, seenEnd)
       case BACKEND.EmptyQueryResponse:
       case BACKEND.PortalSuspended:
         this.requests.answered(REQUEST.Execute)
@@ -257,7 +242,7 @@ export class ServerConnection implements MessageVisitor {
         this.requests.answered(REQUEST.Bind)
         return null
       case BACKEND.ParseComplete:
-        return isHidden(this.requests.answered(REQUEST.Parse)) ? NOTHING : null
+        return this.#parseComplete()
       case BACKEND.CloseComplete:
         return this.#closeComplete(chunk, start)
       case BACKEND.ErrorResponse:
@@ -267,6 +252,12 @@ export class ServerConnection implements MessageVisitor {
       case BACKEND.CopyInResponse:
         this.copyIn = this.requests.copyIn()
         return null
+      case BACKEND.NoticeResponse:
+      case BACKEND.NotificationResponse:
+        if (this.client !== null) return null
+        // Said to nobody: whoever is linked before the rest of it comes would get half a message.
+        this.#scanner.discardRest()
+        return NOTHING
       default:
         return null
     }
@@ -283,8 +274,10 @@ export class ServerConnection implements MessageVisitor {
       return
     }
     this.client?.flushToClient()
-    if (!this.#readyAtEnd) return
+    // What came behind the end of the answer is this client's to its last byte (a setting that changed, a notification).
+    if (!this.#readyAtEnd || this.#scanner.inMessage) return
     this.#readyAtEnd = false
+    if (this.#own === null && !this.requests.isSettled) return
     const own = this.#own
     this.#own = null
     if (own !== null) {
@@ -358,16 +351,26 @@ export class ServerConnection implements MessageVisitor {
       return null
     }
     this.copyIn = false
+    this.#resetting = false
     if (this.status === 'I' && this.client !== null) this.client.traffic.transactions++
     this.requests.ready()
     if (!this.requests.isEmpty) return null
     this.mayCommit = false
     this.mayRollBack = false
+    this.prepared.settled()
+    this.client?.statements.settled()
     this.commitInDoubt = null
     if (this.status === 'I') this.bound = NOTHING_BOUND
     this.idleSinceMs = performance.now()
     this.#readyAtEnd = true
     return null
+  }
+
+  #commandComplete(chunk: Buffer, start: number, seenEnd: number): Buffer | null {
+    this.#effect(chunk, start, seenEnd)
+    const isDeallocate = this.requests.current?.kind === 'deallocated'
+    this.requests.answered(REQUEST.Execute)
+    return isDeallocate ? commandComplete('DEALLOCATE') : null
   }
 
   #effect(chunk: Buffer, start: number, seenEnd: number): void {
@@ -378,11 +381,22 @@ export class ServerConnection implements MessageVisitor {
       return
     }
     if (effect === 'forgetsStatements' || effect === 'forgetsEverything') {
-      this.prepared.clear()
+      this.prepared.forgotten()
       if (this.#own === null) this.client?.statements.forgetNamed()
     }
+    if (this.#own === null && (effect === 'resets' || effect === 'forgetsEverything')) this.#resetting = true
     // What the proxy sets it knows without being told.
     if (this.#own === null || effect === 'forgetsEverything') this.state.apply(effect)
+  }
+
+  #parseComplete(): Buffer | null {
+    const note = this.requests.answered(REQUEST.Parse)
+    if (note?.kind === 'prepared') this.prepared.prepared(note.statement)
+    else if (note?.kind === 'unnamed') {
+      this.#unnamedUnanswered--
+      if (this.#unnamedUnanswered === 0) this.unnamed = note.statement
+    }
+    return isHidden(note) ? NOTHING : null
   }
 
   #closeComplete(chunk: Buffer, start: number): Buffer | null {
@@ -405,34 +419,45 @@ export class ServerConnection implements MessageVisitor {
     }
     this.copyIn = false
     const note = this.requests.failed()
-    if (note?.kind !== 'refused') return null
-    this.#scanner.discardRest()
-    return note.error
+    if (note?.kind === 'refused') {
+      this.#scanner.discardRest()
+      return note.error
+    }
+    if (note?.kind === 'deallocated') this.#failed(note)
+    else if (note?.kind === 'uses' && seenEnd === end && isOutdated(chunk.subarray(start + 5, end))) {
+      // It is cleaned before anybody else gets it.
+      this.state.note('outdated statements')
+      this.client?.statements.drop(note.statement)
+    }
+    return null
   }
 
   #parameterStatus(chunk: Buffer, start: number, seenEnd: number, end: number): Buffer | null {
     if (seenEnd !== end) return null
-    const nameEnd = chunk.indexOf(0, start + 5)
-    const valueEnd = chunk.indexOf(0, nameEnd + 1)
-    if (nameEnd < 0 || valueEnd < 0 || valueEnd >= end)
-      throw new ProtocolViolation('a parameter is cut short')
-    const name = chunk.toString('utf8', start + 5, nameEnd)
-    const value = chunk.toString('utf8', nameEnd + 1, valueEnd)
+    const [name, value] = parameterOf(chunk.subarray(start + 5, end))
     this.parameters.set(name, value)
-    if (this.#own === null) this.client?.parameters.set(name, value)
-    return null
+    if (this.#own !== null || this.client === null) return null
+    const began = this.#resetting ? this.client.began.get(name) : undefined
+    this.client.parameters.set(name, began ?? value)
+    return began === undefined ? null : parameterStatus(name, began)
   }
 
   #failed(note: RequestNote): void {
     switch (note.kind) {
       case 'prepared':
-        this.prepared.delete(note.statement)
+        this.prepared.failed(note.statement)
         if (note.name !== null) this.client?.statements.forget(note.name, note.statement)
         return
-      case 'unnamed':
-        // Whatever is there now may be another client's.
-        this.unnamed = null
+      case 'known':
+        this.client?.statements.forget(note.name, note.statement)
         return
+      case 'unnamed':
+        // Whatever is there now may be another client's, or the one before.
+        this.unnamed = null
+        this.#unnamedUnanswered--
+        if (!note.hidden) this.client?.statements.forgetUnnamed(note.statement)
+        return
+      case 'deallocated':
       case 'closed':
         if (note.statement !== undefined) this.client?.statements.keep(note.name, note.statement)
         return
@@ -461,19 +486,6 @@ export class ServerConnection implements MessageVisitor {
 const ASKS_AHEAD = query(ASK_AHEAD)
 const ASKS_AHEAD_AGAIN = query(ASK_AHEAD_AGAIN)
 const LOST: HiddenAnswer = { value: null, code: '08006' }
-
-/** Of a question of the proxy's own. */
-export interface HiddenAnswer {
-  readonly value: string | null
-  /** SQLSTATE; null: it did not fail. */
-  readonly code: string | null
-}
-
-interface Hidden {
-  readonly exchange: HiddenExchange
-  /** null: it was asked ahead of a client's COMMIT. */
-  readonly done: ((answer: HiddenAnswer) => void) | null
-}
 
 interface OwnCommand {
   readonly done: (error: ErrorFields | null) => void

@@ -5,6 +5,7 @@ import type { ErrorFields } from '../protocol/error-fields.ts'
 import { FrameReader } from '../protocol/frame-reader.ts'
 import { saslInitialResponse, saslResponse, startupMessage } from '../protocol/frontend-messages.ts'
 import { SCRAM_SHA_256, ScramClient, type ScramLoginKeys } from '../protocol/scram.ts'
+import { NEWEST_MINOR_VERSION } from '../protocol/startup-packet.ts'
 import { ProtocolViolation } from '../protocol/violation.ts'
 import { Parameters } from './parameters.ts'
 
@@ -58,7 +59,10 @@ export async function loginToServer(socket: Socket, as: LoginAs, signal: AbortSi
       cleanup.push(() => signal.removeEventListener('abort', abort))
       if (signal.aborted) abort()
       socket.write(
-        startupMessage({ ...Object.fromEntries(as.startup), user: as.user, database: as.database }),
+        startupMessage(
+          { ...Object.fromEntries(as.startup), user: as.user, database: as.database },
+          NEWEST_MINOR_VERSION,
+        ),
       )
       socket.resume()
     })

@@ -14,6 +14,8 @@ export interface SessionOptions {
   readonly pool: Pool
   readonly mode: PoolMode
   readonly parameters: Parameters
+  /** Those of `parameters` that it asked for at its start: RESET leads back to them. */
+  readonly began: ReadonlyMap<string, string>
   readonly registry: StatementRegistry
   readonly maxPreparedStatements: number
   readonly maxStatementBytes: number

@@ -5,6 +5,7 @@
 
 export type TagEffect =
   | 'sets'
+  | 'resets'
   | 'listens'
   | 'prepares'
   | 'holdsCursor'
@@ -14,6 +15,7 @@ export type TagEffect =
 
 const EFFECTS: Readonly<Record<string, TagEffect>> = {
   SET: 'sets',
+  RESET: 'resets',
   LISTEN: 'listens',
   PREPARE: 'prepares',
   'DECLARE CURSOR': 'holdsCursor',

@@ -189,6 +189,36 @@ describe.each([15, 18])('half-way, PostgreSQL %i', (major) => {
     expect(shown(await client.until())).toBe('2 D(2) C(SELECT 1) Z(I)')
   })
 
+  test('what the proxy prepares itself may be skipped, too: behind the next Sync it is prepared again', async () => {
+    const [mine, other] = [await login(), await login()]
+    mine.send(parse('mine', "SELECT 'mine'"), parse('', "SELECT 'unnamed'"), sync())
+    await mine.until()
+    for (const name of ['mine', '']) {
+      // The server has neither, and something else under the empty name.
+      await other.ask('DISCARD ALL')
+      other.send(parse('', "SELECT 'of another'"), sync())
+      await other.until()
+      const use = [bind('', name), execute(''), sync()]
+      mine.send(bind('', 'nothing_like_it'), ...use, ...use, ...use)
+      const row = `2 D(${name === '' ? 'unnamed' : name}) C(SELECT 1) Z(I)`
+      expect(shown(await mine.until(3))).toBe(`E(26000) Z(I) ${row} ${row}`)
+    }
+  })
+
+  test('a Parse that was skipped gave no name, whether the server has its text or not', async () => {
+    const client = await login()
+    client.send(parse('known', 'SELECT 4'), sync())
+    await client.until()
+    for (const name of ['a', '']) {
+      client.send(parse('', 'no statement'), parse(name, 'SELECT 4'), sync())
+      expect(shown(await client.until())).toBe('E(42601) Z(I)')
+      client.send(bind('', name), execute(''), sync())
+      expect(shown(await client.until())).toBe('E(26000) Z(I)')
+    }
+    client.send(parse('a', 'SELECT 5'), bind('', 'a'), execute(''), sync())
+    expect(shown(await client.until())).toBe('1 2 D(5) C(SELECT 1) Z(I)')
+  })
+
   test('messages that get no answer keep no server', async () => {
     const [stray, other] = [await login(), await login()]
     stray.send(flush())

@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { query, sslRequest, startupMessage } from '../../src/protocol/frontend-messages.ts'
 import { ProxyFixture, type RunningProxy } from '../support/proxy-fixture.ts'
-import { shown, WireClient, WireError } from '../support/wire-client.ts'
+import { sendCancelTo, shown, WireClient, WireError } from '../support/wire-client.ts'
 
 const GSS_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30])
 
@@ -97,21 +97,33 @@ describe.each([15, 18])('logins on PostgreSQL %i', (major) => {
       return bytes
     }
     for (const [version, options, expected] of [
-      [0x00030002, '', Buffer.from([0, 0, 0, 0, 0, 0, 0, 0])],
       [
         0x0003270f,
         '_pq_.one\0x\0_pq_.two\0y\0',
-        Buffer.from('\0\0\0\0\0\0\0\x02_pq_.one\0_pq_.two\0', 'latin1'),
+        Buffer.from('\0\x03\0\x02\0\0\0\x02_pq_.one\0_pq_.two\0', 'latin1'),
       ],
-      [0x00030000, '_pq_.one\0x\0', Buffer.from('\0\0\0\0\0\0\0\x01_pq_.one\0', 'latin1')],
+      [0x00030000, '_pq_.one\0x\0', Buffer.from('\0\x03\0\0\0\0\0\x01_pq_.one\0', 'latin1')],
     ] as const) {
       const client = await WireClient.open(running.port)
       client.send(startup(version, options))
       const first = await client.next()
       expect([first.type, first.body]).toEqual(['v', expected])
       await client.authenticate('secret')
-      expect(client.secretKey).toHaveLength(4)
+      expect(client.secretKey).toHaveLength(version === 0x00030000 ? 4 : 32)
       expect(await client.ask('SELECT 1')).toContain('D(1)')
+      client.close()
+    }
+    for (const [version, bytes] of [
+      [0x00030000, 4],
+      [0x00030001, 4],
+      [0x00030002, 32],
+    ] as const) {
+      const client = await WireClient.login({ port: running.port, startup: startup(version, '') })
+      expect(client.secretKey, 'what is spoken needs no negotiation').toHaveLength(bytes)
+      client.send(query('SELECT pg_sleep(60)'))
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      await sendCancelTo(running.port, client.processId, client.secretKey)
+      expect(shown(await client.until())).toMatch(/^(T )?E\(57014\) Z\(I\)$/)
       client.close()
     }
     const old = await WireClient.open(running.port)

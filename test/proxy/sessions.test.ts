@@ -42,6 +42,33 @@ describe.each([15, 18])('sessions over shared servers, PostgreSQL %i', (major) =
     b.close()
   })
 
+  test('RESET and DISCARD ALL lead back to what the client began with', async () => {
+    const session = await fixture.proxy({ poolMode: 'session' })
+    for (const port of [running.port, session.port]) {
+      const parameters = { application_name: 'mine', TimeZone: 'Asia/Tokyo' }
+      const client = await WireClient.login({ port, parameters })
+      for (const reset of ['RESET application_name; RESET TimeZone', 'RESET ALL', 'DISCARD ALL']) {
+        await client.ask("SET application_name = 'another'")
+        await client.ask("SET TimeZone = 'Europe/Paris'")
+        client.send(query(reset))
+        const told = (await client.until())
+          .filter(({ type }) => type === 'S')
+          .map(({ body }) => body.toString())
+          .filter((each) => /^(?:TimeZone|application_name)\0/.test(each))
+        expect(told.sort(), 'and it is told so').toEqual([
+          'TimeZone\0Asia/Tokyo\0',
+          'application_name\0mine\0',
+        ])
+        expect([await show(client, 'application_name'), await show(client, 'TimeZone')]).toEqual([
+          'mine',
+          'Asia/Tokyo',
+        ])
+      }
+      client.close()
+    }
+    await session.stop()
+  })
+
   test('values with quotes, backslashes and other letters', async () => {
     const name = `it's a \\ "name"; select 1 --`
     const a = await login({ application_name: name })

@@ -1,6 +1,6 @@
 /** Transaction mode on real servers: what a client's messages do and what it sees, message by message. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { copyData, copyDone, copyFail, query } from '../../src/protocol/frontend-messages.ts'
+import { copyData, copyDone, copyFail, frame, query } from '../../src/protocol/frontend-messages.ts'
 import { ProxyFixture, type RunningProxy } from '../support/proxy-fixture.ts'
 import {
   bind,
@@ -241,6 +241,26 @@ describe.each([15, 18])('in transaction mode on PostgreSQL %i', (major) => {
     expect(running.proxy.counts.waiting).toBe(0)
     client.close()
     other.close()
+  })
+
+  test('function calls, right and wrong', async () => {
+    const client = await login()
+    // Function, no formats, so many arguments, each with its length, a result as text.
+    const call = (oid: number, values: readonly string[]): Buffer => {
+      const head = Buffer.alloc(8)
+      head.writeUInt32BE(oid, 0)
+      head.writeUInt16BE(values.length, 6)
+      const texts = values.map((value) =>
+        Buffer.concat([Buffer.from([0, 0, 0, value.length]), Buffer.from(value)]),
+      )
+      return frame('F'.charCodeAt(0), head, ...texts, Buffer.alloc(2))
+    }
+    const int4pl = Number(
+      /D\((\d+)\)/.exec(await client.ask("SELECT 'pg_catalog.int4pl'::regproc::oid"))?.[1],
+    )
+    client.send(call(int4pl, ['40', '2']), call(int4pl, ['40']), call(int4pl, ['40', 'x']), query('SELECT 1'))
+    expect(shown(await client.until(4))).toBe('V Z(I) E(08P01) Z(I) E(22P02) Z(I) T D(1) C(SELECT 1) Z(I)')
+    client.close()
   })
 
   test('two-phase commit: the second phase runs on any server', async () => {
