@@ -5,7 +5,6 @@
 import { cpus, loadavg } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { proxySection } from '../src/config/sections/proxy.ts'
 import { figuresOf, type Samples } from './support/proxy/figures.ts'
 import type { OutageKind, OutageSample } from './support/proxy/outage.ts'
 import { PEER_NAMES, type PeerName } from './support/proxy/peers.ts'
@@ -165,15 +164,10 @@ function balancersOf({ peers }: Plan): readonly PeerName[] {
 
 function makePlan(): Plan {
   const { quick } = values
-  const asked = listed('--only', values.only, SECTIONS)
-  const lacking: readonly string[] = hasAutoPort()
-    ? []
-    : asked.filter((section) => section === AUTO || section === 'reads')
-  if (lacking.length > 0) tell(`left out: ${lacking.join(', ')}, because this proxy has no port auto`)
   const peers = listed('--peers', values.peers, PEER_NAMES)
   const wanted = PEER_NAMES.filter((name) => name === 'understudy' || peers.includes(name))
   return {
-    sections: asked.filter((section) => !lacking.includes(section)),
+    sections: listed('--only', values.only, SECTIONS),
     clients: (values.clients ?? (quick ? '10' : '1,10,50,100,1000'))
       .split(',')
       .map((text) => countOf('--clients', text)),
@@ -185,11 +179,6 @@ function makePlan(): Plan {
     ...{ pg: values.pg, rto: values.rto },
     before: values.before === undefined ? null : path.resolve(values.before),
   }
-}
-
-/** Whether this build can lead reads to standbys. */
-function hasAutoPort(): boolean {
-  return proxySection.safeParse({ ports: { auto: 6432 } }).success
 }
 
 function listed<T extends string>(flag: string, text: string, known: readonly T[]): readonly T[] {

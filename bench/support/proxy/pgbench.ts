@@ -91,7 +91,7 @@ export class Pgbench {
     const child = spawn(this.#program, args, {
       env: { PATH: process.env['PATH'], ...target },
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 1_000 * deadlineSeconds,
+      timeout: Math.ceil(1_000 * deadlineSeconds),
       killSignal: 'SIGKILL',
     })
     let output = ''
