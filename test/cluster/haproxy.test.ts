@@ -121,14 +121,23 @@ describe.skipIf(!HAS_HAPROXY)('behind HAProxy (apt install haproxy)', () => {
   })
 
   test('the metrics of all nodes agree on one primary', async () => {
-    const scrapes = await Promise.all(
-      cluster.nodes.map(async (node) => {
-        const answer = await fetch(`http://127.0.0.1:${cluster.apiPort(node)}/metrics`)
-        return answer.text()
-      }),
-    )
+    let scrapes: readonly string[] = []
+    const scrape = async (): Promise<readonly string[]> => {
+      scrapes = await Promise.all(
+        cluster.nodes.map(async (node) => {
+          const answer = await fetch(`http://127.0.0.1:${cluster.apiPort(node)}/metrics`)
+          return answer.text()
+        }),
+      )
+      return scrapes
+    }
     const values = (name: string): readonly string[] =>
       scrapes.map((text) => new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1] ?? 'absent')
+    const streaming = (text: string): string => /^understudy_quorum_streaming .*$/m.exec(text)?.[0] ?? ''
+    // The one that came back last streams for a moment before the primary has looked again.
+    await cluster.waitFor('two streams', async () =>
+      (await scrape()).some((text) => / 2$/m.test(streaming(text))),
+    )
     expect([...values('understudy_primary')].sort()).toEqual(['0', '0', '1'])
     expect([...values('understudy_standby')].sort()).toEqual(['0', '1', '1'])
     expect(new Set(values('understudy_epoch')).size).toBe(1)

@@ -154,7 +154,7 @@ describe('a proxy of two workers', () => {
     }
     const seen = checks.filter(({ id }) => id.startsWith('proxy'))
     expect(seen.map(({ id, status, message }) => [id, status, message])).toEqual([
-      ['proxy', 'ok', expect.stringMatching(/answers, the certificate is good for \d+ days/)],
+      ['proxy', 'ok', expect.stringMatching(/answer, the certificate is good for \d+ days/)],
       ['proxy-epoch', 'ok', expect.stringMatching(/prox(y|ies) in epoch 1/)],
       ['proxy-logins', 'ok', expect.any(String)],
     ])
