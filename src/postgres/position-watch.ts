@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { parseLsn } from '../core/lsn.ts'
+import { endOfRecords } from '../core/read-bound.ts'
 import type { PositionReading } from '../ports/proxy.ts'
 import { Session, type SessionOptions } from './session.ts'
 
@@ -22,7 +23,8 @@ const HEARTBEAT_MS = 200
 const CONNECT_DEADLINE_MS = 1_000
 const LOOK_DEADLINE_MS = 1_000
 
-const IDENTITY_SQL = 'SELECT system_identifier::text AS id FROM pg_control_system()'
+const IDENTITY_SQL = `SELECT system_identifier::text AS id, current_setting('wal_block_size')::int AS block,
+  pg_size_bytes(current_setting('wal_segment_size'))::int AS segment FROM pg_control_system()`
 /** One that is promoted between the two looks at its role fails, and is looked at again. */
 const POSITION_SQL = `
 SELECT pg_is_in_recovery() AS standby,
@@ -43,6 +45,7 @@ export class PositionWatch {
   #session: Session | null = null
   #incarnation = ''
   #systemIdentifier = ''
+  #walSizes = { blockBytes: 0, segmentBytes: 0 }
   /** Of this server, as far as it has said: without a walreceiver nothing else tells it as cheaply. */
   #timelineId: number | null = null
   #newest: PositionReading | null = null
@@ -116,12 +119,15 @@ export class PositionWatch {
     const timeline = row['timeline']
     if (typeof timeline === 'string') this.#timelineId = Number(timeline)
     const { held } = row
+    const isStandby = row['standby'] === true
+    const lsn = parseLsn(String(row['lsn']))
     return {
       node: this.#options.node,
-      role: row['standby'] === true ? 'standby' : 'primary',
+      role: isStandby ? 'standby' : 'primary',
       systemIdentifier: this.#systemIdentifier,
       timelineId: this.#timelineId,
-      lsn: parseLsn(String(row['lsn'])),
+      // Else standbys of an idle primary would seem to lack something for ever, now and then.
+      lsn: lsn === null || isStandby ? lsn : endOfRecords(lsn, this.#walSizes),
       streaming: row['streaming'] === true,
       heldBack: held === 'delayed' || held === 'paused' ? held : null,
       incarnation: this.#incarnation,
@@ -138,12 +144,14 @@ export class PositionWatch {
     )
     if (connected.kind !== 'ok') return null
     const rows = await connected.value.query({ text: IDENTITY_SQL }, LOOK_DEADLINE_MS)
-    const id = rows.kind === 'ok' ? rows.value[0]?.['id'] : undefined
+    const row = rows.kind === 'ok' ? rows.value[0] : undefined
+    const id = row?.['id']
     if (typeof id !== 'string' || this.#closed) {
       connected.value.destroy()
       return null
     }
     this.#systemIdentifier = id
+    this.#walSizes = { blockBytes: Number(row?.['block']), segmentBytes: Number(row?.['segment']) }
     this.#incarnation = randomBytes(6).toString('hex')
     this.#timelineId = null
     this.#session = connected.value

@@ -128,6 +128,12 @@ describe.each([15, 18])('reads, PostgreSQL %i', (major) => {
       await fixture.sql('SELECT pg_switch_wal()')
       // Seen to fail without endOfRecords: no standby replays up to the insert position behind a page's header.
       expect(await client.ask(WHERE)).toBe(AT_STANDBY)
+      // Nor is it behind, however long nobody writes.
+      const strict = await fixture.proxy({ readDefaults: { maxLagMs: 200 } })
+      const later = await login(strict.auto)
+      await new Promise((resolve) => setTimeout(resolve, 1_000))
+      expect(await later.ask(WHERE)).toBe(AT_STANDBY)
+      await strict.stop()
     })
 
     test('of one chunk are told apart: a write behind a read goes to the primary, in order', async () => {
