@@ -6,7 +6,7 @@ import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterStatus, PauseAnswer, ReleaseAnswer } from '../../api/contract.ts'
-import { nodeOf, type ResolvedConfig } from '../../config/load.ts'
+import { nodeOf, type ResolvedConfig, type ResolvedNode } from '../../config/load.ts'
 import { UnderstudyError } from '../../errors/codes.ts'
 import { readTextIfPresent } from '../../postgres/durable.ts'
 import { clusterKeys } from '../../store/keys.ts'
@@ -30,6 +30,8 @@ export interface ReleaseOptions {
 const STORE_ANSWER_MS = 5_000
 const END_DEADLINE_MS = 60_000
 const LOOK_AGAIN_MS = 100
+/** One look in vain is a busy machine as well. */
+const LOOKS_IN_VAIN = 3
 /** In the operator's directory: who was asked to be released before an interruption, and what is done there by hand. */
 const PROGRESS = '.released.json'
 
@@ -78,9 +80,17 @@ async function notReleased(
   const left: string[] = []
   for (const node of nodes) {
     const asked = recorded.some((each) => each.node === node.name)
-    if (!asked || (await askNode(node)).kind === 'ok') left.push(node.name)
+    if (!asked || (await answers(node))) left.push(node.name)
   }
   return left
+}
+
+async function answers(node: ResolvedNode): Promise<boolean> {
+  for (let look = 1; look <= LOOKS_IN_VAIN; look++) {
+    if ((await askNode(node)).kind === 'ok') return true
+    if (look < LOOKS_IN_VAIN) await sleep(LOOK_AGAIN_MS)
+  }
+  return false
 }
 
 /** Errors: unreachable, election-running. */
@@ -111,15 +121,15 @@ async function askAll(
   names: readonly string[],
   dryRun: boolean,
 ): Promise<readonly ReleaseAnswer[]> {
-  const answers: ReleaseAnswer[] = []
+  const told: ReleaseAnswer[] = []
   for (const name of names)
-    answers.push(
+    told.push(
       await command<ReleaseAnswer>(config, nodeOf(config, name), {
         path: '/v1/release',
         body: { by: operatorName(), dryRun },
       }),
     )
-  return answers
+  return told
 }
 
 /** While some agents have ended and others have not, nobody may elect anybody. */
@@ -132,7 +142,7 @@ async function pause(config: ResolvedConfig): Promise<void> {
 async function waitUntilEnded(config: ResolvedConfig): Promise<void> {
   const deadline = performance.now() + END_DEADLINE_MS
   for (const node of config.nodes) {
-    while ((await askNode(node)).kind === 'ok') {
+    while (await answers(node)) {
       if (performance.now() > deadline)
         throw new UnderstudyError('timeout', `the agent of ${node.name} does not end`, {
           hint: 'Run the same command again; the log of that agent says what it waits for.',
