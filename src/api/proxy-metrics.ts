@@ -2,7 +2,7 @@
  * GET /metrics of a proxy. Names follow those of pgbouncer_exporter with `understudy_proxy` in the place of `pgbouncer`, so that dashboards can be
  * carried over; they are documented in docs/reference/metrics.md and stay. Sums are of all workers: one that was begun again begins at 0.
  */
-import type { PoolView, TrafficView, WorkerView } from '../ports/proxy-view.ts'
+import type { PoolView, StandbyView, TrafficView, WorkerView } from '../ports/proxy-view.ts'
 import { counter, gauge, type Labels, type Metric, renderMetric, type Sample } from './prometheus.ts'
 
 export interface ProxyMetricsInput {
@@ -18,7 +18,9 @@ export interface ProxyMetricsInput {
 }
 
 export function renderProxyMetrics(input: ProxyMetricsInput): string {
-  return [...ofProxy(input), ...ofPools(input), ...ofTraffic(input)].map(renderMetric).join('')
+  return [...ofProxy(input), ...ofStandbys(input), ...ofPools(input), ...ofTraffic(input)]
+    .map(renderMetric)
+    .join('')
 }
 
 function ofProxy({
@@ -79,6 +81,35 @@ function ofProxy({
       ...each(({ residentBytes }) => residentBytes),
       [{ worker: 'primary-process' }, ownMemory],
     ]),
+  ]
+}
+
+/** Each worker listens to the agents by itself: the worst of what they know. */
+function ofStandbys({ workers }: ProxyMetricsInput): readonly Metric[] {
+  const all = workers.flatMap(({ standbys }) => standbys)
+  const names = [...new Set(all.map(({ node }) => node))].sort()
+  const each = (value: (standby: StandbyView) => number | null): readonly Sample[] =>
+    names.map((name) => {
+      const values = all.filter(({ node }) => node === name).map(value)
+      return [{ standby: name }, values.includes(null) ? null : Math.max(...values.map(Number))]
+    })
+  const out = each(({ outBecause }) => Number(outBecause !== null))
+  return [
+    gauge(
+      'understudy_proxy_standby_in_rotation',
+      'Every worker lets its sessions read there.',
+      out.map(([labels, isOut]) => [labels, isOut === 0]),
+    ),
+    gauge(
+      'understudy_proxy_standby_replay_lag_seconds',
+      'For how long the primary has had something that is not replayed there.',
+      each(({ replayLagMs }) => (replayLagMs === null ? null : replayLagMs / 1_000)),
+    ),
+    gauge(
+      'understudy_proxy_standby_replay_lag_bytes',
+      'WAL of the primary that is not replayed there.',
+      each(({ replayLagBytes }) => replayLagBytes),
+    ),
   ]
 }
 
@@ -182,6 +213,17 @@ function ofTraffic({ workers }: ProxyMetricsInput): readonly Metric[] {
       ({ waitMs }) => waitMs / 1_000,
     ),
     total('server_assignments_total', 'Server connections handed out.', ({ assignments }) => assignments),
+    total('reads_at_standbys_total', 'Reads that a standby answered.', (traffic) => traffic.readsAtStandbys),
+    total(
+      'reads_at_primary_total',
+      'Reads that the primary answered, because no standby was far enough in time.',
+      (traffic) => traffic.readsAtPrimary,
+    ),
+    total(
+      'reads_repeated_total',
+      'Reads that were asked of another node, because the first was lost or could not answer.',
+      (traffic) => traffic.readsRepeated,
+    ),
     total('client_parses_total', 'Statements that clients have prepared.', ({ parses }) => parses),
     total('client_binds_total', 'Executions that were bound to values.', ({ binds }) => binds),
   ]

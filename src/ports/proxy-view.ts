@@ -18,6 +18,22 @@ export interface TrafficView {
   readonly binds: number
   /** Server connections that were handed out. */
   readonly assignments: number
+  /** Reads that a standby answered, and those that the primary had to because no standby was far enough. */
+  readonly readsAtStandbys: number
+  readonly readsAtPrimary: number
+  /** Asked of another node, because the first one was lost or could not answer it. */
+  readonly readsRepeated: number
+}
+
+/** A standby, as a worker knows it from what its agent tells. */
+export interface StandbyView {
+  readonly node: string
+  /** Why nobody reads there; null: it is in rotation. */
+  readonly outBecause: string | null
+  /** null: not known. */
+  readonly replayLsn: string | null
+  readonly replayLagMs: number | null
+  readonly replayLagBytes: number | null
 }
 
 /** Those of one database and role are together, whatever their start-up parameters are. */
@@ -95,6 +111,8 @@ export interface WorkerView {
     readonly reason: string
   }
   readonly refused: { readonly clients: number; readonly logins: number; readonly waiting: number }
+  /** Empty when the proxy has no port for reads. */
+  readonly standbys: readonly StandbyView[]
   readonly pools: readonly PoolView[]
   readonly traffic: readonly TrafficView[]
   readonly lastPeriod: { readonly ms: number; readonly added: readonly TrafficView[] }

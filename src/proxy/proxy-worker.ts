@@ -22,6 +22,7 @@ import type { Parameters } from './parameters.ts'
 import type { PoolKey } from './pool.ts'
 import { Pools } from './pools.ts'
 import { type ReadParts, ReadSessions } from './reads/read-sessions.ts'
+import type { RotationEntry } from './reads/rotation.ts'
 import type { ResolveCommit } from './session-options.ts'
 import type { ProxySettings } from './settings.ts'
 import { poolModeOf, shareOf } from './shares.ts'
@@ -141,6 +142,10 @@ export class ProxyWorker implements Answerer {
 
   get route(): Routing['current'] {
     return this.#dependencies.routing.current
+  }
+
+  get standbys(): readonly RotationEntry[] {
+    return this.#reads.router?.entries() ?? []
   }
 
   /** Connections of clients, whatever state they are in. */

@@ -55,7 +55,7 @@ export function emptyTraffic(database: string, user: string): Traffic {
   return {
     ...{ database, user },
     ...{ transactions: 0, queries: 0, received: 0, sent: 0, waitMs: 0, transactionMs: 0, queryMs: 0 },
-    ...{ parses: 0, binds: 0, assignments: 0 },
+    ...{ parses: 0, binds: 0, assignments: 0, readsAtStandbys: 0, readsAtPrimary: 0, readsRepeated: 0 },
   }
 }
 
@@ -70,6 +70,9 @@ const NUMBERS = [
   'parses',
   'binds',
   'assignments',
+  'readsAtStandbys',
+  'readsAtPrimary',
+  'readsRepeated',
 ] as const satisfies readonly (keyof Traffic)[]
 
 /** Adds `more` to `sum`. */

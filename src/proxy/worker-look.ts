@@ -1,10 +1,12 @@
 /** A worker as its console and its metrics show it. Made only when somebody asks. */
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import { formatLsn } from '../core/lsn.ts'
 import type { Route } from '../ports/proxy.ts'
 import type { PoolView, ServerView, SessionView, WorkerView } from '../ports/proxy-view.ts'
 import type { ClientSession } from './client-session.ts'
 import type { Pools } from './pools.ts'
+import type { RotationEntry } from './reads/rotation.ts'
 import type { ServerConnection } from './server-connection.ts'
 import type { ProxySettings } from './settings.ts'
 import { poolModeOf, poolSizeOf } from './shares.ts'
@@ -39,6 +41,7 @@ export interface LookedAt {
   readonly route: Route
   readonly pools: Pools
   readonly traffic: TrafficTable
+  readonly standbys: readonly RotationEntry[]
   readonly sessions: ReadonlyMap<ClientSession, SessionFacts>
   readonly logins: number
   readonly refused: { readonly clients: number; readonly logins: number }
@@ -65,6 +68,10 @@ export function lookAt(parts: LookedAt, withSessions: boolean): WorkerView {
       reason: open ? '' : route.reason,
     },
     refused: { ...parts.refused, waiting: pools.waiting.refused },
+    standbys: parts.standbys.map(({ replayLsn, isSilent: _, ...each }) => ({
+      ...each,
+      replayLsn: replayLsn === null ? null : formatLsn(replayLsn),
+    })),
     pools: poolViews(parts, nowMs),
     traffic: parts.traffic.all,
     lastPeriod: parts.traffic.lastPeriod,

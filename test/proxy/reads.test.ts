@@ -7,6 +7,7 @@ import { lsnOf } from '../../src/core/lsn.ts'
 import { parseErrorFields } from '../../src/protocol/error-fields.ts'
 import { query } from '../../src/protocol/frontend-messages.ts'
 import { formatToken } from '../../src/proxy/reads/token.ts'
+import { lookAt } from '../../src/proxy/worker-look.ts'
 import { ReadsFixture, type ReadsProxy, until } from '../support/reads-fixture.ts'
 import {
   bind,
@@ -134,6 +135,24 @@ describe.each([15, 18])('reads, PostgreSQL %i', (major) => {
       await new Promise((resolve) => setTimeout(resolve, 1_000))
       expect(await later.ask(WHERE)).toBe(AT_STANDBY)
       await strict.stop()
+    })
+
+    test('are counted by who answered them, and the standbys are shown with why nobody reads there', async () => {
+      const counted = await fixture.proxy({ readDefaults: { waitMs: 10 } })
+      const client = await login(counted.auto)
+      expect(await client.ask(WHERE)).toBe(AT_STANDBY)
+      await stall(counted, 'bravo', 'charlie')
+      await client.ask('INSERT INTO written VALUES (9)')
+      expect(await client.ask(WHERE)).toBe(AT_PRIMARY)
+      const { traffic, standbys } = lookAt(counted.proxy, false)
+      expect(traffic).toMatchObject([{ readsAtStandbys: 1, readsAtPrimary: 1, readsRepeated: 0 }])
+      expect(standbys).toMatchObject([
+        { node: 'bravo', outBecause: null, replayLsn: expect.stringMatching(/^\w+\/\w+$/) },
+        { node: 'charlie', outBecause: null },
+      ])
+      await counted.stop()
+      for (const name of ['bravo', 'charlie'])
+        await fixture.standby(name).sql('SELECT pg_wal_replay_resume()')
     })
 
     test('of one chunk are told apart: a write behind a read goes to the primary, in order', async () => {

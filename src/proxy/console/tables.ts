@@ -106,6 +106,21 @@ const DEFINITIONS: Readonly<Record<Shown, Definition>> = {
     ],
     rows: ({ workers }) => databaseRows(workers),
   },
+  STANDBYS: {
+    columns: [
+      ...text('standby', 'in_rotation', 'reason', 'replay_lsn'),
+      ...int8('lag_bytes', 'lag_us', 'worker'),
+    ],
+    rows: ({ workers }) =>
+      workers.flatMap(({ worker, standbys }) =>
+        standbys.map((each) => [
+          ...[each.node, each.outBecause === null ? 'yes' : 'no', each.outBecause, each.replayLsn],
+          each.replayLagBytes,
+          each.replayLagMs === null ? null : Math.round(each.replayLagMs * MICROSECONDS),
+          worker,
+        ]),
+      ),
+  },
   LISTS: { columns: [...text('list'), ...int8('items')], rows: ({ workers }) => listRows(workers) },
   WORKERS: {
     columns: [

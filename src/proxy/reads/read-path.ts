@@ -14,6 +14,7 @@ import type { Parameters } from '../parameters.ts'
 import type { Pool } from '../pool.ts'
 import type { ServerConnection } from '../server-connection.ts'
 import type { PoolMode } from '../settings.ts'
+import type { Traffic } from '../traffic.ts'
 import { type Batch, type BatchReader, MAX_BATCH_BYTES, readBatch } from './batch.ts'
 import { OwnAnswers } from './own-answers.ts'
 import { runOwn } from './own-commands.ts'
@@ -26,6 +27,7 @@ export interface ReadingSession {
   readonly mode: PoolMode
   readonly parameters: Parameters
   readonly statements: ClientStatements
+  readonly traffic: Traffic
   /** Of the primary's. */
   readonly pool: Pool
   /** From the beginning of a message on; null: there is none. */
@@ -201,10 +203,15 @@ export class ReadPath implements BatchReader {
     if (plan === null) return
     const { decision, standby } = plan
     // One that has been promoted since may have done what a standby would have refused.
-    if (standby !== null && decision !== null && server.isStandby) this.#reads.readAt(decision.level, standby)
-    else if (decision !== null && decision.scope === 'batch' && standby === null)
+    if (standby !== null && decision !== null && server.isStandby) {
+      this.#session.traffic.readsAtStandbys++
+      this.#reads.readAt(decision.level, standby)
+    } else if (decision !== null && decision.scope === 'batch' && standby === null) {
+      this.#session.traffic.readsAtPrimary++
       this.#reads.readAtPrimary(decision.level)
-    else this.#reads.wrote()
+    } else {
+      this.#reads.wrote()
+    }
   }
 
   /** Everything is answered, and the transaction goes on. */
@@ -370,6 +377,7 @@ export class ReadPath implements BatchReader {
 
   /** As it was before: the names that the batch gave are free again. */
   #again({ batch }: Plan, kept: Buffer): void {
+    this.#session.traffic.readsRepeated++
     for (const name of batch?.parsed ?? []) this.#session.statements.close(name)
     this.#session.putBack(kept)
   }
