@@ -16,7 +16,7 @@ import {
   segmentNumberOf,
   walFileName,
 } from '../protocol/wal-names.ts'
-import { failed, ok } from './outcome.ts'
+import { failed, ok, systemErrorCode } from './outcome.ts'
 import type { Session } from './session.ts'
 
 /**
@@ -97,9 +97,16 @@ export async function newestHistory(dataDir: string): Promise<number> {
   for (const name of names) {
     const timelineId = parseHistoryFileName(name)
     if (timelineId === null || timelineId <= newest) continue
-    if ((await stat(join(directory, name))).size > 0) newest = timelineId
+    // A filler of the agent's own may go at any moment: before a promotion those at the end are removed.
+    const found = await stat(join(directory, name)).catch(nullIfGone)
+    if (found !== null && found.size > 0) newest = timelineId
   }
   return newest
+}
+
+function nullIfGone(error: unknown): null {
+  if (systemErrorCode(error) !== 'ENOENT') throw error
+  return null
 }
 
 /** The timeline of the last byte before `lsn`. */

@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -21,6 +22,7 @@ import { writeFileAtomic, writeFileIfDifferent } from '../../src/postgres/durabl
 import { sparedEnvironment } from '../../src/postgres/environment.ts'
 import { nodeLayout } from '../../src/postgres/layout.ts'
 import { markLogs, readLogsSince } from '../../src/postgres/log-tail.ts'
+import { newestHistory } from '../../src/postgres/position.ts'
 import { parsePostmasterPid } from '../../src/postgres/postmaster-pid.ts'
 import { reachableBy } from '../../src/postgres/run-as.ts'
 import { ensureSecret, readSecret, renderPassfile, writePassfile } from '../../src/postgres/secrets.ts'
@@ -98,6 +100,15 @@ describe('pg_control', () => {
     rmSync(path)
     expect(await readControlFile(dataDir)).toMatchObject({ kind: 'failed', code: 'data-damaged' })
   })
+})
+
+test('the newest history is found although one that is listed is gone before it is looked at', async () => {
+  const wal = join(root, 'histories', 'pg_wal')
+  mkdirSync(wal, { recursive: true })
+  writeFileSync(join(wal, '00000003.history'), '1\t0/3000000\tpromoted\n')
+  // As a name that leads nowhere: listed, and not there.
+  symlinkSync(join(wal, 'nothing'), join(wal, '0000000A.history'))
+  expect(await newestHistory(join(root, 'histories'))).toBe(3)
 })
 
 describe('directories', () => {
