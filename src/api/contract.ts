@@ -7,6 +7,7 @@ import type { NodeHealth } from '../core/health.ts'
 import type { HistoryRecord } from '../core/history.ts'
 import type { PhaseTime } from '../core/history-phases.ts'
 import type { NodeLoss } from '../core/what-if.ts'
+import type { ProxyState } from '../ports/cluster-store.ts'
 
 export type NodeRole = 'primary' | 'standby' | 'unknown'
 
@@ -72,22 +73,9 @@ export interface ClusterStatus {
   readonly problems: readonly Problem[]
 }
 
-export interface ProxyStatus {
+export interface ProxyStatus extends ProxyState {
   /** One that no other has, and another one after each start. */
   readonly name: string
-  /** At which it runs; null: at none in particular. */
-  readonly node: string | null
-  readonly workers: number
-  readonly clients: number
-  /** Of these, for a server connection. */
-  readonly waiting: number
-  readonly servers: number
-  /** That it has followed to. */
-  readonly epoch: number
-  /** It knows no primary that takes writes. */
-  readonly held: boolean
-  /** By an operator, all of it or a database. */
-  readonly paused: boolean
 }
 
 /** null: the proxy does not serve it. */

@@ -71,15 +71,18 @@ export interface ProxyReport {
 
 /** A proxy as its status shows it. */
 export interface ProxyState {
-  /** The node at which it runs; null: none in particular. */
+  /** At which it runs; null: at none in particular. */
   readonly node: string | null
   readonly workers: number
   readonly clients: number
+  /** Of these, for a server connection. */
   readonly waiting: number
   readonly servers: number
   /** In which it lets clients write, or would. */
   readonly epoch: number
+  /** It knows no primary that takes writes. */
   readonly held: boolean
+  /** By an operator, all of it or a database. */
   readonly paused: boolean
 }
 

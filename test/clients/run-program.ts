@@ -27,7 +27,7 @@ export interface Target {
 const DEADLINE_MS = 120_000
 
 /** Of the folder of this project, whether this file runs as it is or compiled below dist/. */
-export const ROOT = findRoot(import.meta.dirname)
+const ROOT = findRoot(import.meta.dirname)
 
 export async function runClientProgram(program: ClientProgram, target: Target): Promise<ClientRun> {
   const script = path.join(ROOT, 'test', 'clients', 'programs', program.script)

@@ -1,11 +1,12 @@
 /** The contract of docs/proxy.md at moments that have to be hit exactly, in both modes: a server that is frozen, killed, cut off, or replaced. */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Route } from '../../src/ports/proxy.ts'
 import { parseErrorFields } from '../../src/protocol/error-fields.ts'
 import { query } from '../../src/protocol/frontend-messages.ts'
 import { ChaosProxy } from '../support/chaos-proxy.ts'
 import { ProxyFixture, type RunningProxy } from '../support/proxy-fixture.ts'
-import { bind, execute, flush, parse, shown, sync, WireClient } from '../support/wire-client.ts'
+import { bind, execute, flush, parse, shown, sync, type WireClient } from '../support/wire-client.ts'
+import { clientsAt } from '../support/wire-clients.ts'
 
 describe.each([15, 18])('at an exact moment, PostgreSQL %i', (major) => {
   let fixture: ProxyFixture
@@ -18,20 +19,12 @@ describe.each([15, 18])('at an exact moment, PostgreSQL %i', (major) => {
 
   describe.each(['transaction', 'session'] as const)('%s mode', (poolMode) => {
     let running: RunningProxy
-    const clients: WireClient[] = []
 
     beforeAll(async () => {
       running = await fixture.proxy({ poolMode, defaultPoolSize: 4 })
     })
-    afterEach(() => {
-      for (const client of clients.splice(0)) client.close()
-    })
 
-    const login = async (port = running.port): Promise<WireClient> => {
-      const client = await WireClient.login({ port })
-      clients.push(client)
-      return client
-    }
+    const login = clientsAt(() => running.port)
 
     /** The server process that works, or would work, for the client. */
     const backendOf = async (client: WireClient): Promise<number> =>

@@ -1,32 +1,34 @@
 /** The contract of docs/proxy.md: what a client sees when its server is lost, when there is none, and when the primary changes. */
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseErrorFields } from '../../src/protocol/error-fields.ts'
 import { query } from '../../src/protocol/frontend-messages.ts'
 import { ProxyFixture, type RunningProxy } from '../support/proxy-fixture.ts'
-import { bind, execute, flush, parse, sendCancelTo, shown, sync, WireClient } from '../support/wire-client.ts'
+import {
+  bind,
+  execute,
+  flush,
+  parse,
+  sendCancelTo,
+  shown,
+  sync,
+  type WireClient,
+} from '../support/wire-client.ts'
+import { clientsAt } from '../support/wire-clients.ts'
 
 describe.each([15, 18])('when a server is lost, PostgreSQL %i', (major) => {
   let fixture: ProxyFixture
   let running: RunningProxy
-  const clients: WireClient[] = []
 
   beforeAll(async () => {
     fixture = await ProxyFixture.start(major)
     await fixture.sql('CREATE TABLE written (a int); GRANT ALL ON written TO app')
     running = await fixture.proxy({ defaultPoolSize: 1 })
   })
-  afterEach(() => {
-    for (const client of clients.splice(0)) client.close()
-  })
   afterAll(() => fixture?.stop())
 
-  const login = async (port = running.port): Promise<WireClient> => {
-    const client = await WireClient.login({ port })
-    clients.push(client)
-    return client
-  }
+  const login = clientsAt(() => running.port)
 
   /** As an administrator does it, or as a crash does it. */
   const loseServers = async (how: 'terminated' | 'killed'): Promise<void> => {

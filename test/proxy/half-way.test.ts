@@ -1,29 +1,22 @@
 /** What a client loses or leaves half-way (a pipeline, a message, a login): nobody else gets it, and nothing is said of it that is not so. */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { query } from '../../src/protocol/frontend-messages.ts'
 import { ProxyFixture, type RunningProxy } from '../support/proxy-fixture.ts'
 import { bind, close, execute, flush, parse, shown, sync, WireClient } from '../support/wire-client.ts'
+import { clientsAt } from '../support/wire-clients.ts'
 
 describe.each([15, 18])('half-way, PostgreSQL %i', (major) => {
   let fixture: ProxyFixture
   let running: RunningProxy
-  const clients: WireClient[] = []
 
   beforeAll(async () => {
     fixture = await ProxyFixture.start(major)
     await fixture.sql('CREATE TABLE written (a int); GRANT ALL ON written TO app')
     running = await fixture.proxy({ defaultPoolSize: 1 })
   })
-  afterEach(() => {
-    for (const client of clients.splice(0)) client.close()
-  })
   afterAll(() => fixture?.stop())
 
-  const login = async (port = running.port): Promise<WireClient> => {
-    const client = await WireClient.login({ port })
-    clients.push(client)
-    return client
-  }
+  const login = clientsAt(() => running.port)
 
   const loseServers = (): Promise<unknown> =>
     fixture.server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")

@@ -1,5 +1,5 @@
 /** Prepared statements that come and go in transaction mode: thrown away in SQL, in pipelines, by others, and outdated by ALTER TABLE. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { query } from '../../src/protocol/frontend-messages.ts'
 import { ProxyFixture, type RunningProxy } from '../support/proxy-fixture.ts'
 import {
@@ -10,28 +10,21 @@ import {
   parse,
   shown,
   sync,
-  WireClient,
+  type WireClient,
 } from '../support/wire-client.ts'
+import { clientsAt } from '../support/wire-clients.ts'
 
 describe.each([15, 18])('prepared statements come and go, PostgreSQL %i', (major) => {
   let fixture: ProxyFixture
   let running: RunningProxy
-  const clients: WireClient[] = []
 
   beforeAll(async () => {
     fixture = await ProxyFixture.start(major)
     running = await fixture.proxy({ defaultPoolSize: 1 })
   })
-  afterEach(() => {
-    for (const client of clients.splice(0)) client.close()
-  })
   afterAll(() => fixture?.stop())
 
-  const login = async (port = running.port): Promise<WireClient> => {
-    const client = await WireClient.login({ port })
-    clients.push(client)
-    return client
-  }
+  const login = clientsAt(() => running.port)
   const simple = (text: string): readonly Buffer[] => [query(text)]
   const extended = (text: string): readonly Buffer[] => [parse('', text), bind('', ''), execute(''), sync()]
   const use = (name: string): readonly Buffer[] => [bind('', name), execute(''), sync()]

@@ -28,7 +28,7 @@ import {
 } from './postgres-server.ts'
 import { PROXY_DEFAULTS, TestRouting } from './proxy-fixture.ts'
 
-export const PRIMARY = 'alpha'
+const PRIMARY = 'alpha'
 const STANDBYS = ['bravo', 'charlie'] as const
 
 export interface ReadsProxy {
@@ -288,7 +288,7 @@ export async function until(look: () => boolean | Promise<boolean>, what: string
 }
 
 /** Enough of one for texts that a test sends. */
-export function standInClassifier(learned: string[]): Classifier {
+function standInClassifier(learned: string[]): Classifier {
   return {
     classify: (text) => {
       const own = /^\s*(SET|RESET|SHOW)\s+(understudy\.\w+)(?:\s*(?:=|TO)\s*'?([^';]*)'?)?/i.exec(text)

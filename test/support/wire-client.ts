@@ -221,7 +221,7 @@ function showOne({ type, body }: WireMessage): string {
   }
 }
 
-export function valuesOf(body: Buffer): readonly string[] {
+function valuesOf(body: Buffer): readonly string[] {
   const values: string[] = []
   let offset = 2
   for (let i = body.readUInt16BE(0); i > 0; i--) {

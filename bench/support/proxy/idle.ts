@@ -1,8 +1,8 @@
 /** What clients cost that are connected and do nothing: resident memory of all processes of a proxy. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
 import { usageOf } from '../cluster-usage.ts'
-import type { Peer, PeerName } from './peers.ts'
+import { connectTo, type Peer, type PeerName } from './peers.ts'
 
 export interface IdleSample {
   readonly peer: PeerName
@@ -24,25 +24,11 @@ export async function measureIdle(peer: Peer, clients: number, round: number): P
   try {
     while (connected.length < clients) {
       const wanted = Math.min(AT_ONCE, clients - connected.length)
-      connected.push(...(await Promise.all(Array.from({ length: wanted }, () => connect(peer)))))
+      connected.push(...(await Promise.all(Array.from({ length: wanted }, () => connectTo(peer)))))
     }
     await sleep(SETTLE_MS)
     return { peer: peer.name, round, clients, beforeMb, withClientsMb: usageOf(peer.pids).rssMb }
   } finally {
     await Promise.all(connected.map((client) => client.end().catch(() => {})))
   }
-}
-
-async function connect({ target }: Peer): Promise<pg.Client> {
-  const client = new pg.Client({
-    host: target['PGHOST'],
-    port: Number(target['PGPORT']),
-    user: target['PGUSER'],
-    database: target['PGDATABASE'],
-    password: target['PGPASSWORD'],
-  })
-  client.on('error', () => {})
-  await client.connect()
-  await client.query('SELECT 1')
-  return client
 }

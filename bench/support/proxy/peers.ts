@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import pg from 'pg'
 import { freePort, giveToServerUser } from '../../../test/support/postgres-server.ts'
 import { Daemon } from './daemon.ts'
 import type { Mode, Target } from './pgbench.ts'
@@ -221,4 +222,18 @@ function versionOf(program: string, flag: string): string | null {
 function atLeast(version: string, major: number, minor: number): boolean {
   const [a = 0, b = 0] = version.split('.').map(Number)
   return a > major || (a === major && b >= minor)
+}
+
+/** For measurements that pgbench cannot make. */
+export async function connectTo({ target }: Peer): Promise<pg.Client> {
+  const client = new pg.Client({
+    host: target['PGHOST'],
+    port: Number(target['PGPORT']),
+    user: target['PGUSER'],
+    database: target['PGDATABASE'],
+    password: target['PGPASSWORD'],
+  })
+  client.on('error', () => {})
+  await client.connect()
+  return client
 }

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import type { Peer, PeerName } from './peers.ts'
+import { connectTo, type Peer, type PeerName } from './peers.ts'
 import type { BenchServer } from './server.ts'
 
 export interface ReadsSample {
@@ -36,7 +36,7 @@ export async function measureReads(
   server: BenchServer,
   options: { readonly round: number; readonly seconds: number },
 ): Promise<ReadsSample> {
-  const clients = await Promise.all(Array.from({ length: CLIENTS }, () => connect(peer)))
+  const clients = await Promise.all(Array.from({ length: CLIENTS }, () => connectTo(peer)))
   try {
     await clients[0]?.query(SCHEMA)
     await waitForRows(clients)
@@ -110,17 +110,4 @@ async function waitForRows(clients: readonly pg.Client[]): Promise<void> {
       if (made) break
       await sleep(20)
     }
-}
-
-async function connect({ target }: Peer): Promise<pg.Client> {
-  const client = new pg.Client({
-    host: target['PGHOST'],
-    port: Number(target['PGPORT']),
-    user: target['PGUSER'],
-    database: target['PGDATABASE'],
-    password: target['PGPASSWORD'],
-  })
-  client.on('error', () => {})
-  await client.connect()
-  return client
 }

@@ -11,7 +11,7 @@ const NAMES_PER_ROW = 1000
  * Above this many names of relations none is read, and statements that read a table go to the primary: a snapshot of them would
  * cost every worker more memory (about 100 bytes each) than the reads are worth.
  */
-export const MAX_RELATION_NAMES = 300_000
+const MAX_RELATION_NAMES = 300_000
 
 function list(names: readonly string[]): string {
   return `'{${names.join(',')}}'::pg_catalog.text[]`

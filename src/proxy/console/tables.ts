@@ -156,7 +156,7 @@ export function tableOf(what: Shown, source: TableSource): Table {
 }
 
 /** Each database and role once, whichever workers have them. */
-export function mergedPools(workers: readonly WorkerView[]): readonly PoolView[] {
+function mergedPools(workers: readonly WorkerView[]): readonly PoolView[] {
   const merged = new Map<string, PoolView>()
   for (const { pools } of workers)
     for (const pool of pools) {
